@@ -1,0 +1,3 @@
+//! CLIP's text and vision encoders on Burn: tokenizer, preprocessing, weights.
+
+#![deny(missing_docs)]

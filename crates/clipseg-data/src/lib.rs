@@ -1,0 +1,3 @@
+//! PhraseCut: phrases, polygons, masks, samples and generated scenes.
+
+#![deny(missing_docs)]

@@ -1,0 +1,3 @@
+//! Losses and measures of binary segmentation on Burn.
+
+#![deny(missing_docs)]

@@ -1,0 +1,3 @@
+//! Training and evaluation of text-prompted segmentation on Burn.
+
+#![deny(missing_docs)]
