@@ -1,3 +1,53 @@
 //! CLIP's text and vision encoders on Burn: tokenizer, preprocessing, weights.
+//!
+//! A port of CLIP (Radford et al. 2021, arXiv:2103.00020) as Hugging Face's transformers has it,
+//! made to serve as a frozen backbone: the vision tower hands out its inner hidden states, takes
+//! pictures of any size, and computes no block more than was asked for.
+//!
+//! ```no_run
+//! use clipseg_clip::{ClipTokenizer, ImageProcessor, device, load_clip};
+//! use std::path::Path;
+//!
+//! let device = device("cpu")?;
+//! let folder = Path::new("clip-vit-base-patch16");
+//! let (config, clip) = load_clip(folder, &device)?;
+//! let tokenizer = ClipTokenizer::from_folder(folder, config.text_config.max_position_embeddings)?;
+//! let processor = ImageProcessor::from_folder(folder)?.unwrap_or(ImageProcessor::clip(224));
+//!
+//! let photo = clipseg_data::load_rgb(Path::new("cat.jpg"))?;
+//! let image = clip.image_embedding(processor.pixel_values(&[photo], &device)?);
+//! let texts = clip.text_embedding(&tokenizer.batch(&["a cat", "a dog"], &device)?);
+//! println!("{}", clip.logits_per_image(image, texts));
+//! # Ok::<(), clipseg_clip::ClipError>(())
+//! ```
+//!
+//! A runnable example without a checkpoint stands at [`Clip`].
 
 #![deny(missing_docs)]
+
+mod clip;
+mod config;
+mod device;
+mod error;
+mod files;
+mod layers;
+mod position;
+mod preprocess;
+mod pretrained;
+mod text;
+mod tokenizer;
+mod vision;
+mod weights;
+
+pub use clip::{Clip, normalise};
+pub use config::{Activation, ClipConfig, TextConfig, VisionConfig, parse_field, read_json};
+pub use device::{DEVICE_NAMES, device};
+pub use error::{ClipError, Result, WeightProblems};
+pub use files::{write_aside, write_text};
+pub use layers::{AttentionMask, Mlp, SelfAttention, initialise, linear};
+pub use preprocess::{ImageProcessor, TargetSize};
+pub use pretrained::load_clip;
+pub use text::{TextBatch, TextEncoder, TextOutput};
+pub use tokenizer::ClipTokenizer;
+pub use vision::{VisionEncoder, VisionOutput};
+pub use weights::{Checkpoint, save_module};

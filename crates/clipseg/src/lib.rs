@@ -1,3 +1,10 @@
 //! Segment pictures by text, and train models that do.
 
 #![deny(missing_docs)]
+
+pub use clipseg_clip as clip;
+pub use clipseg_clip::device;
+pub use clipseg_data as data;
+pub use clipseg_metrics as metrics;
+pub use clipseg_model as model;
+pub use clipseg_train as train;

@@ -1,0 +1,151 @@
+//! Both towers, and the space in which a picture and a text can be compared.
+
+use crate::config::ClipConfig;
+use crate::layers::{initialise, linear};
+use crate::text::{TextBatch, TextEncoder};
+use crate::vision::VisionEncoder;
+use burn::module::Param;
+use burn::nn::Linear;
+use burn::prelude::*;
+
+/// CLIP: pictures and texts as vectors of one space (Radford et al. 2021, arXiv:2103.00020).
+///
+/// Made by [`Clip::init`] with random weights or by [`load_clip`](crate::load_clip) from a
+/// checkpoint. On an autodiff device it can be trained; kept frozen, it belongs on the plain one,
+/// where Burn has fused attention.
+///
+/// # Example
+///
+/// ```
+/// # #[cfg(feature = "flex")] {
+/// use burn::tensor::{Device, Distribution, Tensor};
+/// use clipseg_clip::{Clip, ClipConfig, ClipTokenizer};
+///
+/// let device = Device::flex();
+/// let mut config = ClipConfig::small();
+/// config.text_config.hidden_size = 32; // small enough for an example
+/// let clip = Clip::init(&config, &device);
+///
+/// let tokenizer = ClipTokenizer::openai(config.text_config.max_position_embeddings)?;
+/// let texts = tokenizer.batch(&["a photo of a cat", "a photo of a dog"], &device)?;
+/// let pictures = Tensor::<4>::random([1, 3, 128, 128], Distribution::Default, &device);
+///
+/// // Zero-shot classification: one row for each picture, one column for each text.
+/// let scores = clip.logits_per_image(
+///     clip.image_embedding(pictures),
+///     clip.text_embedding(&texts),
+/// );
+/// assert_eq!(scores.dims(), [1, 2]);
+/// # }
+/// # Ok::<(), clipseg_clip::ClipError>(())
+/// ```
+#[derive(Module, Debug)]
+pub struct Clip {
+    text_model: TextEncoder,
+    vision_model: VisionEncoder,
+    text_projection: Linear,
+    visual_projection: Linear,
+    logit_scale: Param<Tensor<1>>,
+}
+
+impl Clip {
+    /// A CLIP with random weights; `device.seed` before it makes them reproducible.
+    pub fn init(config: &ClipConfig, device: &Device) -> Self {
+        let (text, vision) = (&config.text_config, &config.vision_config);
+        let projection = |width: usize| {
+            let mut map = linear(
+                width,
+                config.projection_dim,
+                (width as f64).powf(-0.5),
+                device,
+            );
+            map.bias = None;
+            map
+        };
+        let scale = Tensor::from_floats([config.logit_scale_init_value as f32], device);
+        let clip = Self {
+            text_model: TextEncoder::init(text, device),
+            vision_model: VisionEncoder::init(vision, device),
+            text_projection: projection(text.hidden_size),
+            visual_projection: projection(vision.hidden_size),
+            logit_scale: Param::from_tensor(scale),
+        };
+        initialise(&clip);
+        clip
+    }
+
+    /// The text tower.
+    pub fn text_model(&self) -> &TextEncoder {
+        &self.text_model
+    }
+
+    /// The vision tower.
+    pub fn vision_model(&self) -> &VisionEncoder {
+        &self.vision_model
+    }
+
+    /// The device that the weights are on.
+    pub fn device(&self) -> Device {
+        self.logit_scale.val().device()
+    }
+
+    /// Texts as vectors, **not** normalised, as CLIPSeg's decoder takes them.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[batch, projection_dim]`
+    pub fn text_embedding(&self, texts: &TextBatch) -> Tensor<2> {
+        self.text_projection
+            .forward(self.text_model.forward(texts).pooled)
+    }
+
+    /// Pictures as vectors, **not** normalised, as CLIPSeg's decoder takes them.
+    ///
+    /// # Shapes
+    ///
+    /// - pixel_values: `[batch, channels, height, width]`
+    /// - output: `[batch, projection_dim]`
+    pub fn image_embedding(&self, pixel_values: Tensor<4>) -> Tensor<2> {
+        match self.vision_model.forward(pixel_values, &[], true).pooled {
+            Some(pooled) => self.project_pooled(pooled),
+            None => unreachable!("the pooled state was asked for"),
+        }
+    }
+
+    /// The projection of the vision tower's pooled state, for callers that have run the tower.
+    ///
+    /// # Shapes
+    ///
+    /// - pooled: `[batch, hidden_size]`
+    /// - output: `[batch, projection_dim]`
+    pub fn project_pooled(&self, pooled: Tensor<2>) -> Tensor<2> {
+        self.visual_projection.forward(pooled)
+    }
+
+    /// Cosine similarities times `exp(logit_scale)`.
+    ///
+    /// # Shapes
+    ///
+    /// - image_embedding: `[images, projection_dim]`
+    /// - text_embedding: `[texts, projection_dim]`
+    /// - output: `[images, texts]`
+    pub fn logits_per_image(
+        &self,
+        image_embedding: Tensor<2>,
+        text_embedding: Tensor<2>,
+    ) -> Tensor<2> {
+        let scores = normalise(image_embedding).matmul(normalise(text_embedding).transpose());
+        scores * self.logit_scale.val().exp().unsqueeze()
+    }
+}
+
+/// Divides each row by its Euclidean length.
+///
+/// # Shapes
+///
+/// - embedding: `[batch, width]`
+/// - output: the same
+pub fn normalise(embedding: Tensor<2>) -> Tensor<2> {
+    let length = embedding.clone().square().sum_dim(1).sqrt();
+    embedding / length
+}

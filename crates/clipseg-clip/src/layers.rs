@@ -1,0 +1,209 @@
+//! The parts that every transformer here is made of.
+//!
+//! Field names are those of Hugging Face's checkpoints (`self_attn.q_proj`, `mlp.fc1`, …), so that
+//! loading and saving need no table of names.
+
+use crate::config::Activation;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::prelude::*;
+use burn::tensor::activation::{gelu, relu, sigmoid};
+use burn::tensor::module::attention;
+use burn::tensor::ops::AttentionModuleOptions;
+
+impl Activation {
+    /// Applies it to every element.
+    pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::QuickGelu => x.clone() * sigmoid(x.mul_scalar(1.702)),
+            Self::Gelu => gelu(x),
+            Self::Relu => relu(x),
+        }
+    }
+}
+
+/// Which keys a query may look at.
+#[derive(Debug, Clone, Default)]
+pub struct AttentionMask {
+    /// Hide the tokens after the query.
+    pub causal: bool,
+    /// `[batch, 1, queries, keys]`, true where a key is hidden. Must include the causal part,
+    /// because Burn's kernels take one or the other.
+    pub hidden: Option<Tensor<4, Bool>>,
+}
+
+/// Multi-head attention of a sequence with itself.
+#[derive(Module, Debug)]
+pub struct SelfAttention {
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    out_proj: Linear,
+    heads: usize,
+}
+
+impl SelfAttention {
+    /// Attention with the given maps, all of one width, which `heads` divides.
+    pub fn new([q_proj, k_proj, v_proj, out_proj]: [Linear; 4], heads: usize) -> Self {
+        Self {
+            q_proj,
+            k_proj,
+            v_proj,
+            out_proj,
+            heads,
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// - x: `[batch, tokens, width]`
+    /// - output: the same
+    pub fn forward(&self, x: Tensor<3>, mask: &AttentionMask) -> Tensor<3> {
+        let [batch, tokens, width] = x.dims();
+        let split = |t: Tensor<3>| {
+            t.reshape([batch, tokens, self.heads, width / self.heads])
+                .swap_dims(1, 2)
+        };
+        let query = split(self.q_proj.forward(x.clone()));
+        let key = split(self.k_proj.forward(x.clone()));
+        let value = split(self.v_proj.forward(x));
+        let options = AttentionModuleOptions {
+            is_causal: mask.causal && mask.hidden.is_none(),
+            ..Default::default()
+        };
+        // Masks of one head for all of them are repeated: not every backend broadcasts here.
+        let hidden = mask.hidden.clone().map(|m| m.repeat_dim(1, self.heads));
+        let mixed = attention(query, key, value, hidden, None, options);
+        self.out_proj
+            .forward(mixed.swap_dims(1, 2).reshape([batch, tokens, width]))
+    }
+}
+
+/// Two maps with a non-linearity between them.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    fc1: Linear,
+    fc2: Linear,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl Mlp {
+    /// An MLP of the given maps.
+    pub fn new([fc1, fc2]: [Linear; 2], activation: Activation) -> Self {
+        Self {
+            fc1,
+            fc2,
+            activation,
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// - x: `[batch, tokens, width]`
+    /// - output: the same
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.fc2
+            .forward(self.activation.forward(self.fc1.forward(x)))
+    }
+}
+
+/// A pre-norm transformer block: `x + attention(norm(x))`, then `x + mlp(norm(x))`.
+#[derive(Module, Debug)]
+pub(crate) struct EncoderLayer {
+    layer_norm1: LayerNorm,
+    self_attn: SelfAttention,
+    layer_norm2: LayerNorm,
+    mlp: Mlp,
+}
+
+/// The numbers that an [`EncoderLayer`] is made from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EncoderShape {
+    pub(crate) width: usize,
+    pub(crate) inner: usize,
+    pub(crate) heads: usize,
+    pub(crate) layers: usize,
+    pub(crate) activation: Activation,
+    pub(crate) epsilon: f64,
+}
+
+impl EncoderLayer {
+    /// Deviations as in `initialize_parameters` of OpenAI's `model.py`.
+    pub(crate) fn init(shape: &EncoderShape, device: &Device) -> Self {
+        let EncoderShape {
+            width,
+            inner,
+            heads,
+            activation,
+            epsilon,
+            ..
+        } = *shape;
+        let scale = (width as f64).powf(-0.5);
+        let out = scale * (2.0 * shape.layers as f64).powf(-0.5);
+        let norm = || {
+            LayerNormConfig::new(width)
+                .with_epsilon(epsilon)
+                .init(device)
+        };
+        let map = |std| linear(width, width, std, device);
+        let mlp = [
+            linear(width, inner, scale * 2f64.powf(-0.5), device),
+            linear(inner, width, out, device),
+        ];
+        Self {
+            layer_norm1: norm(),
+            self_attn: SelfAttention::new([map(scale), map(scale), map(scale), map(out)], heads),
+            layer_norm2: norm(),
+            mlp: Mlp::new(mlp, activation),
+        }
+    }
+
+    pub(crate) fn forward(&self, x: Tensor<3>, mask: &AttentionMask) -> Tensor<3> {
+        let x = x.clone() + self.self_attn.forward(self.layer_norm1.forward(x), mask);
+        x.clone() + self.mlp.forward(self.layer_norm2.forward(x))
+    }
+}
+
+/// The stack of blocks of one tower.
+#[derive(Module, Debug)]
+pub(crate) struct Encoder {
+    layers: Vec<EncoderLayer>,
+}
+
+impl Encoder {
+    pub(crate) fn init(shape: &EncoderShape, device: &Device) -> Self {
+        Self {
+            layers: (0..shape.layers)
+                .map(|_| EncoderLayer::init(shape, device))
+                .collect(),
+        }
+    }
+
+    pub(crate) fn layers(&self) -> &[EncoderLayer] {
+        &self.layers
+    }
+}
+
+/// A linear map with normal weights and a zero bias.
+pub fn linear(input: usize, output: usize, std: f64, device: &Device) -> Linear {
+    let mut linear = LinearConfig::new(input, output)
+        .with_initializer(Initializer::Normal { mean: 0.0, std })
+        .init(device);
+    linear.bias = Some(Initializer::Zeros.init([output], device));
+    linear
+}
+
+/// Draws every parameter that has not been drawn yet.
+///
+/// Burn initialises a parameter at its first use, so the order of use would decide what a seed
+/// means. Call this right after a model is made.
+pub fn initialise<M: Module>(module: &M) {
+    struct Touch;
+    impl ModuleVisitor for Touch {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let _ = param.val();
+        }
+    }
+    module.visit(&mut Touch);
+}

@@ -1,0 +1,89 @@
+//! Resizing a table of position embeddings to another grid.
+//!
+//! PyTorch's bicubic interpolation (`align_corners=False`, a = −0.75, no antialiasing), written as
+//! two matrix products: that is differentiable on every device, where Burn's own interpolation has
+//! a backward pass on some only, and rectangular grids cost nothing extra.
+
+use burn::prelude::*;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The weights of the last sizes seen, by (from, to).
+///
+/// Only these are kept and not the resized table, which training may change under our feet.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CubicWeights(Arc<Mutex<HashMap<(usize, usize), Vec<f32>>>>);
+
+impl CubicWeights {
+    /// # Shapes
+    ///
+    /// - table: `[1 + from · from, width]`, the class position first
+    /// - output: `[1, 1 + height · width_in_patches, width]`
+    pub(crate) fn resize(&self, table: Tensor<2>, from: usize, to: [usize; 2]) -> Tensor<3> {
+        if to == [from, from] {
+            return table.unsqueeze();
+        }
+        let [_, width] = table.dims();
+        let device = table.device();
+        let [height, columns] = to;
+        let class = table.clone().slice(s![0..1, ..]);
+        let grid = table.slice(s![1.., ..]).reshape([from, from * width]);
+        let rows = self.matrix(from, height, &device).matmul(grid);
+        let rows = rows.reshape([height, from, width]);
+        let both = self
+            .matrix(from, columns, &device)
+            .unsqueeze::<3>()
+            .matmul(rows);
+        Tensor::cat(vec![class, both.reshape([height * columns, width])], 0).unsqueeze()
+    }
+
+    fn matrix(&self, from: usize, to: usize, device: &Device) -> Tensor<2> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let weights = known.entry((from, to)).or_insert_with(|| cubic(from, to));
+        Tensor::from_data(TensorData::new(weights.clone(), [to, from]), device)
+    }
+}
+
+/// `[to, from]`, row-major: how much each old position counts for each new one.
+fn cubic(from: usize, to: usize) -> Vec<f32> {
+    const A: f64 = -0.75;
+    let near = |x: f64| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
+    let far = |x: f64| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
+    let mut weights = vec![0.0; to * from];
+    for (target, row) in weights.chunks_exact_mut(from).enumerate() {
+        let centre = (target as f64 + 0.5) * from as f64 / to as f64 - 0.5;
+        let (first, t) = (centre.floor(), centre - centre.floor());
+        for (offset, weight) in [
+            (-1.0, far(t + 1.0)),
+            (0.0, near(t)),
+            (1.0, near(1.0 - t)),
+            (2.0, far(2.0 - t)),
+        ] {
+            // The table ends at its border: positions beyond it repeat the last one.
+            let source = (first + offset).clamp(0.0, (from - 1) as f64) as usize;
+            row[source] += weight as f32;
+        }
+    }
+    weights
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_of_a_doubling_are_the_published_ones() {
+        // torch.nn.functional.interpolate of one-hot vectors of 4, to 8, bicubic.
+        let weights = cubic(4, 8);
+        let row = &weights[3 * 4..4 * 4];
+        for (found, expected) in row
+            .iter()
+            .zip([-0.03515625, 0.87890625, 0.26171875, -0.10546875])
+        {
+            assert!((found - expected).abs() < 1e-6, "{row:?}");
+        }
+        for row in weights.chunks(4) {
+            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What can be wrong with a data set on disk.
+
+use std::path::{Path, PathBuf};
+
+/// Why pictures or phrases could not be read, drawn or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A file or folder could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried: `read`, `write`, …
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system answered.
+        source: std::io::Error,
+    },
+    /// A file is not a picture, or one that is too large.
+    #[error("{}: not a readable picture: {source}", path.display())]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder answered.
+        source: image::ImageError,
+    },
+    /// A file is not JSON, or JSON of another shape.
+    #[error("{}: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What was found where, and what was expected.
+        source: serde_json::Error,
+    },
+    /// A folder has none of the files that make it a data set.
+    #[error("{} is not a data set: it holds none of {}", folder.display(), expected.join(", "))]
+    NoDataSet {
+        /// The folder.
+        folder: PathBuf,
+        /// Names any one of which would have done.
+        expected: Vec<String>,
+    },
+    /// A phrase names a picture that the picture list does not have.
+    #[error("phrase `{task_id}`: picture {image_id} is not in the picture list")]
+    UnknownPicture {
+        /// The phrase.
+        task_id: String,
+        /// The picture.
+        image_id: u64,
+    },
+    /// An argument has a value that cannot be used.
+    #[error("{0}")]
+    Input(String),
+}
+
+impl DataError {
+    /// For `map_err` on an operation on `path`.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// The result of this crate's functions.
+pub type Result<T, E = DataError> = std::result::Result<T, E>;

@@ -1,0 +1,212 @@
+//! Polygons to masks by the rule of the PhraseCut evaluator, which is that of Pillow 13.
+//!
+//! The evaluator truncates coordinates to whole pixels and lets `ImageDraw.polygon` fill them. That
+//! fill includes the outline, counts some corners twice and joins others, so only the same rule gives
+//! the same masks. Coordinates are single-precision, as Pillow's are.
+
+use crate::mask::Mask;
+
+/// An edge that is not horizontal.
+struct Edge {
+    x0: i32,
+    y0: i32,
+    top: i32,
+    bottom: i32,
+    slope: f32,
+}
+
+impl Edge {
+    fn x_at(&self, y: i32) -> f32 {
+        // Wide enough that rows far outside the picture do not overflow.
+        (i64::from(y) - i64::from(self.y0)) as f32 * self.slope + self.x0 as f32
+    }
+
+    fn covers(&self, y: i32) -> bool {
+        (self.top..=self.bottom).contains(&y)
+    }
+
+    fn ends_at(&self, y: i32) -> bool {
+        y == self.top || y == self.bottom
+    }
+}
+
+/// A horizontal edge, as the pixels that it covers.
+struct Run {
+    y: i32,
+    left: i32,
+    right: i32,
+}
+
+/// Adds the inside of a polygon to a mask; one of fewer than two points has none.
+///
+/// Coordinates are truncated toward zero. They may lie anywhere: what is outside the mask costs
+/// nothing, NaN counts as 0 and infinity as the largest number.
+pub fn fill_polygon(mask: &mut Mask, points: &[[f32; 2]]) {
+    if points.len() < 2 || mask.width() == 0 || mask.height() == 0 {
+        return;
+    }
+    let points: Vec<[i32; 2]> = points.iter().map(|point| point.map(|v| v as i32)).collect();
+    let (edges, runs) = collect_edges(&points);
+    for run in &runs {
+        fill_run(mask, run.y, run.left, run.right);
+    }
+    let ys = || points.iter().map(|point| point[1]);
+    let (Some(top), Some(bottom)) = (ys().min(), ys().max()) else {
+        return;
+    };
+    let last_row = (mask.height() - 1).min(i32::MAX as u32) as i32;
+    let mut crossings = Vec::new();
+    for y in top.max(0)..=bottom.min(last_row) {
+        crossings.clear();
+        for (index, edge) in edges.iter().enumerate().filter(|(_, edge)| edge.covers(y)) {
+            let x = edge.x_at(y);
+            if y == edge.bottom && y < bottom {
+                crossings.extend([x, x]);
+            } else if edge.ends_at(y) && edge.slope != 0.0 {
+                crossings.push(join_corner(&edges[..index], edge, x, y));
+            } else {
+                crossings.push(x);
+            }
+        }
+        crossings.sort_unstable_by(f32::total_cmp);
+        for pair in crossings.chunks_exact(2) {
+            fill_run(mask, y, round_half_up(pair[0]), round_half_down(pair[1]));
+        }
+    }
+}
+
+fn collect_edges(points: &[[i32; 2]]) -> (Vec<Edge>, Vec<Run>) {
+    let (mut edges, mut runs) = (Vec::<Edge>::new(), Vec::<Run>::new());
+    let mut add = |runs: &mut Vec<Run>, [x0, y0]: [i32; 2], [x1, y1]: [i32; 2]| {
+        if y0 == y1 {
+            runs.push(Run {
+                y: y0,
+                left: x0.min(x1),
+                right: x0.max(x1),
+            });
+        } else {
+            let dx = (i64::from(x1) - i64::from(x0)) as f32;
+            let dy = (i64::from(y1) - i64::from(y0)) as f32;
+            edges.push(Edge {
+                x0,
+                y0,
+                top: y0.min(y1),
+                bottom: y0.max(y1),
+                slope: dx / dy,
+            });
+        }
+    };
+    for (index, pair) in points.windows(2).enumerate() {
+        let [from, to] = [pair[0], pair[1]];
+        // A horizontal edge that goes on in the direction of the one before it makes that one longer.
+        if from[1] == to[1]
+            && index > 0
+            && let before = points[index - 1]
+            && before[1] == from[1]
+            && let Some(run) = runs.last_mut()
+        {
+            if to[0] > from[0] && from[0] > before[0] {
+                run.right = to[0];
+                continue;
+            }
+            if to[0] < from[0] && from[0] < before[0] {
+                run.left = to[0];
+                continue;
+            }
+        }
+        add(&mut runs, from, to);
+    }
+    if let (Some(&first), Some(&last)) = (points.first(), points.last())
+        && first != last
+    {
+        add(&mut runs, last, first);
+    }
+    (edges, runs)
+}
+
+/// Where two slanted edges meet in a corner, moves the crossing so that no gap stays between the
+/// corner and the row beside it.
+fn join_corner(earlier: &[Edge], edge: &Edge, x: f32, y: i32) -> f32 {
+    let beside = if y == edge.bottom { y - 1 } else { y + 1 };
+    let other = earlier.iter().find(|other| {
+        other.ends_at(y)
+            && other.slope != 0.0
+            && other.x_at(y).round() == x.round()
+            && other.covers(beside)
+    });
+    let Some(other) = other else { return x };
+    let (ours, theirs) = (edge.x_at(beside), other.x_at(beside));
+    if x > ours + 1.0 && x > theirs + 1.0 {
+        ours.max(theirs).round() + 1.0
+    } else if x < ours - 1.0 && x < theirs - 1.0 {
+        ours.min(theirs).round() - 1.0
+    } else {
+        x
+    }
+}
+
+fn round_half_up(x: f32) -> i32 {
+    if x >= 0.0 {
+        (x + 0.5).floor() as i32
+    } else {
+        -((x.abs() + 0.5).floor() as i32)
+    }
+}
+
+fn round_half_down(x: f32) -> i32 {
+    if x >= 0.0 {
+        (x - 0.5).ceil() as i32
+    } else {
+        -((x.abs() - 0.5).ceil() as i32)
+    }
+}
+
+fn fill_run(mask: &mut Mask, y: i32, left: i32, right: i32) {
+    let Ok(row) = u32::try_from(y) else { return };
+    let start = left.max(0) as u32;
+    let end = i64::from(right)
+        .saturating_add(1)
+        .clamp(0, i64::from(mask.width())) as u32;
+    if row < mask.height() && start < end {
+        mask.fill_row(row, start, end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wild_coordinates_neither_panic_nor_take_long() {
+        let wild = [
+            f32::NAN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            1e30,
+            -1e30,
+            0.0,
+            -0.5,
+            3e9,
+        ];
+        let mut mask = Mask::new(7, 5);
+        for &a in &wild {
+            for &b in &wild {
+                for &c in &wild {
+                    fill_polygon(&mut mask, &[[a, b], [b, c], [c, a], [3.0, 2.0]]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_point_is_nothing_and_a_line_is_its_pixels() {
+        let mut mask = Mask::new(5, 3);
+        fill_polygon(&mut mask, &[[2.0, 1.0]]);
+        assert_eq!(mask.count(), 0);
+        fill_polygon(&mut mask, &[[1.9, 1.0], [3.2, 1.7]]);
+        assert_eq!(
+            mask.as_slice(),
+            [0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0]
+        );
+    }
+}

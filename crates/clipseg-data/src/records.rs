@@ -1,0 +1,253 @@
+//! The files of VGPhraseCut_v0 (Wu et al. 2020, arXiv:2008.01187) as types.
+
+use crate::mask::Mask;
+use crate::raster::fill_polygon;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+/// A part of the data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// To learn from.
+    Train,
+    /// To choose by.
+    Val,
+    /// To report on.
+    Test,
+    /// A hundred pictures to look at; not part of the validation split.
+    Miniv,
+}
+
+impl Split {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Train, Self::Val, Self::Test, Self::Miniv];
+
+    /// As it stands in file names: `train`, `val`, `test`, `miniv`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+            Self::Test => "test",
+            Self::Miniv => "miniv",
+        }
+    }
+}
+
+impl std::fmt::Display for Split {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A picture, as the list of pictures has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// Number of the picture, and name of its file.
+    pub image_id: u64,
+    /// The same picture in COCO, if it is there.
+    #[serde(default)]
+    pub coco_id: Option<u64>,
+    /// The same picture on Flickr, if it is known.
+    #[serde(default)]
+    pub flickr_id: Option<u64>,
+    /// Recorded width in pixels, which polygons refer to. The file's may differ.
+    pub width: u32,
+    /// Recorded height in pixels.
+    pub height: u32,
+    /// Where the picture can be had.
+    #[serde(default)]
+    pub url: String,
+    /// The split of all its phrases.
+    pub split: Split,
+}
+
+/// How a phrase is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhraseStructure {
+    /// What is named: `plant`.
+    pub name: String,
+    /// What it is like: `green`, `small`.
+    #[serde(default)]
+    pub attributes: Vec<String>,
+    /// Numbers of the relations in the scene graph.
+    #[serde(default)]
+    pub relation_ids: Vec<u64>,
+    /// Predicates and objects: `on`, `table`.
+    #[serde(default)]
+    pub relation_descriptions: Vec<(String, String)>,
+    /// `name`, `attribute`, `relation` or `verbose`.
+    #[serde(default, rename = "type")]
+    pub kind: String,
+}
+
+/// A phrase, and where in its picture what it names is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Phrase {
+    /// Picture and annotations, `<image_id>__<ann_id>_<ann_id>…`.
+    pub task_id: String,
+    /// The picture.
+    pub image_id: u64,
+    /// The annotated objects, one for each instance.
+    #[serde(default)]
+    pub ann_ids: Vec<u64>,
+    /// `[x, y, width, height]` of each instance.
+    #[serde(default)]
+    pub instance_boxes: Vec<[f32; 4]>,
+    /// The outlines of each instance.
+    #[serde(default, rename = "Polygons")]
+    pub polygons: Polygons,
+    /// The words.
+    pub phrase: String,
+    /// How they are made.
+    #[serde(default)]
+    pub phrase_structure: PhraseStructure,
+}
+
+impl Phrase {
+    /// The union of all polygons of all instances, by the evaluator's rule.
+    pub fn mask(&self, width: u32, height: u32) -> Mask {
+        let mut mask = Mask::new(width, height);
+        for polygon in self.polygons.iter() {
+            fill_polygon(&mut mask, polygon);
+        }
+        mask
+    }
+}
+
+/// Instances, each of polygons, each of points, in one buffer.
+///
+/// Single precision, rounded toward zero: the evaluator truncates to whole pixels, and a coordinate
+/// just below a whole number must not become it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Polygons {
+    points: Vec<[f32; 2]>,
+    polygon_ends: Vec<u32>,
+    instance_ends: Vec<u32>,
+}
+
+impl Polygons {
+    /// Number of instances.
+    pub fn instances(&self) -> usize {
+        self.instance_ends.len()
+    }
+
+    /// The polygons of all instances.
+    pub fn iter(&self) -> impl Iterator<Item = &[[f32; 2]]> {
+        (0..self.polygon_ends.len()).map(|index| {
+            let start = index
+                .checked_sub(1)
+                .map_or(0, |before| self.polygon_ends[before]);
+            &self.points[start as usize..self.polygon_ends[index] as usize]
+        })
+    }
+
+    /// The polygons of each instance.
+    pub fn by_instance(&self) -> impl Iterator<Item = Vec<&[[f32; 2]]>> {
+        let mut polygons = self.iter();
+        let mut taken = 0;
+        self.instance_ends.iter().map(move |&end| {
+            let count = (end - taken) as usize;
+            taken = end;
+            polygons.by_ref().take(count).collect()
+        })
+    }
+
+    fn push_polygon(&mut self, points: impl IntoIterator<Item = [f64; 2]>) {
+        self.points
+            .extend(points.into_iter().map(|point| point.map(toward_zero)));
+        self.polygon_ends.push(self.points.len() as u32);
+    }
+
+    fn end_instance(&mut self) {
+        self.instance_ends.push(self.polygon_ends.len() as u32);
+    }
+}
+
+impl<P: IntoIterator<Item = [f64; 2]>, I: IntoIterator<Item = P>> FromIterator<I> for Polygons {
+    /// From instances of polygons of points.
+    fn from_iter<T: IntoIterator<Item = I>>(instances: T) -> Self {
+        let mut all = Self::default();
+        for instance in instances {
+            for polygon in instance {
+                all.push_polygon(polygon);
+            }
+            all.end_instance();
+        }
+        all
+    }
+}
+
+fn toward_zero(value: f64) -> f32 {
+    let rounded = value as f32;
+    if f64::from(rounded).abs() > value.abs() && rounded.is_finite() {
+        f32::from_bits(rounded.to_bits() - 1)
+    } else {
+        rounded
+    }
+}
+
+impl Serialize for Polygons {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.by_instance())
+    }
+}
+
+impl<'de> Deserialize<'de> for Polygons {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Instances;
+        impl<'de> Visitor<'de> for Instances {
+            type Value = Polygons;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("instances, each a list of polygons, each a list of [x, y]")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut instances: A) -> Result<Polygons, A::Error> {
+                let mut all = Polygons::default();
+                while let Some(instance) = instances.next_element::<Vec<Vec<[f64; 2]>>>()? {
+                    for polygon in instance {
+                        all.push_polygon(polygon);
+                    }
+                    all.end_instance();
+                }
+                Ok(all)
+            }
+        }
+        deserializer.deserialize_seq(Instances)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coordinate_never_grows() {
+        for value in [
+            46.999_999_999,
+            -46.999_999_999,
+            0.1,
+            1e30,
+            1e300,
+            -1e300,
+            0.0,
+            5.0,
+        ] {
+            let single = toward_zero(value);
+            assert!(
+                f64::from(single).abs() <= value.abs() || single.is_infinite(),
+                "{value}"
+            );
+            assert_eq!(single.trunc(), value.trunc() as f32, "{value}");
+        }
+    }
+
+    #[test]
+    fn polygons_go_through_json() {
+        let json = "[[[[1.5,2.0],[3.0,4.0]],[[5.0,6.0]]],[],[[]]]";
+        let polygons: Polygons = serde_json::from_str(json).unwrap();
+        assert_eq!((polygons.instances(), polygons.iter().count()), (3, 3));
+        assert_eq!(serde_json::to_string(&polygons).unwrap(), json);
+    }
+}

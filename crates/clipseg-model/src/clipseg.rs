@@ -1,0 +1,216 @@
+//! CLIP and a decoder as one model.
+
+use crate::config::ClipSegConfig;
+use crate::error::Result;
+use crate::transformer_decoder::TransformerDecoder;
+use burn::prelude::*;
+use clipseg_clip::{Checkpoint, Clip, ClipError, save_module, write_text};
+use std::path::Path;
+
+/// CLIPSeg: logits of a mask from a picture and a prompt's embedding.
+///
+/// The encoders are meant to stay frozen. To train the decoder, take the model apart with
+/// [`into_parts`](Self::into_parts), leave [`Clip`] on the plain device, where it has fused
+/// attention and leaves nothing on the tape, and move the decoder to the autodiff device with
+/// Burn's `train`.
+///
+/// # Example
+///
+/// ```
+/// # #[cfg(feature = "flex")] {
+/// use burn::tensor::{Device, Distribution, Tensor};
+/// use clipseg_clip::ClipTokenizer;
+/// use clipseg_model::{ClipSeg, ClipSegConfig};
+///
+/// let device = Device::flex();
+/// device.seed(0);
+/// let model = ClipSeg::init(&ClipSegConfig::small(), &device);
+/// let tokenizer = ClipTokenizer::openai(77)?;
+///
+/// let picture = Tensor::<4>::random([1, 3, 64, 96], Distribution::Default, &device);
+/// let features = model.encode_image(picture);
+/// let prompts = model.clip().text_embedding(&tokenizer.batch(&["a cat", "a dog"], &device)?);
+/// let logits = model.decode(&features, prompts);
+/// assert_eq!(logits.dims(), [2, 64, 96]);
+/// # }
+/// # Ok::<(), clipseg_model::ModelError>(())
+/// ```
+#[derive(Module, Debug)]
+pub struct ClipSeg {
+    clip: Clip,
+    decoder: TransformerDecoder,
+    #[module(skip)]
+    config: ClipSegConfig,
+}
+
+/// What the decoder needs of pictures, made once for all prompts.
+#[derive(Debug, Clone)]
+pub struct ImageFeatures {
+    /// The hidden states of the extracted layers, shallow to deep:
+    /// `[pictures, 1 + rows · columns, hidden_size]` each, the class token first.
+    pub hidden_states: Vec<Tensor<3>>,
+    /// Rows and columns of patches.
+    pub grid: [usize; 2],
+}
+
+/// Names that differ between a module's fields and Hugging Face's files.
+const HEAD: [(&str, &str); 3] = [
+    (
+        "decoder.transposed_convolution.conv.",
+        "decoder.transposed_convolution.0.",
+    ),
+    (
+        "decoder.transposed_convolution.up1.",
+        "decoder.transposed_convolution.2.",
+    ),
+    (
+        "decoder.transposed_convolution.up2.",
+        "decoder.transposed_convolution.4.",
+    ),
+];
+
+impl ClipSeg {
+    /// A model with random weights; `device.seed` before it makes them reproducible.
+    pub fn init(config: &ClipSegConfig, device: &Device) -> Self {
+        Self::with_clip(config, Clip::init(&config.clip, device), device)
+    }
+
+    /// A random decoder on a given CLIP, as training starts from.
+    pub fn with_clip(config: &ClipSegConfig, clip: Clip, device: &Device) -> Self {
+        let vision = &config.clip.vision_config;
+        let decoder = TransformerDecoder::init(
+            &config.decoder,
+            vision.hidden_size,
+            config.clip.projection_dim,
+            vision.patch_size,
+            device,
+        );
+        Self {
+            clip,
+            decoder,
+            config: config.clone(),
+        }
+    }
+
+    /// Loads a CLIPSeg checkpoint in Hugging Face's layout.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration or the weights cannot be read or do not fit each other; everything that
+    /// does not fit is listed.
+    pub fn from_pretrained(folder: &Path, device: &Device) -> Result<Self> {
+        let checkpoint = Checkpoint::from_folder(folder)?;
+        let config = ClipSegConfig::from_file(&folder.join("config.json"))?;
+        let mut model = Self::init(&config, device);
+        checkpoint
+            .rename(|name| Some(replace_prefix(name, |(ours, theirs)| (theirs, ours))))
+            .load_into(&mut model)?;
+        Ok(model)
+    }
+
+    /// Writes `config.json` and `model.safetensors`, which transformers reads as
+    /// `CLIPSegForImageSegmentation`. Makes the folder if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be written.
+    pub fn save_pretrained(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder).map_err(ClipError::io("make", folder))?;
+        save_module(
+            self,
+            &folder.join("model.safetensors"),
+            &["clip.logit_scale"],
+            |name| replace_prefix(name, |pair| pair),
+        )?;
+        write_text(
+            &folder.join("config.json"),
+            &format!("{:#}\n", self.config.to_json()),
+        )?;
+        Ok(())
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &ClipSegConfig {
+        &self.config
+    }
+
+    /// The encoders.
+    pub fn clip(&self) -> &Clip {
+        &self.clip
+    }
+
+    /// The decoder.
+    pub fn decoder(&self) -> &TransformerDecoder {
+        &self.decoder
+    }
+
+    /// The encoders and the decoder, for training.
+    pub fn into_parts(self) -> (Clip, TransformerDecoder) {
+        (self.clip, self.decoder)
+    }
+
+    /// A model of encoders and a decoder that were made for `config`.
+    pub fn from_parts(config: ClipSegConfig, clip: Clip, decoder: TransformerDecoder) -> Self {
+        Self {
+            clip,
+            decoder,
+            config,
+        }
+    }
+
+    /// Runs the vision tower as far as the decoder needs it.
+    ///
+    /// # Shapes
+    ///
+    /// - pixel_values: `[pictures, channels, height, width]`, sides multiples of the patch
+    ///
+    /// # Panics
+    ///
+    /// If a side is not a multiple of the patch.
+    pub fn encode_image(&self, pixel_values: Tensor<4>) -> ImageFeatures {
+        let layers = &self.config.decoder.extract_layers;
+        let output = self
+            .clip
+            .vision_model()
+            .forward(pixel_values, layers, false);
+        ImageFeatures {
+            hidden_states: output.hidden_states,
+            grid: output.grid,
+        }
+    }
+
+    /// Decodes encoded pictures with one prompt each, or one picture with any number of prompts.
+    ///
+    /// # Shapes
+    ///
+    /// - conditional_embedding: `[prompts, projection_dim]`, of texts or of pictures
+    /// - output: logits, `[prompts, height, width]`
+    pub fn decode(&self, features: &ImageFeatures, conditional_embedding: Tensor<2>) -> Tensor<3> {
+        self.decoder.forward(
+            &features.hidden_states,
+            conditional_embedding,
+            features.grid,
+        )
+    }
+
+    /// Both in one: pictures and their prompts to logits.
+    ///
+    /// # Shapes
+    ///
+    /// - pixel_values: `[pictures, channels, height, width]`
+    /// - conditional_embedding: `[prompts, projection_dim]`
+    /// - output: logits, `[prompts, height, width]`
+    pub fn forward(&self, pixel_values: Tensor<4>, conditional_embedding: Tensor<2>) -> Tensor<3> {
+        self.decode(&self.encode_image(pixel_values), conditional_embedding)
+    }
+}
+
+fn replace_prefix(
+    name: &str,
+    order: impl Fn((&'static str, &'static str)) -> (&'static str, &'static str),
+) -> String {
+    HEAD.into_iter()
+        .map(order)
+        .find_map(|(from, to)| name.strip_prefix(from).map(|rest| format!("{to}{rest}")))
+        .unwrap_or_else(|| name.to_owned())
+}

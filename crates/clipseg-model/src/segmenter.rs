@@ -1,0 +1,270 @@
+//! From a photograph and prompts to masks at the photograph's own size.
+
+use crate::clipseg::{ClipSeg, ImageFeatures};
+use crate::error::{ModelError, Result};
+use crate::soft_mask::SoftMask;
+use burn::prelude::*;
+use clipseg_clip::{ClipTokenizer, ImageProcessor};
+use image::RgbImage;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// Prompts decoded at a time; bounds the memory, costs no time.
+const DECODER_BATCH: usize = 16;
+/// Prompts whose embeddings are remembered.
+const REMEMBERED: usize = 4_096;
+
+/// A model with its tokenizer and its preprocessing: what a program that segments needs.
+///
+/// A photograph is encoded once by [`encode_image`](Self::encode_image); after that each prompt
+/// costs the decoder only.
+///
+/// # Example
+///
+/// ```no_run
+/// use clipseg_model::Segmenter;
+/// use std::path::Path;
+///
+/// let device = clipseg_clip::device("cpu")?;
+/// let segmenter = Segmenter::from_pretrained(Path::new("clipseg-rd64-refined"), &device)?;
+/// let photo = segmenter.encode_image(&clipseg_data::load_rgb(Path::new("cat.jpg"))?)?;
+/// for mask in segmenter.segment(&photo, &["a cat", "a sofa"])? {
+///     println!("{:.0} % are inside", 100.0 * mask.coverage(0.5));
+/// }
+/// # Ok::<(), clipseg_model::ModelError>(())
+/// ```
+#[derive(Debug)]
+pub struct Segmenter {
+    model: ClipSeg,
+    tokenizer: ClipTokenizer,
+    processor: ImageProcessor,
+    device: Device,
+    known: Mutex<HashMap<String, Tensor<1>>>,
+}
+
+/// A photograph that has been through the vision tower.
+#[derive(Debug, Clone)]
+pub struct EncodedImage {
+    features: ImageFeatures,
+    width: u32,
+    height: u32,
+}
+
+impl EncodedImage {
+    /// Width of the photograph in pixels.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Height of the photograph in pixels.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+}
+
+impl Segmenter {
+    /// Puts together a model and what belongs to it. The model must be on the plain device.
+    pub fn new(model: ClipSeg, tokenizer: ClipTokenizer, processor: ImageProcessor) -> Self {
+        let device = model.clip().device();
+        Self {
+            model,
+            tokenizer,
+            processor,
+            device,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Loads a folder in Hugging Face's layout. Without a `preprocessor_config.json`, pictures are
+    /// prepared as CLIPSeg is published, at 352×352.
+    ///
+    /// # Errors
+    ///
+    /// If a file is missing, cannot be read, or does not fit the others.
+    pub fn from_pretrained(folder: &Path, device: &Device) -> Result<Self> {
+        let model = ClipSeg::from_pretrained(folder, device)?;
+        let positions = model.config().clip.text_config.max_position_embeddings;
+        let tokenizer = ClipTokenizer::from_folder(folder, positions)?;
+        let processor =
+            ImageProcessor::from_folder(folder)?.unwrap_or_else(|| ImageProcessor::clipseg(352));
+        Ok(Self::new(model, tokenizer, processor))
+    }
+
+    /// Writes a folder that [`from_pretrained`](Self::from_pretrained) and transformers read:
+    /// configuration, weights, tokenizer and preprocessing.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be written.
+    pub fn save_pretrained(&self, folder: &Path) -> Result<()> {
+        self.model.save_pretrained(folder)?;
+        self.tokenizer.save(folder)?;
+        self.processor.save(folder)?;
+        Ok(())
+    }
+
+    /// The model.
+    pub fn model(&self) -> &ClipSeg {
+        &self.model
+    }
+
+    /// The preprocessing.
+    pub fn processor(&self) -> &ImageProcessor {
+        &self.processor
+    }
+
+    /// Runs a photograph through the vision tower, once for all prompts.
+    ///
+    /// # Errors
+    ///
+    /// If the picture is empty, or the preprocessing does not give whole patches.
+    pub fn encode_image(&self, picture: &RgbImage) -> Result<EncodedImage> {
+        let pixels = self
+            .processor
+            .pixel_values(std::slice::from_ref(picture), &self.device)?;
+        let [_, _, height, width] = pixels.dims();
+        let patch = self.model.clip().vision_model().patch_size();
+        if !height.is_multiple_of(patch) || !width.is_multiple_of(patch) {
+            return Err(ModelError::Input(format!(
+                "the preprocessing gives {width}x{height}, which patches of {patch}x{patch} do not fill"
+            )));
+        }
+        Ok(EncodedImage {
+            features: self.model.encode_image(pixels),
+            width: picture.width(),
+            height: picture.height(),
+        })
+    }
+
+    /// Embeddings of text prompts, `[prompts, projection_dim]`; each is computed once and remembered.
+    ///
+    /// # Errors
+    ///
+    /// If there is no prompt, or one cannot be tokenized.
+    pub fn encode_text<S: AsRef<str>>(&self, prompts: &[S]) -> Result<Tensor<2>> {
+        if prompts.is_empty() {
+            return Err(ModelError::Input(
+                "no prompt was given, expected at least one".into(),
+            ));
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut new: Vec<&str> = prompts
+            .iter()
+            .map(S::as_ref)
+            .filter(|prompt| !known.contains_key(*prompt))
+            .collect();
+        new.sort_unstable();
+        new.dedup();
+        if known.len() + new.len() > REMEMBERED {
+            known.clear();
+            new = prompts.iter().map(S::as_ref).collect();
+            new.sort_unstable();
+            new.dedup();
+        }
+        // Texts of one batch are filled up to the longest of them, so a stray long one should not
+        // slow down all the others.
+        for batch in new.chunks(DECODER_BATCH) {
+            let embeddings = self
+                .model
+                .clip()
+                .text_embedding(&self.tokenizer.batch(batch, &self.device)?);
+            for (row, prompt) in batch.iter().enumerate() {
+                let embedding = embeddings
+                    .clone()
+                    .slice(s![row..row + 1, ..])
+                    .squeeze_dim(0);
+                known.insert((*prompt).to_owned(), embedding);
+            }
+        }
+        let rows = prompts
+            .iter()
+            .filter_map(|prompt| known.get(prompt.as_ref()).cloned())
+            .collect();
+        Ok(Tensor::stack(rows, 0))
+    }
+
+    /// A soft mask for each prompt, at the photograph's size.
+    ///
+    /// # Errors
+    ///
+    /// If there is no prompt, one cannot be tokenized, or the device fails.
+    pub fn segment<S: AsRef<str>>(
+        &self,
+        image: &EncodedImage,
+        prompts: &[S],
+    ) -> Result<Vec<SoftMask>> {
+        self.segment_by_embedding(image, self.encode_text(prompts)?)
+    }
+
+    /// A soft mask for each embedding of a text or of a picture, at the photograph's size.
+    ///
+    /// # Shapes
+    ///
+    /// - conditional_embedding: `[prompts, projection_dim]`
+    ///
+    /// # Errors
+    ///
+    /// If the embedding has another width than the model's, or the device fails.
+    pub fn segment_by_embedding(
+        &self,
+        image: &EncodedImage,
+        conditional_embedding: Tensor<2>,
+    ) -> Result<Vec<SoftMask>> {
+        let mut masks = Vec::with_capacity(conditional_embedding.dims()[0]);
+        for logits in self.decode_in_batches(image, conditional_embedding)? {
+            let [prompts, height, width] = logits.dims();
+            let values = logits
+                .try_into_data()
+                .map_err(|error| ModelError::Device(error.to_string()))?
+                .convert::<f32>()
+                .try_to_vec::<f32>()
+                .map_err(|error| ModelError::Device(format!("{error:?}")))?;
+            debug_assert_eq!(values.len(), prompts * height * width);
+            let size = [width as u32, height as u32];
+            for logits in values.chunks_exact(height * width) {
+                masks.push(SoftMask::from_logits(
+                    logits,
+                    size,
+                    [image.width, image.height],
+                )?);
+            }
+        }
+        Ok(masks)
+    }
+
+    /// The decoder's logits at the model's own resolution, `[prompts, height, width]`.
+    ///
+    /// # Errors
+    ///
+    /// If the embedding has another width than the model's.
+    pub fn logits(
+        &self,
+        image: &EncodedImage,
+        conditional_embedding: Tensor<2>,
+    ) -> Result<Tensor<3>> {
+        Ok(Tensor::cat(
+            self.decode_in_batches(image, conditional_embedding)?,
+            0,
+        ))
+    }
+
+    fn decode_in_batches(
+        &self,
+        image: &EncodedImage,
+        conditional_embedding: Tensor<2>,
+    ) -> Result<Vec<Tensor<3>>> {
+        let [_, width] = conditional_embedding.dims();
+        let expected = self.model.config().clip.projection_dim;
+        if width != expected {
+            return Err(ModelError::Input(format!(
+                "the prompt's embedding has {width} values, the model takes {expected}"
+            )));
+        }
+        let batches = conditional_embedding.split(DECODER_BATCH, 0);
+        Ok(batches
+            .into_iter()
+            .map(|batch| self.model.decode(&image.features, batch))
+            .collect())
+    }
+}

@@ -1,0 +1,113 @@
+//! A probability for each pixel of a photograph.
+
+use crate::error::{ModelError, Result};
+use clipseg_data::Mask;
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+
+/// How probable it is that a pixel belongs to what a prompt names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SoftMask {
+    width: u32,
+    height: u32,
+    probabilities: Vec<f32>,
+}
+
+impl SoftMask {
+    /// Resizes logits bilinearly (PyTorch's `align_corners=False` where they grow, antialiased where
+    /// they shrink) and takes their sigmoid.
+    ///
+    /// # Errors
+    ///
+    /// If there are not `from[0] · from[1]` logits, or a size is zero.
+    pub fn from_logits(logits: &[f32], from: [u32; 2], to: [u32; 2]) -> Result<Self> {
+        let expected = from[0] as usize * from[1] as usize;
+        if logits.len() != expected || expected == 0 || to[0] == 0 || to[1] == 0 {
+            return Err(ModelError::Input(format!(
+                "{} logits of {}x{} cannot become a mask of {}x{}",
+                logits.len(),
+                from[0],
+                from[1],
+                to[0],
+                to[1]
+            )));
+        }
+        let mut probabilities = if from == to {
+            logits.to_vec()
+        } else {
+            resize(logits, from, to)?
+        };
+        for value in &mut probabilities {
+            *value = 1.0 / (1.0 + (-*value).exp());
+        }
+        Ok(Self {
+            width: to[0],
+            height: to[1],
+            probabilities,
+        })
+    }
+
+    /// Width in pixels.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Height in pixels.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// The probabilities, row by row.
+    pub fn probabilities(&self) -> &[f32] {
+        &self.probabilities
+    }
+
+    /// The highest probability.
+    pub fn highest(&self) -> f32 {
+        self.probabilities.iter().copied().fold(0.0, f32::max)
+    }
+
+    /// The share of pixels above a threshold, from 0 to 1.
+    pub fn coverage(&self, threshold: f32) -> f64 {
+        let inside = self
+            .probabilities
+            .iter()
+            .filter(|&&p| p > threshold)
+            .count();
+        inside as f64 / self.probabilities.len() as f64
+    }
+
+    /// The pixels whose probability is above a threshold.
+    pub fn threshold(&self, threshold: f32) -> Mask {
+        let inside = self
+            .probabilities
+            .iter()
+            .map(|&p| u8::from(p > threshold))
+            .collect();
+        Mask::from_vec(self.width, self.height, inside)
+    }
+}
+
+fn resize(values: &[f32], from: [u32; 2], to: [u32; 2]) -> Result<Vec<f32>> {
+    let fail = |error: &dyn std::fmt::Display| {
+        ModelError::Input(format!(
+            "cannot resize a mask of {}x{}: {error}",
+            from[0], from[1]
+        ))
+    };
+    let bytes: Vec<u8> = values
+        .iter()
+        .flat_map(|value| value.to_ne_bytes())
+        .collect();
+    let source = ImageRef::new(from[0], from[1], &bytes, PixelType::F32).map_err(|e| fail(&e))?;
+    let mut target = Image::new(to[0], to[1], PixelType::F32);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    Resizer::new()
+        .resize(&source, &mut target, &options)
+        .map_err(|e| fail(&e))?;
+    let (chunks, _) = target.buffer().as_chunks::<4>();
+    Ok(chunks
+        .iter()
+        .map(|chunk| f32::from_ne_bytes(*chunk))
+        .collect())
+}

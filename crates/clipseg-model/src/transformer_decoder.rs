@@ -1,0 +1,374 @@
+//! CLIPSeg's decoder: three small transformer layers on the vision tower's hidden states
+//! (Lüddecke and Ecker 2022, arXiv:2112.10003; `models/clipseg` of transformers 4.57).
+//!
+//! Departures from the reference, none of which changes a number: several prompts share what does
+//! not depend on the prompt, so a picture's hidden states are reduced once however many prompts
+//! there are, and the grid of patches may be rectangular.
+
+use crate::config::TransformerDecoderConfig;
+use burn::nn::conv::{Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig};
+use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig, PaddingConfig2d};
+use burn::prelude::*;
+use burn::tensor::activation::relu;
+use clipseg_clip::{Activation, AttentionMask, Mlp, SelfAttention, initialise};
+
+/// One post-norm transformer layer.
+#[derive(Module, Debug)]
+struct DecoderLayer {
+    self_attn: SelfAttention,
+    layer_norm1: LayerNorm,
+    mlp: Mlp,
+    layer_norm2: LayerNorm,
+}
+
+/// From tokens on the grid of patches to one value for each pixel.
+#[derive(Module, Debug)]
+enum Head {
+    /// One transposed convolution from a token to its patch.
+    Simple(ConvTranspose2d),
+    /// A convolution over neighbouring tokens, then two transposed convolutions.
+    Refined(RefinedHead),
+}
+
+#[derive(Module, Debug)]
+struct RefinedHead {
+    conv: Conv2d,
+    up1: ConvTranspose2d,
+    up2: ConvTranspose2d,
+}
+
+/// Turns a picture's hidden states and a prompt's embedding into logits.
+#[derive(Module, Debug)]
+pub struct TransformerDecoder {
+    film_mul: Linear,
+    film_add: Linear,
+    reduces: Vec<Linear>,
+    layers: Vec<DecoderLayer>,
+    transposed_convolution: Head,
+    conditional_layer: usize,
+}
+
+impl DecoderLayer {
+    /// Initial values of PyTorch's `TransformerEncoderLayer`, which the reference trains from.
+    fn init(config: &TransformerDecoderConfig, device: &Device) -> Self {
+        let (dim, inner) = (config.reduce_dim, config.decoder_intermediate_size);
+        let map = |initializer: Option<Initializer>| {
+            let mut map = LinearConfig::new(dim, dim);
+            if let Some(initializer) = initializer {
+                map = map.with_initializer(initializer);
+            }
+            let mut map = map.init(device);
+            map.bias = Some(Initializer::Zeros.init([dim], device));
+            map
+        };
+        // Xavier's bound for the matrix of 3 D × D that holds q, k and v together.
+        let bound = (6.0 / (4 * dim) as f64).sqrt();
+        let qkv = || {
+            map(Some(Initializer::Uniform {
+                min: -bound,
+                max: bound,
+            }))
+        };
+        let mlp = [LinearConfig::new(dim, inner), LinearConfig::new(inner, dim)];
+        let norm = || LayerNormConfig::new(dim).init(device);
+        Self {
+            self_attn: SelfAttention::new(
+                [qkv(), qkv(), qkv(), map(None)],
+                config.decoder_num_attention_heads,
+            ),
+            layer_norm1: norm(),
+            // Hugging Face's `decoder_hidden_act` is ignored by its own decoder: always ReLU.
+            mlp: Mlp::new(mlp.map(|config| config.init(device)), Activation::Relu),
+            layer_norm2: norm(),
+        }
+    }
+
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let attended = self.self_attn.forward(x.clone(), &AttentionMask::default());
+        let x = self.layer_norm1.forward(x + attended);
+        self.layer_norm2.forward(x.clone() + self.mlp.forward(x))
+    }
+}
+
+impl Head {
+    fn init(config: &TransformerDecoderConfig, patch: usize, device: &Device) -> Self {
+        let dim = config.reduce_dim;
+        let up = |channels, kernel| {
+            ConvTranspose2dConfig::new(channels, [kernel, kernel])
+                .with_stride([kernel, kernel])
+                .init(device)
+        };
+        if config.use_complex_transposed_convolution {
+            Self::Refined(RefinedHead {
+                conv: Conv2dConfig::new([dim, dim], [3, 3])
+                    .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+                    .init(device),
+                up1: up([dim, dim / 2], patch / 4),
+                up2: up([dim / 2, 1], patch / 4),
+            })
+        } else {
+            Self::Simple(up([dim, 1], patch))
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::Simple(up) => up.forward(x),
+            Self::Refined(head) => {
+                let x = relu(head.conv.forward(x));
+                head.up2.forward(relu(head.up1.forward(x)))
+            }
+        }
+    }
+}
+
+impl TransformerDecoder {
+    /// A decoder with random weights, drawn as PyTorch draws those of the reference.
+    ///
+    /// `hidden_size` and `patch_size` are the vision tower's, `projection_dim` is the width of the
+    /// prompt's embedding.
+    pub fn init(
+        config: &TransformerDecoderConfig,
+        hidden_size: usize,
+        projection_dim: usize,
+        patch_size: usize,
+        device: &Device,
+    ) -> Self {
+        let dim = config.reduce_dim;
+        let depth = config.extract_layers.len();
+        let film = || LinearConfig::new(projection_dim, dim).init(device);
+        let decoder = Self {
+            film_mul: film(),
+            film_add: film(),
+            reduces: (0..depth)
+                .map(|_| LinearConfig::new(hidden_size, dim).init(device))
+                .collect(),
+            layers: (0..depth)
+                .map(|_| DecoderLayer::init(config, device))
+                .collect(),
+            transposed_convolution: Head::init(config, patch_size, device),
+            conditional_layer: config.conditional_layer,
+        };
+        initialise(&decoder);
+        decoder
+    }
+
+    /// Decodes pictures with one prompt each, or one picture with any number of prompts.
+    ///
+    /// # Shapes
+    ///
+    /// - hidden_states: `[pictures, 1 + rows · columns, hidden_size]` each, shallow to deep, the
+    ///   class token first
+    /// - conditional_embedding: `[prompts, projection_dim]`; as many prompts as pictures, or any
+    ///   number if there is one picture
+    /// - grid: rows and columns of patches
+    /// - output: logits, `[prompts, height, width]`
+    ///
+    /// # Panics
+    ///
+    /// If the shapes do not fit.
+    pub fn forward(
+        &self,
+        hidden_states: &[Tensor<3>],
+        conditional_embedding: Tensor<2>,
+        grid: [usize; 2],
+    ) -> Tensor<3> {
+        let pictures = hidden_states[0].dims()[0];
+        let [prompts, _] = conditional_embedding.dims();
+        let spread = if pictures == prompts {
+            Spread::Same
+        } else {
+            Spread::One(prompts)
+        };
+        self.run(hidden_states, conditional_embedding, grid, spread, |_| {})
+    }
+
+    /// Decodes pictures with several prompts each; `picture_of[i]` is the picture of prompt `i`.
+    ///
+    /// # Shapes
+    ///
+    /// As [`forward`](Self::forward), with as many prompts as `picture_of` has entries.
+    ///
+    /// # Panics
+    ///
+    /// If the shapes do not fit, or a picture does not exist.
+    pub fn forward_grouped(
+        &self,
+        hidden_states: &[Tensor<3>],
+        conditional_embedding: Tensor<2>,
+        grid: [usize; 2],
+        picture_of: &[usize],
+    ) -> Tensor<3> {
+        let pictures = hidden_states[0].dims()[0];
+        let spread = if picture_of.iter().copied().eq(0..pictures) {
+            Spread::Same
+        } else {
+            let indices: Vec<i64> = picture_of.iter().map(|&picture| picture as i64).collect();
+            Spread::By(Tensor::from_data(
+                TensorData::new(indices, [picture_of.len()]),
+                &hidden_states[0].device().without_autodiff(),
+            ))
+        };
+        self.run(hidden_states, conditional_embedding, grid, spread, |_| {})
+    }
+
+    /// The tokens after each layer, as `output_hidden_states` of transformers gives them, for
+    /// comparisons and visualisation; inputs as in [`forward`](Self::forward) with as many prompts
+    /// as pictures.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[prompts, 1 + rows · columns, reduce_dim]` each
+    ///
+    /// # Panics
+    ///
+    /// If the shapes do not fit.
+    pub fn hidden_states(
+        &self,
+        hidden_states: &[Tensor<3>],
+        conditional_embedding: Tensor<2>,
+        grid: [usize; 2],
+    ) -> Vec<Tensor<3>> {
+        let mut kept = Vec::with_capacity(self.layers.len());
+        self.run(
+            hidden_states,
+            conditional_embedding,
+            grid,
+            Spread::Same,
+            |hidden| {
+                kept.push(hidden.clone());
+            },
+        );
+        kept
+    }
+
+    fn run(
+        &self,
+        hidden_states: &[Tensor<3>],
+        conditional_embedding: Tensor<2>,
+        [rows, columns]: [usize; 2],
+        spread: Spread,
+        mut after_layer: impl FnMut(&Tensor<3>),
+    ) -> Tensor<3> {
+        assert_eq!(
+            hidden_states.len(),
+            self.layers.len(),
+            "one hidden state for each layer"
+        );
+        // Until the prompt comes in, there is one row for each picture; from then on, one for each
+        // prompt.
+        let mut tokens: Option<Tensor<3>> = None;
+        let deepest_first = hidden_states.iter().rev();
+        for (index, ((hidden, reduce), layer)) in deepest_first
+            .zip(&self.reduces)
+            .zip(&self.layers)
+            .enumerate()
+        {
+            let mut reduced = reduce.forward(hidden.clone());
+            if index > self.conditional_layer {
+                reduced = spread.apply(reduced);
+            }
+            let mut x = match tokens {
+                None => reduced,
+                Some(tokens) => reduced + tokens,
+            };
+            if index == self.conditional_layer {
+                let map = |film: &Linear| -> Tensor<3> {
+                    film.forward(conditional_embedding.clone()).unsqueeze_dim(1)
+                };
+                x = spread.apply(x) * map(&self.film_mul) + map(&self.film_add);
+            }
+            let x = layer.forward(x);
+            after_layer(&x);
+            tokens = Some(x);
+        }
+        let Some(tokens) = tokens else {
+            unreachable!("a decoder has at least one layer")
+        };
+        let [prompts, _, dim] = tokens.dims();
+        let patches = tokens.slice(s![.., 1.., ..]).swap_dims(1, 2);
+        let map = patches.reshape([prompts, dim, rows, columns]);
+        self.transposed_convolution.forward(map).squeeze_dim(1)
+    }
+}
+
+/// How rows of pictures become rows of prompts.
+enum Spread {
+    /// One prompt for each picture.
+    Same,
+    /// One picture, so many prompts.
+    One(usize),
+    /// The picture of each prompt.
+    By(Tensor<1, Int>),
+}
+
+impl Spread {
+    fn apply(&self, x: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::Same => x,
+            Self::One(prompts) => {
+                let [_, tokens, width] = x.dims();
+                x.expand([*prompts, tokens, width])
+            }
+            Self::By(pictures) => x.select(0, pictures.clone()),
+        }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::tensor::{Distribution, Tolerance};
+
+    fn inputs(pictures: usize, device: &Device) -> Vec<Tensor<3>> {
+        (0..3)
+            .map(|_| Tensor::random([pictures, 1 + 6, 20], Distribution::Default, device))
+            .collect()
+    }
+
+    fn decoder(conditional_layer: usize, device: &Device) -> TransformerDecoder {
+        let config = TransformerDecoderConfig {
+            reduce_dim: 8,
+            decoder_intermediate_size: 16,
+            conditional_layer,
+            ..TransformerDecoderConfig::default()
+        };
+        TransformerDecoder::init(&config, 20, 5, 4, device)
+    }
+
+    #[test]
+    fn sharing_a_picture_changes_no_logit() {
+        let device = Device::flex();
+        for conditional_layer in 0..3 {
+            let decoder = decoder(conditional_layer, &device);
+            let hidden = inputs(2, &device);
+            let prompts = Tensor::random([4, 5], Distribution::Default, &device);
+            let grouped = decoder.forward_grouped(&hidden, prompts.clone(), [2, 3], &[1, 0, 0, 1]);
+            assert_eq!(grouped.dims(), [4, 8, 12]);
+            for (prompt, picture) in [1usize, 0, 0, 1].into_iter().enumerate() {
+                let one: Vec<_> = hidden
+                    .iter()
+                    .map(|h| h.clone().slice(s![picture..picture + 1]))
+                    .collect();
+                let alone =
+                    decoder.forward(&one, prompts.clone().slice(s![prompt..prompt + 1]), [2, 3]);
+                let together = grouped.clone().slice(s![prompt..prompt + 1]);
+                alone
+                    .into_data()
+                    .assert_approx_eq::<f32>(&together.into_data(), Tolerance::rel_abs(1e-5, 1e-5));
+            }
+        }
+    }
+
+    #[test]
+    fn published_sizes_have_the_published_number_of_parameters() {
+        let device = Device::flex();
+        let mut config = TransformerDecoderConfig::default();
+        let count = |config: &TransformerDecoderConfig| {
+            TransformerDecoder::init(config, 768, 512, 16, &device).num_params()
+        };
+        assert_eq!(count(&config), 1_073_153);
+        config.use_complex_transposed_convolution = true;
+        assert_eq!(count(&config), 1_127_009);
+    }
+}

@@ -1,0 +1,88 @@
+//! One step of the optimizer on the decoder.
+
+use crate::config::AdamWOptions;
+use burn::module::Module;
+use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
+use burn::prelude::*;
+use clipseg_metrics::Loss;
+use clipseg_model::{ImageFeatures, TransformerDecoder};
+
+/// What a step learns from, all of it on the plain device.
+#[derive(Debug, Clone)]
+pub struct StepInput {
+    /// What the frozen vision tower made of the pictures.
+    pub features: ImageFeatures,
+    /// The prompts, `[phrases, projection_dim]`.
+    pub conditional_embedding: Tensor<2>,
+    /// The picture of each phrase.
+    pub picture_of: Vec<usize>,
+    /// The truth, `[phrases, height, width]` of zeros and ones.
+    pub masks: Tensor<3>,
+}
+
+/// A decoder on the autodiff device with its optimizer.
+pub struct DecoderTrainer {
+    decoder: TransformerDecoder,
+    optimizer: ModuleOptimizer,
+    loss: Loss,
+}
+
+impl std::fmt::Debug for DecoderTrainer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DecoderTrainer")
+            .field("loss", &self.loss)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DecoderTrainer {
+    /// Prepares a decoder for training.
+    pub fn new(decoder: TransformerDecoder, optimizer: &AdamWOptions, loss: Loss) -> Self {
+        let optimizer = AdamWConfig::new()
+            .with_weight_decay(optimizer.weight_decay)
+            .with_beta_1(optimizer.beta_1)
+            .with_beta_2(optimizer.beta_2)
+            .with_epsilon(optimizer.epsilon)
+            .init();
+        Self {
+            decoder: decoder.train(),
+            optimizer,
+            loss,
+        }
+    }
+
+    /// The loss, `[1]` on the autodiff device.
+    pub fn loss(&self, input: &StepInput) -> Tensor<1> {
+        let hidden: Vec<Tensor<3>> = input
+            .features
+            .hidden_states
+            .iter()
+            .map(|hidden| hidden.clone().autodiff())
+            .collect();
+        let logits = self.decoder.forward_grouped(
+            &hidden,
+            input.conditional_embedding.clone().autodiff(),
+            input.features.grid,
+            &input.picture_of,
+        );
+        self.loss.forward(logits, input.masks.clone().autodiff())
+    }
+
+    /// The loss and its gradients.
+    pub fn gradients(&self, input: &StepInput) -> (Tensor<1>, GradientsParams) {
+        let loss = self.loss(input);
+        let gradients = GradientsParams::from_grads(loss.backward(), &self.decoder);
+        (loss.without_autodiff(), gradients)
+    }
+
+    /// Moves the weights against the gradients.
+    pub fn apply(&mut self, gradients: GradientsParams, learning_rate: f64) {
+        let decoder = self.decoder.clone();
+        self.decoder = self.optimizer.step(learning_rate, decoder, gradients);
+    }
+
+    /// The decoder as it is now, on the plain device.
+    pub fn decoder(&self) -> TransformerDecoder {
+        self.decoder.valid()
+    }
+}

@@ -1,0 +1,139 @@
+//! Reference answers and how to compare with them.
+
+use burn::prelude::*;
+use burn::tensor::Device;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Where the reference answers lie; another set can be named, to test with other seeds.
+pub(crate) fn fixtures() -> PathBuf {
+    std::env::var_os("CLIPSEG_FIXTURES").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures")),
+        PathBuf::from,
+    )
+}
+
+/// The device that the tests run on: the processor, unless another is named.
+pub(crate) fn device() -> Device {
+    let name = std::env::var("CLIPSEG_TEST_DEVICE").unwrap_or_else(|_| "cpu".into());
+    clipseg::device(&name).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The tensors of a safetensors file.
+pub(crate) struct Answers {
+    folder: PathBuf,
+    tensors: BTreeMap<String, TensorData>,
+}
+
+impl Answers {
+    /// `expected.safetensors` of a folder.
+    pub(crate) fn of(folder: PathBuf) -> Self {
+        Self::from_file(folder, "expected.safetensors")
+    }
+
+    pub(crate) fn from_file(folder: PathBuf, name: &str) -> Self {
+        let bytes = std::fs::read(folder.join(name)).expect("the fixtures are part of the tests");
+        let file = safetensors::SafeTensors::deserialize(&bytes).expect("the fixture is whole");
+        let tensors = file
+            .tensors()
+            .into_iter()
+            .map(|(name, view)| {
+                let (shape, bytes) = (view.shape().to_vec(), view.data());
+                let data = match view.dtype() {
+                    safetensors::Dtype::F32 => {
+                        TensorData::new(read(bytes, f32::from_le_bytes), shape)
+                    }
+                    safetensors::Dtype::I64 => {
+                        TensorData::new(read(bytes, i64::from_le_bytes), shape)
+                    }
+                    other => panic!("{name} holds {other:?}"),
+                };
+                (name, data)
+            })
+            .collect();
+        Self { folder, tensors }
+    }
+
+    pub(crate) fn folder(&self) -> &PathBuf {
+        &self.folder
+    }
+
+    pub(crate) fn names(&self, prefix: &str) -> Vec<String> {
+        self.tensors
+            .keys()
+            .filter(|name| name.starts_with(prefix))
+            .cloned()
+            .collect()
+    }
+
+    pub(crate) fn data(&self, name: &str) -> TensorData {
+        self.tensors
+            .get(name)
+            .unwrap_or_else(|| panic!("no `{name}` in the fixture"))
+            .clone()
+    }
+
+    pub(crate) fn values(&self, name: &str) -> Vec<f32> {
+        self.data(name).try_to_vec().expect("a float tensor")
+    }
+
+    pub(crate) fn float<const D: usize>(&self, name: &str, device: &Device) -> Tensor<D> {
+        Tensor::from_data(self.data(name), device)
+    }
+
+    pub(crate) fn int<const D: usize>(&self, name: &str, device: &Device) -> Tensor<D, Int> {
+        Tensor::from_data(self.data(name), device)
+    }
+
+    /// Asserts that no element is further from the answer than `relative` times its largest value.
+    pub(crate) fn check<const D: usize>(&self, name: &str, found: Tensor<D>, relative: f32) {
+        let data = found.into_data();
+        assert_eq!(data.shape(), self.data(name).shape(), "shape of {name}");
+        self.check_values(name, &data.try_to_vec().expect("a float tensor"), relative);
+    }
+
+    pub(crate) fn check_values(&self, name: &str, found: &[f32], relative: f32) {
+        let expected = self.values(name);
+        assert_eq!(found.len(), expected.len(), "size of {name}");
+        let largest = expected
+            .iter()
+            .fold(0f32, |largest, value| largest.max(value.abs()));
+        let worst = found
+            .iter()
+            .zip(&expected)
+            .map(|(found, expected)| (found - expected).abs())
+            .fold(0f32, |worst, difference| {
+                if difference.is_nan() {
+                    f32::NAN
+                } else {
+                    worst.max(difference)
+                }
+            });
+        assert!(
+            worst <= relative * largest,
+            "{}: {name} differs by {worst:e}, which is {:e} of its largest value",
+            self.folder.display(),
+            worst / largest
+        );
+    }
+}
+
+fn read<const N: usize, T>(bytes: &[u8], convert: impl Fn([u8; N]) -> T) -> Vec<T> {
+    let (chunks, rest) = bytes.as_chunks::<N>();
+    assert!(rest.is_empty(), "the fixture is whole");
+    chunks.iter().map(|chunk| convert(*chunk)).collect()
+}
+
+/// The two CLIPSeg fixtures.
+pub(crate) const SEGMENTERS: [&str; 2] = ["clipseg-refined", "clipseg-plain"];
+
+/// The picture sizes that a CLIPSeg fixture has answers for.
+pub(crate) fn sizes(answers: &Answers) -> Vec<String> {
+    let names = answers.names("in.");
+    let suffix = ".pixel_values";
+    names
+        .iter()
+        .filter_map(|name| name.strip_prefix("in.")?.strip_suffix(suffix))
+        .map(str::to_owned)
+        .collect()
+}

@@ -1,0 +1,10 @@
+//! Tests of the crates together, against the answers of the reference implementations.
+//!
+//! One binary, because linking Burn takes longer than running most of these. See `README.md` beside
+//! this file for where the answers come from and how to make others.
+
+mod data;
+mod encoders;
+mod metrics;
+mod support;
+mod training;
