@@ -39,6 +39,9 @@ struct Arguments {
     /// Learning rate of the first step.
     #[arg(long, default_value_t = 1e-3)]
     learning_rate: f64,
+    /// Steps over which the learning rate rises at the start.
+    #[arg(long, default_value_t = 50)]
+    warmup: usize,
     /// cpu, ndarray, wgpu, vulkan or cuda.
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -94,6 +97,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         batch_size: arguments.batch,
         loss: arguments.loss,
         learning_rate: arguments.learning_rate,
+        warmup_steps: arguments.warmup,
         seed: arguments.seed,
         ..TrainConfig::default()
     };

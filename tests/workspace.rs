@@ -5,6 +5,7 @@
 
 mod data;
 mod encoders;
+mod full_size;
 mod metrics;
 mod support;
 mod training;

@@ -28,7 +28,7 @@ use burn::prelude::*;
 ///
 /// let tokenizer = ClipTokenizer::openai(config.text_config.max_position_embeddings)?;
 /// let texts = tokenizer.batch(&["a photo of a cat", "a photo of a dog"], &device)?;
-/// let pictures = Tensor::<4>::random([1, 3, 128, 128], Distribution::Default, &device);
+/// let pictures = Tensor::<4>::random([1, 3, 96, 96], Distribution::Default, &device);
 ///
 /// // Zero-shot classification: one row for each picture, one column for each text.
 /// let scores = clip.logits_per_image(

@@ -151,7 +151,7 @@ impl ClipConfig {
         Self::default()
     }
 
-    /// A small one for demonstrations, with CLIP's vocabulary: 128-pixel pictures in patches of 8,
+    /// A small one for demonstrations, with CLIP's vocabulary: 96-pixel pictures in patches of 8,
     /// four blocks in each tower.
     ///
     /// There are no published weights of this size. Even with random weights its towers keep
@@ -171,7 +171,7 @@ impl ClipConfig {
                 intermediate_size: 256,
                 num_hidden_layers: 4,
                 num_attention_heads: 4,
-                image_size: 128,
+                image_size: 96,
                 patch_size: 8,
                 ..VisionConfig::default()
             },

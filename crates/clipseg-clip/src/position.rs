@@ -78,7 +78,7 @@ mod tests {
         let row = &weights[3 * 4..4 * 4];
         for (found, expected) in row
             .iter()
-            .zip([-0.03515625, 0.87890625, 0.26171875, -0.10546875])
+            .zip([-0.10546875, 0.87890625, 0.26171875, -0.03515625])
         {
             assert!((found - expected).abs() < 1e-6, "{row:?}");
         }

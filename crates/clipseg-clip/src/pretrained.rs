@@ -1,8 +1,9 @@
-//! A CLIP from a folder.
+//! A CLIP from a folder or a file.
 
 use crate::clip::Clip;
-use crate::config::ClipConfig;
-use crate::error::Result;
+use crate::config::{Activation, ClipConfig};
+use crate::error::{ClipError, Result};
+use crate::openai;
 use crate::weights::Checkpoint;
 use burn::prelude::*;
 use std::path::Path;
@@ -16,12 +17,43 @@ use std::path::Path;
 pub fn load_clip(folder: &Path, device: &Device) -> Result<(ClipConfig, Clip)> {
     let checkpoint = Checkpoint::from_folder(folder)?;
     let config = ClipConfig::from_file(&folder.join("config.json"))?;
-    let mut clip = Clip::init(&config, device);
     let inside = checkpoint.names().any(|name| name.starts_with("clip."));
     let checkpoint = checkpoint.rename(|name| match (inside, name.strip_prefix("clip.")) {
         (true, stripped) => stripped.map(str::to_owned),
         (false, _) => Some(name.to_owned()),
     });
+    fill(config, checkpoint, device)
+}
+
+/// Loads both towers from one file with the names of OpenAI and open_clip, `.safetensors` or a
+/// PyTorch state dict. Its configuration is read off the shapes, except for the activation: OpenAI's
+/// own models and those of open_clip that end in `-quickgelu` have [`Activation::QuickGelu`], the
+/// others [`Activation::Gelu`].
+///
+/// # Errors
+///
+/// If the file cannot be read, or has other names or shapes. OpenAI's own downloads are TorchScript
+/// archives, which hold programs besides weights and are not read; the message says how to convert
+/// one.
+pub fn load_openai_clip(
+    file: &Path,
+    activation: Activation,
+    device: &Device,
+) -> Result<(ClipConfig, Clip)> {
+    let checkpoint = Checkpoint::from_file(file)?;
+    if !openai::is_openai(&checkpoint) {
+        return Err(ClipError::format(
+            file,
+            "the tensor `visual.conv1.weight` is missing, so these are not the names of OpenAI and \
+             open_clip",
+        ));
+    }
+    let config = openai::infer_config(&checkpoint, activation)?;
+    fill(config, checkpoint.convert(openai::convert)?, device)
+}
+
+fn fill(config: ClipConfig, checkpoint: Checkpoint, device: &Device) -> Result<(ClipConfig, Clip)> {
+    let mut clip = Clip::init(&config, device);
     checkpoint.load_into(&mut clip)?;
     Ok((config, clip))
 }

@@ -13,7 +13,7 @@ use burn::store::{
     ApplyError, BurnToPyTorchAdapter, FloatCastAdapter, ModuleAdapter, ModuleSnapshot, ModuleStore,
     PyTorchToBurnAdapter, PytorchStore, SafetensorsStore, bridge,
 };
-use burn::tensor::{DType, Shape};
+use burn::tensor::{DType, Shape, TensorData};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -24,6 +24,17 @@ use std::path::{Path, PathBuf};
 pub struct Checkpoint {
     path: PathBuf,
     tensors: BTreeMap<String, PackTensor>,
+}
+
+/// What is done to a tensor on its way from one naming to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reshape {
+    /// Nothing but a new name.
+    Keep,
+    /// A matrix is transposed.
+    Transpose,
+    /// The rows are shared out equally among the new names.
+    SplitRows,
 }
 
 const WHOLE: &str = "model.safetensors";
@@ -140,6 +151,67 @@ impl Checkpoint {
             })
             .collect();
         Self { path, tensors }
+    }
+
+    /// Where the tensors came from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The shape of a tensor, if it is there.
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.tensors.get(name).map(|tensor| tensor.shape.to_vec())
+    }
+
+    /// Renames and reshapes every tensor; one for which `change` gives nothing is left out. Tensors
+    /// that are reshaped are read here.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor that is to be reshaped cannot be read, or does not have the rows for it.
+    pub fn convert(self, change: impl Fn(&str) -> Option<(Reshape, Vec<String>)>) -> Result<Self> {
+        let Self { path, tensors: old } = self;
+        let mut tensors = BTreeMap::new();
+        for (name, mut tensor) in old {
+            let Some((reshape, names)) = change(&name) else {
+                continue;
+            };
+            if let (Reshape::Keep, [new]) = (reshape, names.as_slice()) {
+                tensor.name.clone_from(new);
+                tensors.insert(new.clone(), tensor);
+                continue;
+            }
+            let fail = |message: String| ClipError::format(&path, format!("`{name}`: {message}"));
+            let data = bridge::into_data(tensor).map_err(|error| fail(error.to_string()))?;
+            let shape = data.shape().to_vec();
+            let values: Vec<f32> = data
+                .convert::<f32>()
+                .try_to_vec()
+                .map_err(|error| fail(format!("{error:?}")))?;
+            let parts = match (reshape, shape.as_slice()) {
+                (Reshape::Transpose, &[rows, columns]) => {
+                    let turned = (0..columns)
+                        .flat_map(|c| (0..rows).map(move |r| (r, c)))
+                        .map(|(r, c)| values[r * columns + c])
+                        .collect();
+                    vec![TensorData::new::<f32, _>(turned, [columns, rows])]
+                }
+                (Reshape::SplitRows, &[rows, ..]) if rows.is_multiple_of(names.len()) => {
+                    let mut part = shape.clone();
+                    part[0] = rows / names.len();
+                    let size = values.len() / names.len();
+                    (0..names.len())
+                        .map(|index| &values[index * size..(index + 1) * size])
+                        .map(|part_values| TensorData::new(part_values.to_vec(), part.clone()))
+                        .collect()
+                }
+                _ => return Err(fail(format!("shape {shape:?} does not fit its name"))),
+            };
+            for (new, data) in names.into_iter().zip(parts) {
+                tensors.insert(new.clone(), bridge::from_data(data, new, None));
+            }
+        }
+        Ok(Self { path, tensors })
     }
 
     /// Puts the tensors into a module whose parameters have their names.

@@ -20,6 +20,9 @@ pub struct TrainConfig {
     pub learning_rate: f64,
     /// Learning rate of the last step, reached on a cosine. Default: 1e-4, as in the paper.
     pub final_learning_rate: f64,
+    /// Steps over which the rate rises to the first one before the cosine begins. Default: 0, as in
+    /// the paper.
+    pub warmup_steps: usize,
     /// Decides the order of the data and the decoder's first weights. Default: 0.
     pub seed: u64,
 }
@@ -33,6 +36,7 @@ impl Default for TrainConfig {
             optimizer: AdamWOptions::default(),
             learning_rate: 1e-3,
             final_learning_rate: 1e-4,
+            warmup_steps: 0,
             seed: 0,
         }
     }
@@ -87,10 +91,14 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// The learning rate of a step counted from 0: a cosine from the first to the last.
+    /// The learning rate of a step counted from 0: a straight rise over the warm-up, then a cosine
+    /// from the first rate to the last.
     pub fn learning_rate_at(&self, step: usize) -> f64 {
-        let last = self.steps.saturating_sub(1).max(1) as f64;
-        let progress = (step as f64 / last).min(1.0);
+        if step < self.warmup_steps {
+            return self.learning_rate * (step + 1) as f64 / self.warmup_steps as f64;
+        }
+        let length = self.steps.saturating_sub(1 + self.warmup_steps).max(1) as f64;
+        let progress = ((step - self.warmup_steps) as f64 / length).min(1.0);
         let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
         self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
     }
@@ -113,6 +121,18 @@ mod tests {
         );
         assert!((rates[5] - 5.5e-4).abs() < 1e-12, "{rates:?}");
         assert!(rates.windows(2).all(|pair| pair[1] < pair[0]), "{rates:?}");
+    }
+
+    #[test]
+    fn a_warm_up_rises_first() {
+        let config = TrainConfig {
+            steps: 20,
+            warmup_steps: 4,
+            ..TrainConfig::default()
+        };
+        let rates: Vec<f64> = (0..6).map(|step| config.learning_rate_at(step)).collect();
+        assert_eq!(rates[..5], [2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3]);
+        assert!(rates[5] < 1e-3 && (config.learning_rate_at(19) - 1e-4).abs() < 1e-12);
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! Segment pictures by text, and train models that do.
-
+#![doc = include_str!("../../../README.md")]
 #![deny(missing_docs)]
 
 pub use clipseg_clip as clip;

@@ -1,0 +1,89 @@
+//! What a picture and its prompts cost at the published size (ViT-B/16 at 352×352), random weights.
+//!
+//! `cargo bench --bench inference`; `CLIPSEG_BENCH_DEVICE` names another device than `cpu`.
+//! The group `matmul` is the kernel that nearly all of the time goes into: its throughput in
+//! elements is FLOP/s and tells whether AVX-512 is in use.
+
+use burn::prelude::*;
+use burn::tensor::Distribution;
+use clipseg::clip::ClipTokenizer;
+use clipseg::model::{ClipSeg, ClipSegConfig};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use std::hint::black_box;
+
+const SIDE: usize = 352;
+const PROMPTS: [&str; 4] = [
+    "a cat",
+    "the cat's ear",
+    "a wooden table",
+    "something to drink from",
+];
+
+fn device() -> Device {
+    let name = std::env::var("CLIPSEG_BENCH_DEVICE").unwrap_or_else(|_| "cpu".into());
+    clipseg::device(&name).expect("the device is there")
+}
+
+/// Waits until the device has finished.
+fn finish<const D: usize>(tensor: Tensor<D>) {
+    black_box(tensor.into_data());
+}
+
+fn matmul(criterion: &mut Criterion) {
+    let device = device();
+    let mut group = criterion.benchmark_group("matmul");
+    for [m, k, n] in [[485, 768, 768], [485, 768, 3072], [485, 3072, 768]] {
+        let random =
+            |rows, columns| Tensor::<2>::random([rows, columns], Distribution::Default, &device);
+        let (left, right) = (random(m, k), random(k, n));
+        group.throughput(Throughput::Elements(2 * (m * k * n) as u64));
+        group.bench_function(
+            BenchmarkId::from_parameter(format!("{m}x{k}x{n}")),
+            |bencher| {
+                bencher.iter(|| finish(left.clone().matmul(right.clone())));
+            },
+        );
+    }
+}
+
+fn model(criterion: &mut Criterion) {
+    let device = device();
+    device.seed(0);
+    let model = ClipSeg::init(&ClipSegConfig::rd64_refined(), &device);
+    let tokenizer = ClipTokenizer::openai(77).expect("there is room for the special tokens");
+    let pixels = Tensor::<4>::random([1, 3, SIDE, SIDE], Distribution::Default, &device);
+    let features = model.encode_image(pixels.clone());
+    let texts = tokenizer.batch(&PROMPTS, &device).expect("plain texts");
+    let prompts = model.clip().text_embedding(&texts);
+
+    let mut group = criterion.benchmark_group("full size");
+    group.sample_size(10);
+    group.bench_function("vision encoder", |bencher| {
+        bencher.iter(|| {
+            let features = model.encode_image(pixels.clone());
+            features.hidden_states.into_iter().for_each(finish);
+        });
+    });
+    group.bench_function("text encoder, 4 prompts", |bencher| {
+        bencher.iter(|| finish(model.clip().text_embedding(&texts)));
+    });
+    for count in [1, 4, 16] {
+        let prompts = prompts.clone().repeat_dim(0, 4).slice(s![0..count, ..]);
+        group.bench_function(BenchmarkId::new("decoder", count), |bencher| {
+            bencher.iter(|| finish(model.decode(&features, prompts.clone())));
+        });
+    }
+    for count in [1, 4, 16] {
+        let texts: Vec<&str> = PROMPTS.into_iter().cycle().take(count).collect();
+        let texts = tokenizer.batch(&texts, &device).expect("plain texts");
+        group.bench_function(BenchmarkId::new("picture and prompts", count), |bencher| {
+            bencher.iter(|| {
+                let prompts = model.clip().text_embedding(&texts);
+                finish(model.forward(pixels.clone(), prompts));
+            });
+        });
+    }
+}
+
+criterion_group!(benches, matmul, model);
+criterion_main!(benches);
