@@ -19,7 +19,7 @@ struct Arguments {
     /// What to look for; may be given several times.
     #[arg(long = "prompt", required = true)]
     prompts: Vec<String>,
-    /// Folder of a CLIPSeg checkpoint in Hugging Face's layout, or one saved by train_phrasecut.
+    /// Folder of a CLIPSeg checkpoint in Hugging Face's layout, or one that the training example has saved.
     #[arg(long)]
     model: PathBuf,
     /// Probability above which a pixel is inside.

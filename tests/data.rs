@@ -182,7 +182,12 @@ fn scenes_are_the_same_for_the_same_seed_and_read_back() {
         .iter()
         .map(|&v| f32::from(v))
         .collect();
-    let found: Vec<f32> = batch.masks.slice([3..4]).into_data().try_to_vec().unwrap();
+    let found: Vec<f32> = batch
+        .masks
+        .slice(burn::tensor::s![3..4])
+        .into_data()
+        .try_to_vec()
+        .unwrap();
     assert_eq!(found, truth);
 }
 

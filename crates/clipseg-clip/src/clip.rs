@@ -103,7 +103,7 @@ impl Clip {
     ///
     /// # Shapes
     ///
-    /// - pixel_values: `[batch, channels, height, width]`
+    /// - `pixel_values`: `[batch, channels, height, width]`
     /// - output: `[batch, projection_dim]`
     pub fn image_embedding(&self, pixel_values: Tensor<4>) -> Tensor<2> {
         match self.vision_model.forward(pixel_values, &[], true).pooled {
@@ -126,8 +126,8 @@ impl Clip {
     ///
     /// # Shapes
     ///
-    /// - image_embedding: `[images, projection_dim]`
-    /// - text_embedding: `[texts, projection_dim]`
+    /// - `image_embedding`: `[images, projection_dim]`
+    /// - `text_embedding`: `[texts, projection_dim]`
     /// - output: `[images, texts]`
     pub fn logits_per_image(
         &self,

@@ -109,7 +109,7 @@ fn probe(device: &Device) -> Result<(), String> {
             .map_err(|error| error.to_string())
     });
     match answer {
-        Ok(Ok(sum)) if sum == 2.0 => Ok(()),
+        Ok(Ok(2.0)) => Ok(()),
         Ok(Ok(sum)) => Err(format!("1 + 1 came back as {sum}")),
         Ok(Err(message)) => Err(message),
         Err(panic) => Err(panic

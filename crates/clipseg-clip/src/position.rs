@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///
 /// Only these are kept and not the resized table, which training may change under our feet.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct CubicWeights(Arc<Mutex<HashMap<(usize, usize), Vec<f32>>>>);
+pub(crate) struct CubicWeights(Arc<Mutex<WeightsBySizes>>);
+
+type WeightsBySizes = HashMap<(usize, usize), Vec<f32>>;
 
 impl CubicWeights {
     /// # Shapes

@@ -104,7 +104,7 @@ impl VisionEncoder {
     ///
     /// # Shapes
     ///
-    /// - pixel_values: `[batch, channels, height, width]`, normalised as the checkpoint expects
+    /// - `pixel_values`: `[batch, channels, height, width]`, normalised as the checkpoint expects
     /// - output: see [`VisionOutput`]
     ///
     /// # Panics

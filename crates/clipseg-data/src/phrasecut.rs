@@ -1,4 +1,4 @@
-//! A folder in the layout of VGPhraseCut_v0.
+//! A folder in the layout of `VGPhraseCut_v0`.
 
 use crate::error::{DataError, Result};
 use crate::mask::Mask;

@@ -1,4 +1,4 @@
-//! The files of VGPhraseCut_v0 (Wu et al. 2020, arXiv:2008.01187) as types.
+//! The files of `VGPhraseCut_v0` (Wu et al. 2020, arXiv:2008.01187) as types.
 
 use crate::mask::Mask;
 use crate::raster::fill_polygon;

@@ -162,7 +162,7 @@ impl ClipSeg {
     ///
     /// # Shapes
     ///
-    /// - pixel_values: `[pictures, channels, height, width]`, sides multiples of the patch
+    /// - `pixel_values`: `[pictures, channels, height, width]`, sides multiples of the patch
     ///
     /// # Panics
     ///
@@ -183,7 +183,7 @@ impl ClipSeg {
     ///
     /// # Shapes
     ///
-    /// - conditional_embedding: `[prompts, projection_dim]`, of texts or of pictures
+    /// - `conditional_embedding`: `[prompts, projection_dim]`, of texts or of pictures
     /// - output: logits, `[prompts, height, width]`
     pub fn decode(&self, features: &ImageFeatures, conditional_embedding: Tensor<2>) -> Tensor<3> {
         self.decoder.forward(
@@ -197,8 +197,8 @@ impl ClipSeg {
     ///
     /// # Shapes
     ///
-    /// - pixel_values: `[pictures, channels, height, width]`
-    /// - conditional_embedding: `[prompts, projection_dim]`
+    /// - `pixel_values`: `[pictures, channels, height, width]`
+    /// - `conditional_embedding`: `[prompts, projection_dim]`
     /// - output: logits, `[prompts, height, width]`
     pub fn forward(&self, pixel_values: Tensor<4>, conditional_embedding: Tensor<2>) -> Tensor<3> {
         self.decode(&self.encode_image(pixel_values), conditional_embedding)

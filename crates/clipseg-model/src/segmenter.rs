@@ -201,7 +201,7 @@ impl Segmenter {
     ///
     /// # Shapes
     ///
-    /// - conditional_embedding: `[prompts, projection_dim]`
+    /// - `conditional_embedding`: `[prompts, projection_dim]`
     ///
     /// # Errors
     ///

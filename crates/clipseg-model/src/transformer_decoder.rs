@@ -23,6 +23,7 @@ struct DecoderLayer {
 
 /// From tokens on the grid of patches to one value for each pixel.
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a decoder has one of them")]
 enum Head {
     /// One transposed convolution from a token to its patch.
     Simple(ConvTranspose2d),
@@ -157,9 +158,9 @@ impl TransformerDecoder {
     ///
     /// # Shapes
     ///
-    /// - hidden_states: `[pictures, 1 + rows · columns, hidden_size]` each, shallow to deep, the
+    /// - `hidden_states`: `[pictures, 1 + rows · columns, hidden_size]` each, shallow to deep, the
     ///   class token first
-    /// - conditional_embedding: `[prompts, projection_dim]`; as many prompts as pictures, or any
+    /// - `conditional_embedding`: `[prompts, projection_dim]`; as many prompts as pictures, or any
     ///   number if there is one picture
     /// - grid: rows and columns of patches
     /// - output: logits, `[prompts, height, width]`
@@ -293,6 +294,7 @@ impl TransformerDecoder {
 }
 
 /// How rows of pictures become rows of prompts.
+#[expect(clippy::large_enum_variant, reason = "lives for one pass of a decoder")]
 enum Spread {
     /// One prompt for each picture.
     Same,
