@@ -16,13 +16,26 @@ pub enum DataError {
         /// What the operating system answered.
         source: std::io::Error,
     },
-    /// A file is not a picture, or one that is too large.
+    /// A file is not a picture.
     #[error("{}: not a readable picture: {source}", path.display())]
     Picture {
         /// The file.
         path: PathBuf,
         /// What the decoder answered.
         source: image::ImageError,
+    },
+    /// A picture is larger than a program should decode without being asked twice.
+    #[error(
+        "{}: a picture of {width}x{height} is too large, expected at most 32768 pixels a side and \
+         179 megapixels", path.display()
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its width in pixels.
+        width: u32,
+        /// Its height in pixels.
+        height: u32,
     },
     /// A file is not JSON, or JSON of another shape.
     #[error("{}: {source}", path.display())]

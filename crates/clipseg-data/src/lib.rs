@@ -9,7 +9,7 @@
 //!
 //! let data = PhraseCut::open(&scenes)?;
 //! let phrase = &data.phrases(Split::Train)[0];
-//! println!("{}: {} pixels", phrase.phrase, data.mask(phrase)?.count());
+//! println!("{}: {} pixels", phrase.phrase, data.mask(phrase)?.area());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -25,7 +25,7 @@ mod samples;
 mod scenes;
 
 pub use error::{DataError, Result};
-pub use mask::Mask;
+pub use mask::{BoundingBox, Mask};
 pub use phrasecut::PhraseCut;
 pub use pictures::{Filter, decode_rgb, load_rgb, resize_rgb};
 pub use raster::fill_polygon;

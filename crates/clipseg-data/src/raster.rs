@@ -202,7 +202,7 @@ mod tests {
     fn a_point_is_nothing_and_a_line_is_its_pixels() {
         let mut mask = Mask::new(5, 3);
         fill_polygon(&mut mask, &[[2.0, 1.0]]);
-        assert_eq!(mask.count(), 0);
+        assert_eq!(mask.area(), 0);
         fill_polygon(&mut mask, &[[1.9, 1.0], [3.2, 1.7]]);
         assert_eq!(
             mask.as_slice(),
