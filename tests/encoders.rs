@@ -1,127 +1,30 @@
-//! The encoders and decoders against transformers, on tiny checkpoints with large weights.
+//! The encoders, decoders and tokenizers against transformers.
 
-use crate::support::{Answers, SEGMENTERS, device, fixtures, sizes};
-use clipseg::clip::{ClipTokenizer, TextBatch, load_clip};
-use clipseg::model::ClipSeg;
+use crate::parity;
+use crate::support::{Answers, SEGMENTERS, device, fixtures};
+use clipseg::clip::ClipTokenizer;
 
 /// What float32 leaves of the reference's own answers is 1e-6; see `tests/README.md`.
 const TOLERANCE: f32 = 1e-4;
 
-fn texts(answers: &Answers) -> TextBatch {
-    let device = device();
-    TextBatch {
-        input_ids: answers.int("in.input_ids", &device),
-        attention_mask: Some(answers.int("in.attention_mask", &device)),
-    }
-}
-
-fn segmenter(name: &str) -> (Answers, ClipSeg) {
-    let folder = fixtures().join("models").join(name);
-    let model = ClipSeg::from_pretrained(&folder, &device()).expect("the fixture loads");
-    (Answers::of(folder), model)
-}
-
 #[test]
 fn text_encoder() {
-    for name in SEGMENTERS {
-        let (answers, model) = segmenter(name);
-        let batch = texts(&answers);
-        let output = model.clip().text_model().forward(&batch);
-        answers.check(
-            "out.text.last_hidden_state",
-            output.last_hidden_state,
-            TOLERANCE,
-        );
-        answers.check("out.text.pooled", output.pooled, TOLERANCE);
-        answers.check(
-            "out.text.embedding",
-            model.clip().text_embedding(&batch),
-            TOLERANCE,
-        );
-    }
+    parity::text_encoder(&device(), TOLERANCE);
 }
 
 #[test]
 fn vision_encoder_at_every_layer_and_size() {
-    for name in SEGMENTERS {
-        let (answers, model) = segmenter(name);
-        for size in sizes(&answers) {
-            let pixels = answers.float(&format!("in.{size}.pixel_values"), &device());
-            let depth = model.clip().vision_model().num_layers();
-            let layers: Vec<usize> = std::iter::once(usize::MAX).chain(0..depth).collect();
-            let output = model.clip().vision_model().forward(pixels, &layers, true);
-            for (index, hidden) in output.hidden_states.into_iter().enumerate() {
-                answers.check(
-                    &format!("out.{size}.vision.hidden.{index}"),
-                    hidden,
-                    TOLERANCE,
-                );
-            }
-            let pooled = output.pooled.expect("it was asked for");
-            answers.check(
-                &format!("out.{size}.vision.pooled"),
-                pooled.clone(),
-                TOLERANCE,
-            );
-            answers.check(
-                &format!("out.{size}.vision.embedding"),
-                model.clip().project_pooled(pooled),
-                TOLERANCE,
-            );
-        }
-    }
+    parity::vision_encoder_at_every_layer_and_size(&device(), TOLERANCE);
 }
 
 #[test]
 fn decoder_layers_and_logits_of_text_and_visual_prompts() {
-    for name in SEGMENTERS {
-        let (answers, model) = segmenter(name);
-        let prompts = model.clip().text_embedding(&texts(&answers));
-        for size in sizes(&answers) {
-            let pixels = |kind: &str| answers.float(&format!("in.{size}.{kind}"), &device());
-            let features = model.encode_image(pixels("pixel_values"));
-            let layers = model.decoder().hidden_states(
-                &features.hidden_states,
-                prompts.clone(),
-                features.grid,
-            );
-            for (index, hidden) in layers.into_iter().enumerate() {
-                answers.check(
-                    &format!("out.{size}.decoder.hidden.{index}"),
-                    hidden,
-                    TOLERANCE,
-                );
-            }
-            let logits = model.decode(&features, prompts.clone());
-            answers.check(&format!("out.{size}.logits"), logits, TOLERANCE);
-            let visual = model
-                .clip()
-                .image_embedding(pixels("conditional_pixel_values"));
-            let logits = model.decode(&features, visual);
-            answers.check(
-                &format!("out.{size}.visual_prompt.logits"),
-                logits,
-                TOLERANCE,
-            );
-        }
-    }
+    parity::decoder_layers_and_logits_of_text_and_visual_prompts(&device(), TOLERANCE);
 }
 
 #[test]
 fn contrastive_scores() {
-    let folder = fixtures().join("models/clip");
-    let (_, clip) = load_clip(&folder, &device()).expect("the fixture loads");
-    let answers = Answers::of(folder);
-    let image = clip.image_embedding(answers.float("in.pixel_values", &device()));
-    let text = clip.text_embedding(&texts(&answers));
-    let unit = clipseg::clip::normalise;
-    answers.check("out.image_embeds", unit(image.clone()), TOLERANCE);
-    answers.check("out.text_embeds", unit(text.clone()), TOLERANCE);
-    answers.check(
-        "out.logits_per_image",
-        clip.logits_per_image(image, text),
-        TOLERANCE,
-    );
+    parity::contrastive_scores(&device(), TOLERANCE);
 }
 
 #[test]

@@ -3,9 +3,13 @@
 //! One binary, because linking Burn takes longer than running most of these. See `README.md` beside
 //! this file for where the answers come from and how to make others.
 
+mod bad_input;
 mod data;
 mod encoders;
 mod full_size;
 mod metrics;
+mod parity;
+mod program;
+mod segmenter;
 mod support;
 mod training;

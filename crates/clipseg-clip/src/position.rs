@@ -88,4 +88,22 @@ mod tests {
             assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);
         }
     }
+
+    #[test]
+    #[cfg(feature = "flex")]
+    fn a_square_table_becomes_an_oblong_one() {
+        // torch.nn.functional.interpolate of this table to (2, 4), bicubic, align_corners=False;
+        // 7 is the class position.
+        let table = [7.0, 3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0, 5.0];
+        let table = Tensor::<1>::from_floats(table, &Device::flex()).reshape([10, 1]);
+        let found = CubicWeights::default().resize(table, 3, [2, 4]);
+        let expected = [
+            7.0, 2.557701, 1.728151, 3.026752, 5.517649, 1.400875, 4.378191, 6.437218, 6.094088,
+        ];
+        let expected = TensorData::new(expected.to_vec(), [1, 9, 1]);
+        let tolerance = burn::tensor::Tolerance::absolute(1e-5);
+        found
+            .into_data()
+            .assert_approx_eq::<f32>(&expected, tolerance);
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::clipseg::{ClipSeg, ImageFeatures};
 use crate::error::{ModelError, Result};
+use crate::prompt::{Prompt, SegmentOptions, VisualPrompt};
 use crate::soft_mask::SoftMask;
 use burn::prelude::*;
 use clipseg_clip::{ClipTokenizer, ImageProcessor};
@@ -120,6 +121,16 @@ impl Segmenter {
     ///
     /// If the picture is empty, or the preprocessing does not give whole patches.
     pub fn encode_image(&self, picture: &RgbImage) -> Result<EncodedImage> {
+        let pixels = self.pixel_values(picture)?;
+        Ok(EncodedImage {
+            features: self.model.encode_image(pixels),
+            width: picture.width(),
+            height: picture.height(),
+        })
+    }
+
+    /// `[1, 3, height, width]`, whole patches.
+    fn pixel_values(&self, picture: &RgbImage) -> Result<Tensor<4>> {
         let pixels = self
             .processor
             .pixel_values(std::slice::from_ref(picture), &self.device)?;
@@ -130,11 +141,7 @@ impl Segmenter {
                 "the preprocessing gives {width}x{height}, which patches of {patch}x{patch} do not fill"
             )));
         }
-        Ok(EncodedImage {
-            features: self.model.encode_image(pixels),
-            width: picture.width(),
-            height: picture.height(),
-        })
+        Ok(pixels)
     }
 
     /// Embeddings of text prompts, `[prompts, projection_dim]`; each is computed once and remembered.
@@ -144,9 +151,7 @@ impl Segmenter {
     /// If there is no prompt, or one cannot be tokenized.
     pub fn encode_text<S: AsRef<str>>(&self, prompts: &[S]) -> Result<Tensor<2>> {
         if prompts.is_empty() {
-            return Err(ModelError::Input(
-                "no prompt was given, expected at least one".into(),
-            ));
+            return Err(no_prompt());
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut new: Vec<&str> = prompts
@@ -184,7 +189,68 @@ impl Segmenter {
         Ok(Tensor::stack(rows, 0))
     }
 
-    /// A soft mask for each prompt, at the photograph's size.
+    /// The embedding of an example's picture, `[1, projection_dim]`.
+    ///
+    /// # Errors
+    ///
+    /// If the picture is empty, or the preprocessing does not give whole patches.
+    pub fn encode_visual(&self, prompt: &VisualPrompt) -> Result<Tensor<2>> {
+        let pixels = self.pixel_values(&prompt.prepare())?;
+        Ok(self.model.clip().image_embedding(pixels))
+    }
+
+    /// A soft mask for each prompt, at the photograph's size; prompts may be words or examples.
+    ///
+    /// # Errors
+    ///
+    /// If there is no prompt, one cannot be tokenized or prepared, or the device fails.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// use clipseg_model::{Prompt, SegmentOptions, Segmenter, TEMPLATES, VisualPrompt};
+    /// use std::path::Path;
+    ///
+    /// let device = clipseg_clip::device("cpu")?;
+    /// let segmenter = Segmenter::from_pretrained(Path::new("clipseg-rd64-refined"), &device)?;
+    /// let photo = segmenter.encode_image(&clipseg_data::load_rgb(Path::new("cat.jpg"))?)?;
+    /// let example = VisualPrompt::new(clipseg_data::load_rgb(Path::new("another-cat.jpg"))?);
+    /// let options = SegmentOptions::default()
+    ///     .with_templates(TEMPLATES)
+    ///     .with_negative_prompts(["a dog"]);
+    /// let masks = segmenter.segment_with(&photo, &["a cat".into(), example.into()], &options)?;
+    /// # Ok::<(), clipseg_model::ModelError>(())
+    /// ```
+    pub fn segment_with(
+        &self,
+        image: &EncodedImage,
+        prompts: &[Prompt],
+        options: &SegmentOptions,
+    ) -> Result<Vec<SoftMask>> {
+        let masks = self.segment_by_embedding(image, self.encode_prompts(prompts, options)?)?;
+        if options.negative_prompts.is_empty() {
+            return Ok(masks);
+        }
+        let negatives = self.encode_prompts(&options.negative_prompts, options)?;
+        SegmentOptions::take_away(&masks, &self.segment_by_embedding(image, negatives)?)
+    }
+
+    /// `[prompts, projection_dim]`: words by the mean over their sentences, examples as they are.
+    fn encode_prompts(&self, prompts: &[Prompt], options: &SegmentOptions) -> Result<Tensor<2>> {
+        if prompts.is_empty() {
+            return Err(no_prompt());
+        }
+        let rows = prompts.iter().map(|prompt| match prompt {
+            Prompt::Text(text) => {
+                let sentences = self.encode_text(&options.sentences(text)?)?;
+                Ok(sentences.mean_dim(0))
+            }
+            Prompt::Visual(prompt) => self.encode_visual(prompt),
+        });
+        Ok(Tensor::cat(rows.collect::<Result<_>>()?, 0))
+    }
+
+    /// A soft mask for each text, at the photograph's size.
     ///
     /// # Errors
     ///
@@ -267,4 +333,8 @@ impl Segmenter {
             .map(|batch| self.model.decode(&image.features, batch))
             .collect())
     }
+}
+
+fn no_prompt() -> ModelError {
+    ModelError::Input("no prompt was given, expected at least one".into())
 }

@@ -77,6 +77,37 @@ impl SoftMask {
         inside as f64 / self.probabilities.len() as f64
     }
 
+    /// What is left of a mask when what others find is taken away: each probability times one minus
+    /// the highest of theirs.
+    ///
+    /// # Errors
+    ///
+    /// If the sizes differ.
+    pub fn except(&self, others: &[Self]) -> Result<Self> {
+        let mut left = self.clone();
+        let mut highest = vec![0f32; left.probabilities.len()];
+        for other in others {
+            self.check_size(other)?;
+            for (highest, &probability) in highest.iter_mut().zip(&other.probabilities) {
+                *highest = highest.max(probability);
+            }
+        }
+        for (value, highest) in left.probabilities.iter_mut().zip(highest) {
+            *value *= 1.0 - highest;
+        }
+        Ok(left)
+    }
+
+    pub(crate) fn check_size(&self, other: &Self) -> Result<()> {
+        if (self.width, self.height) == (other.width, other.height) {
+            return Ok(());
+        }
+        Err(ModelError::Input(format!(
+            "soft masks of {}x{} and of {}x{} do not lie on each other",
+            self.width, self.height, other.width, other.height
+        )))
+    }
+
     /// The pixels whose probability is above a threshold.
     pub fn threshold(&self, threshold: f32) -> Mask {
         let inside = self
@@ -110,4 +141,38 @@ fn resize(values: &[f32], from: [u32; 2], to: [u32; 2]) -> Result<Vec<f32>> {
         .iter()
         .map(|chunk| f32::from_ne_bytes(*chunk))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logits_grow_as_pytorch_grows_them() {
+        // torch.nn.functional.interpolate([[0, 1], [2, 3]], size=(2, 4), mode="bilinear")
+        let grown = resize(&[0.0, 1.0, 2.0, 3.0], [2, 2], [4, 2]).unwrap();
+        assert_eq!(grown, [0.0, 0.25, 0.75, 1.0, 2.0, 2.25, 2.75, 3.0]);
+    }
+
+    #[test]
+    fn what_others_find_is_taken_away() {
+        let soft = |logits: &[f32]| SoftMask::from_logits(logits, [2, 1], [2, 1]).unwrap();
+        let left = soft(&[0.0, 9.0])
+            .except(&[soft(&[-30.0, 0.0]), soft(&[-30.0, -30.0])])
+            .unwrap();
+        let [first, second] = left.probabilities() else {
+            panic!("two pixels")
+        };
+        assert!((first - 0.5).abs() < 1e-6 && (second - 0.5).abs() < 1e-3);
+    }
+
+    #[test]
+    fn sizes_that_do_not_fit_are_told() {
+        let error = SoftMask::from_logits(&[0.0; 5], [2, 2], [4, 4]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "5 logits of 2x2 cannot become a mask of 4x4"
+        );
+        assert!(SoftMask::from_logits(&[0.0; 4], [2, 2], [0, 4]).is_err());
+    }
 }

@@ -1,0 +1,58 @@
+//! The command-line program: `clipseg segment PHOTO… --prompt …`.
+
+mod photos;
+mod report;
+mod segment;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "clipseg", version, about = "Segment pictures by text")]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write heat maps, masks and an overlay for photographs and prompts.
+    Segment(segment::Arguments),
+}
+
+/// Why a command did not do all that it was asked for.
+enum Failure {
+    /// Nothing was done.
+    Whole(Box<dyn std::error::Error>),
+    /// So many files were passed over; each was reported when it came up.
+    Files(usize),
+}
+
+impl<E: Into<Box<dyn std::error::Error>>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Whole(error.into())
+    }
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::WARN)
+        .with_target(false)
+        .without_time()
+        .init();
+    let result = match Program::parse().command {
+        Command::Segment(arguments) => segment::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Whole(error)) => {
+            eprintln!("clipseg: {error}");
+            ExitCode::FAILURE
+        }
+        Err(Failure::Files(count)) => {
+            eprintln!("clipseg: {count} of the photographs could not be segmented");
+            ExitCode::FAILURE
+        }
+    }
+}

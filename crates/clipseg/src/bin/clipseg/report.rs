@@ -1,0 +1,93 @@
+//! What was found, as a table for people or as JSON lines for programs.
+
+use clipseg::data::{BoundingBox, Mask};
+use clipseg::model::SoftMask;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// The figures of one prompt in one photograph.
+pub(crate) struct Finding<'a> {
+    pub(crate) prompt: &'a str,
+    pub(crate) highest: f32,
+    /// Share of the photograph that is inside, from 0 to 1.
+    pub(crate) covered: f64,
+    pub(crate) bounding_box: Option<BoundingBox>,
+}
+
+impl<'a> Finding<'a> {
+    pub(crate) fn new(prompt: &'a str, soft: &SoftMask, mask: &Mask) -> Self {
+        let pixels = f64::from(mask.width()) * f64::from(mask.height());
+        Self {
+            prompt,
+            highest: soft.highest(),
+            covered: mask.area() as f64 / pixels,
+            bounding_box: mask.bounding_box(),
+        }
+    }
+
+    /// One line of JSON.
+    pub(crate) fn json(&self, photo: &Path, heat: &Path, mask: &Path) -> Value {
+        let corners = |b: BoundingBox| json!([b.x, b.y, b.width, b.height]);
+        json!({
+            "photo": photo,
+            "prompt": self.prompt,
+            "highest": self.highest,
+            "covered": self.covered,
+            "box": self.bounding_box.map(corners),
+            "heat": heat,
+            "mask": mask,
+        })
+    }
+}
+
+/// A table with a line for each prompt; boxes are left, top, width and height in pixels.
+pub(crate) fn table(photo: &Path, findings: &[Finding<'_>]) -> String {
+    const WIDEST: usize = 40;
+    let prompts: Vec<String> = findings
+        .iter()
+        .map(|finding| match finding.prompt.char_indices().nth(WIDEST) {
+            Some((end, _)) => format!("{}…", &finding.prompt[..end]),
+            None => finding.prompt.to_owned(),
+        })
+        .collect();
+    let widest = prompts.iter().map(|p| p.chars().count()).max();
+    let width = widest.unwrap_or(0).max("prompt".len());
+    let mut lines = vec![
+        photo.display().to_string(),
+        format!("  {:<width$}  highest  covered  box", "prompt"),
+    ];
+    for (finding, prompt) in findings.iter().zip(prompts) {
+        let place = finding.bounding_box.map_or("–".to_owned(), |b| {
+            format!("{} {} {}×{}", b.x, b.y, b.width, b.height)
+        });
+        lines.push(format!(
+            "  {prompt:<width$}  {:>7.3}  {:>5.1} %  {place}",
+            finding.highest,
+            100.0 * finding.covered
+        ));
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_and_a_line_of_json() {
+        let soft = SoftMask::from_logits(&[3.0, -3.0, 3.0, -3.0], [2, 2], [2, 2]).unwrap();
+        let found = Finding::new("a cat", &soft, &soft.threshold(0.5));
+        let none = Finding::new("语".repeat(50).leak(), &soft, &soft.threshold(0.99));
+        let table = table(Path::new("cat.jpg"), &[found, none]);
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines[0], "cat.jpg");
+        assert!(lines[2].starts_with("  a cat  "), "{table}");
+        assert!(lines[2].ends_with("0.953   50.0 %  0 0 1×2"), "{table}");
+        assert!(lines[3].ends_with("0.953    0.0 %  –"), "{table}");
+
+        let found = Finding::new("a cat", &soft, &soft.threshold(0.5));
+        let json = found.json(Path::new("p"), Path::new("h"), Path::new("m"));
+        assert_eq!(json["box"], json!([0, 0, 1, 2]));
+        assert_eq!(json["covered"], json!(0.5));
+    }
+}

@@ -1,0 +1,139 @@
+//! What users get wrong: each is an error that says what and where, never a panic.
+
+use crate::support::{device, fixtures};
+use clipseg::model::{ModelError, Segmenter};
+use image::RgbImage;
+use std::path::{Path, PathBuf};
+
+fn model() -> PathBuf {
+    fixtures().join("models/clipseg-refined")
+}
+
+/// A copy of the tiny checkpoint in which something can be broken.
+fn copy() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(model()).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    folder
+}
+
+fn loading(folder: &Path) -> String {
+    match Segmenter::from_pretrained(folder, &device()) {
+        Ok(_) => panic!("{} was loaded", folder.display()),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn folders_without_a_checkpoint() {
+    assert_eq!(
+        loading(Path::new("no/such/folder")),
+        "cannot read no/such/folder: no such folder"
+    );
+    let empty = tempfile::tempdir().unwrap();
+    let expected = format!(
+        "{} holds none of model.safetensors, model.safetensors.index.json, pytorch_model.bin",
+        empty.path().display()
+    );
+    assert_eq!(loading(empty.path()), expected);
+    let folder = copy();
+    std::fs::remove_file(folder.path().join("config.json")).unwrap();
+    let message = loading(folder.path());
+    assert!(
+        message.starts_with("cannot read ") && message.contains("config.json"),
+        "{message}"
+    );
+}
+
+#[test]
+fn weights_that_are_cut_off() {
+    let folder = copy();
+    let path = folder.path().join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    for length in [0, 4, 8, 100, bytes.len() / 2, bytes.len() - 1] {
+        std::fs::write(&path, &bytes[..length]).unwrap();
+        let message = loading(folder.path());
+        assert!(message.contains("model.safetensors"), "{length}: {message}");
+    }
+}
+
+#[test]
+fn configurations_of_something_else() {
+    let folder = copy();
+    let path = folder.path().join("config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let message = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut config = config.clone();
+        change(&mut config);
+        std::fs::write(&path, config.to_string()).unwrap();
+        loading(folder.path())
+    };
+    let bert = message(&|config| config["model_type"] = "bert".into());
+    assert!(
+        bert.contains("field `model_type`: `bert` is another architecture"),
+        "{bert}"
+    );
+    let blind = message(&|config| {
+        config.as_object_mut().unwrap().remove("vision_config");
+    });
+    assert!(blind.contains("field `vision_config`: missing"), "{blind}");
+    let wide = message(&|config| config["reduce_dim"] = 32.into());
+    assert!(wide.contains("decoder.film_mul.weight has shape"), "{wide}");
+    std::fs::write(&path, "{\"model_type\":").unwrap();
+    let cut = loading(folder.path());
+    assert!(cut.contains("config.json: not JSON"), "{cut}");
+}
+
+#[test]
+fn prompts_and_pictures_at_the_edge() {
+    let segmenter = Segmenter::from_pretrained(&model(), &device()).unwrap();
+    let dot = segmenter.encode_image(&RgbImage::new(1, 1)).unwrap();
+    let none: [&str; 0] = [];
+    let error = segmenter.segment(&dot, &none).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no prompt was given, expected at least one"
+    );
+
+    // Longer than any text tower: the end is cut off, as the tokenizer promises.
+    let long = "cat ".repeat(2_500);
+    let masks = segmenter.segment(&dot, &[long.as_str(), ""]).unwrap();
+    assert_eq!((masks[0].width(), masks[0].height()), (1, 1));
+    assert!(masks.iter().all(|mask| mask.highest().is_finite()));
+
+    let strip = segmenter.encode_image(&RgbImage::new(40_000, 2)).unwrap();
+    let mask = segmenter.segment(&strip, &["a cat"]).unwrap().remove(0);
+    assert_eq!((mask.width(), mask.height()), (40_000, 2));
+
+    let error = segmenter.encode_image(&RgbImage::new(0, 5)).unwrap_err();
+    assert_eq!(error.to_string(), "a picture of 0x5 has no pixels");
+    let narrow = burn::tensor::Tensor::<2>::zeros([1, 3], &device());
+    match segmenter.segment_by_embedding(&dot, narrow) {
+        Err(ModelError::Input(message)) => {
+            assert!(
+                message.starts_with("the prompt's embedding has 3 values"),
+                "{message}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written() {
+    let segmenter = Segmenter::from_pretrained(&model(), &device()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "in the way").unwrap();
+    let error = segmenter.save_pretrained(&file.join("model")).unwrap_err();
+    assert!(error.to_string().starts_with("cannot make "), "{error}");
+    // A folder where a file should go: nothing half-written stays beside it.
+    let taken = folder.path().join("taken");
+    std::fs::create_dir_all(taken.join("model.safetensors/full")).unwrap();
+    let error = segmenter.save_pretrained(&taken).unwrap_err();
+    assert!(error.to_string().contains("model.safetensors"), "{error}");
+    assert_eq!(std::fs::read_dir(&taken).unwrap().count(), 1);
+}

@@ -1,0 +1,106 @@
+//! Prompts of every kind through the whole model, on a tiny checkpoint.
+
+use crate::support::{device, fixtures};
+use clipseg::data::{Mask, load_rgb};
+use clipseg::model::{Prompt, SegmentOptions, Segmenter, SoftMask, TEMPLATES, VisualPrompt};
+use image::RgbImage;
+
+fn segmenter() -> Segmenter {
+    Segmenter::from_pretrained(&fixtures().join("models/clipseg-refined"), &device())
+        .expect("the fixture loads")
+}
+
+fn photo() -> RgbImage {
+    load_rgb(&fixtures().join("images/wide.png")).expect("a fixture")
+}
+
+fn furthest(a: &SoftMask, b: &SoftMask) -> f32 {
+    let pairs = a.probabilities().iter().zip(b.probabilities());
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn masks_have_the_photographs_size_and_do_not_depend_on_their_neighbours() {
+    let (segmenter, photo) = (segmenter(), photo());
+    let encoded = segmenter.encode_image(&photo).unwrap();
+    // More than are decoded at once, of different lengths, and one twice.
+    let mut prompts: Vec<String> = (0..19)
+        .map(|n| format!("thing {}", "very ".repeat(n)))
+        .collect();
+    prompts.push(prompts[3].clone());
+    let together = segmenter.segment(&encoded, &prompts).unwrap();
+    assert_eq!(together.len(), 20);
+    assert_eq!(together[3], together[19]);
+    for (prompt, mask) in prompts.iter().zip(&together) {
+        assert_eq!((mask.width(), mask.height()), photo.dimensions());
+        let alone = self::segmenter().segment(&encoded, &[prompt]).unwrap();
+        assert!(furthest(mask, &alone[0]) < 1e-5, "{prompt}");
+    }
+    assert!(
+        furthest(&together[0], &together[1]) > 1e-4,
+        "prompts matter"
+    );
+}
+
+#[test]
+fn templates_average_and_negatives_take_away() {
+    let (segmenter, photo) = (segmenter(), photo());
+    let encoded = segmenter.encode_image(&photo).unwrap();
+    let with = |options: SegmentOptions| {
+        let masks = segmenter.segment_with(&encoded, &["a cat".into()], &options);
+        masks.unwrap().remove(0)
+    };
+    let plain = segmenter.segment(&encoded, &["a cat"]).unwrap().remove(0);
+    assert_eq!(with(SegmentOptions::default()), plain);
+    let same = with(SegmentOptions::default().with_templates(["{}", "{}"]));
+    assert!(furthest(&same, &plain) < 1e-5);
+    let ensemble = with(SegmentOptions::default().with_templates(TEMPLATES));
+    let sentences: Vec<String> = TEMPLATES.map(|t| t.replace("{}", "a cat")).into();
+    let mean = segmenter.encode_text(&sentences).unwrap().mean_dim(0);
+    let expected = segmenter.segment_by_embedding(&encoded, mean).unwrap();
+    assert!(furthest(&ensemble, &expected[0]) < 1e-6);
+
+    let dog = segmenter.segment(&encoded, &["a dog"]).unwrap();
+    let left = with(SegmentOptions::default().with_negative_prompts(["a dog"]));
+    assert_eq!(left, plain.except(&dog).unwrap());
+}
+
+#[test]
+fn an_example_is_a_prompt() {
+    let (segmenter, photo) = (segmenter(), photo());
+    let encoded = segmenter.encode_image(&photo).unwrap();
+    let (width, height) = photo.dimensions();
+    let left_half = (0..width * height).map(|pixel| u8::from(pixel % width < width / 2));
+    let mask = Mask::from_vec(width, height, left_half.collect());
+    let prompts: [Prompt; 3] = [
+        VisualPrompt::new(photo.clone()).into(),
+        VisualPrompt::with_mask(photo, mask).unwrap().into(),
+        "a cat".into(),
+    ];
+    let masks = segmenter
+        .segment_with(&encoded, &prompts, &SegmentOptions::default())
+        .unwrap();
+    assert_eq!(masks.len(), 3);
+    assert!(furthest(&masks[0], &masks[1]) > 1e-4, "the mask matters");
+    let words = segmenter.segment(&encoded, &["a cat"]).unwrap();
+    assert!(furthest(&masks[2], &words[0]) < 1e-5);
+}
+
+#[test]
+fn a_saved_model_is_the_same_model() {
+    let (segmenter, folder) = (segmenter(), tempfile::tempdir().unwrap());
+    segmenter.save_pretrained(folder.path()).unwrap();
+    let again = Segmenter::from_pretrained(folder.path(), &device()).unwrap();
+    assert_eq!(again.model().config(), segmenter.model().config());
+    assert_eq!(again.processor(), segmenter.processor());
+    let mask = |segmenter: &Segmenter| {
+        let encoded = segmenter.encode_image(&photo()).unwrap();
+        segmenter.segment(&encoded, &["a cat"]).unwrap().remove(0)
+    };
+    assert_eq!(mask(&again), mask(&segmenter));
+    let names: Vec<String> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    assert!(names.iter().all(|name| !name.starts_with('.')), "{names:?}");
+}
