@@ -10,6 +10,7 @@ mod full_size;
 mod metrics;
 mod parity;
 mod program;
+mod round_trip;
 mod segmenter;
 mod support;
 mod training;

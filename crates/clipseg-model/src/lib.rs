@@ -1,4 +1,30 @@
 //! CLIPSeg and its decoders on Burn: a picture and a phrase in, a mask out.
+//!
+//! [`Segmenter`] is for people who have photographs and want masks. [`ClipSeg`] is for people who
+//! train: it takes and gives tensors. Both read and write checkpoints in Hugging Face's layout.
+//!
+//! ```
+//! # #[cfg(feature = "flex")] {
+//! use clipseg_model::clip::{ClipTokenizer, ImageProcessor, device};
+//! use clipseg_model::{ClipSeg, ClipSegConfig, Segmenter};
+//!
+//! // Random weights; `Segmenter::from_pretrained` reads those of a checkpoint.
+//! let device = device("cpu")?;
+//! device.seed(0);
+//! let mut config = ClipSegConfig::small();
+//! config.clip.text_config.hidden_size = 32; // small enough for an example
+//! let model = ClipSeg::init(&config, &device);
+//! let segmenter = Segmenter::new(model, ClipTokenizer::openai(77)?, ImageProcessor::clipseg(96));
+//!
+//! let photo = image::RgbImage::from_fn(200, 150, |x, y| image::Rgb([x as u8, y as u8, 0]));
+//! let encoded = segmenter.encode_image(&photo)?;
+//! for soft in segmenter.segment(&encoded, &["a cat", "a sofa"])? {
+//!     let mask = soft.threshold(0.3);
+//!     println!("{} pixels in {:?}", mask.area(), mask.bounding_box());
+//! }
+//! # }
+//! # Ok::<(), clipseg_model::ModelError>(())
+//! ```
 
 #![deny(missing_docs)]
 
@@ -11,6 +37,9 @@ mod render;
 mod segmenter;
 mod soft_mask;
 mod transformer_decoder;
+
+pub use clipseg_clip as clip;
+pub use clipseg_data as data;
 
 pub use clipseg::{ClipSeg, ImageFeatures};
 pub use config::{ClipSegConfig, TransformerDecoderConfig};

@@ -1,0 +1,39 @@
+"""Loads what save_pretrained has written into transformers and compares the logits with the fixtures'.
+
+    python tests/round_trip.py FOLDER [FIXTURES]
+
+FOLDER is what the test round_trip::save_for_transformers has filled. Needs torch, transformers 4.57 and
+safetensors. Fails on a missing or an unexpected key, and on logits that differ by more than 1e-5 of the largest.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
+
+folder = Path(sys.argv[1])
+fixtures = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(__file__).parent / "fixtures"
+for name in ("clipseg-refined", "clipseg-plain"):
+    model, info = CLIPSegForImageSegmentation.from_pretrained(folder / name, output_loading_info=True)
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        assert not info[kind], f"{name}: {kind} {info[kind]}"
+    processor = CLIPSegProcessor.from_pretrained(folder / name)
+    answers = load_file(fixtures / "models" / name / "expected.safetensors")
+    prompts = (fixtures / "models" / name / "prompts.json").read_text()
+    ids = processor.tokenizer(__import__("json").loads(prompts), padding=True, return_tensors="pt").input_ids
+    assert torch.equal(ids, answers["in.input_ids"]), f"{name}: the tokenizer gives other ids"
+    sizes = [key.split(".")[1] for key in answers if key.startswith("in.") and key.endswith(".pixel_values")]
+    assert sizes
+    for size in sizes:
+        with torch.inference_mode():
+            logits = model.eval()(
+                pixel_values=answers[f"in.{size}.pixel_values"],
+                input_ids=answers["in.input_ids"],
+                attention_mask=answers["in.attention_mask"],
+            ).logits
+        expected = answers[f"out.{size}.logits"]
+        worst = ((logits - expected).abs().max() / expected.abs().max()).item()
+        print(f"{name} at {size}: {worst:.1e} of the largest logit")
+        assert worst <= 1e-5
