@@ -3,9 +3,12 @@
 //! One binary, because linking Burn takes longer than running most of these. See `README.md` beside
 //! this file for where the answers come from and how to make others.
 
+mod checkpoints;
+mod damaged_checkpoints;
 mod data;
 mod encoders;
 mod full_size;
 mod metrics;
+mod original_checkpoints;
 mod support;
 mod training;

@@ -5,6 +5,7 @@
 mod clipseg;
 mod config;
 mod error;
+mod original;
 mod render;
 mod segmenter;
 mod soft_mask;
@@ -13,6 +14,7 @@ mod transformer_decoder;
 pub use clipseg::{ClipSeg, ImageFeatures};
 pub use config::{ClipSegConfig, TransformerDecoderConfig};
 pub use error::{ModelError, Result};
+pub use original::OriginalOptions;
 pub use render::{heat_map, overlay, prompt_colour};
 pub use segmenter::{EncodedImage, Segmenter};
 pub use soft_mask::SoftMask;
