@@ -4,10 +4,13 @@
 //! this file for where the answers come from and how to make others.
 
 mod bad_input;
+mod checkpoints;
+mod damaged_checkpoints;
 mod data;
 mod encoders;
 mod full_size;
 mod metrics;
+mod original_checkpoints;
 mod parity;
 mod program;
 mod round_trip;

@@ -27,6 +27,7 @@
 
 mod clip;
 mod config;
+mod container;
 mod device;
 mod error;
 mod files;
@@ -35,6 +36,7 @@ mod openai;
 mod position;
 mod preprocess;
 mod pretrained;
+mod source;
 mod text;
 mod tokenizer;
 mod vision;
@@ -46,10 +48,10 @@ pub use device::{DEVICE_NAMES, device};
 pub use error::{ClipError, Result, WeightProblems};
 pub use files::{write_aside, write_text};
 pub use layers::{AttentionMask, Mlp, SelfAttention, initialise, linear};
-pub use openai::qkv;
 pub use preprocess::{ImageProcessor, TargetSize};
 pub use pretrained::{load_clip, load_openai_clip};
+pub use source::{Part, Source, non_finite};
 pub use text::{TextBatch, TextEncoder, TextOutput};
 pub use tokenizer::ClipTokenizer;
 pub use vision::{VisionEncoder, VisionOutput};
-pub use weights::{Checkpoint, Reshape, save_module};
+pub use weights::{Checkpoint, save_module};

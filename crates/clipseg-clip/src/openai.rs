@@ -9,15 +9,28 @@
 
 use crate::config::{Activation, ClipConfig, TextConfig, VisionConfig};
 use crate::error::{ClipError, Result};
-use crate::weights::{Checkpoint, Reshape};
+use crate::source::Source;
+use crate::weights::Checkpoint;
+
+const PATCHES: &str = "visual.conv1.weight";
+const PLACES: &str = "visual.positional_embedding";
 
 /// Whether the names are those of OpenAI and open_clip.
 pub(crate) fn is_openai(checkpoint: &Checkpoint) -> bool {
-    checkpoint.shape("visual.conv1.weight").is_some()
+    checkpoint.shape(PATCHES).is_some()
 }
 
-/// Width of a head in every CLIP transformer that was published under these names.
-const HEAD: usize = 64;
+/// Heads of a tower, which the shapes do not tell.
+///
+/// Heads are 64 wide in every text tower that was published under these names, and in the vision
+/// towers up to ViT-L, whose width is 1,024. The wider ones, ViT-H to ViT-bigG, have 16 heads.
+fn heads(width: usize) -> usize {
+    (width / 64).max(1)
+}
+
+fn vision_heads(width: usize) -> usize {
+    if width > 1_024 { 16 } else { heads(width) }
+}
 
 /// Reads the configuration off the shapes. The activation is not in the file: OpenAI's models, and
 /// those of open_clip whose names end in `-quickgelu`, have [`Activation::QuickGelu`], the others
@@ -44,19 +57,24 @@ pub(crate) fn infer_config(checkpoint: &Checkpoint, activation: Activation) -> R
         });
         numbers.max().map_or(0, |last| last + 1)
     };
-    let vision_width = side("visual.conv1.weight", 0)?;
-    let patch_size = side("visual.conv1.weight", 2)?;
-    let grid = (side("visual.positional_embedding", 0)?.saturating_sub(1)).isqrt();
+    let vision_width = side(PATCHES, 0)?;
+    let patch_size = side(PATCHES, 2)?;
+    let grid = (side(PLACES, 0)?.saturating_sub(1)).isqrt();
     let text_width = side("ln_final.weight", 0)?;
+    let vocab_size = side("token_embedding.weight", 0)?;
     let config = ClipConfig {
         text_config: TextConfig {
-            vocab_size: side("token_embedding.weight", 0)?,
+            vocab_size,
             hidden_size: text_width,
             intermediate_size: side("transformer.resblocks.0.mlp.c_fc.weight", 0)?,
             num_hidden_layers: layers("transformer.resblocks."),
-            num_attention_heads: (text_width / HEAD).max(1),
+            num_attention_heads: heads(text_width),
             max_position_embeddings: side("positional_embedding", 0)?,
             hidden_act: activation,
+            // They take a text's vector at the highest number in it: CLIP's vocabulary has the
+            // end of text as its last token and the start before it.
+            eos_token_id: vocab_size as i64 - 1,
+            bos_token_id: vocab_size as i64 - 2,
             pad_token_id: 0,
             ..TextConfig::default()
         },
@@ -64,8 +82,8 @@ pub(crate) fn infer_config(checkpoint: &Checkpoint, activation: Activation) -> R
             hidden_size: vision_width,
             intermediate_size: side("visual.transformer.resblocks.0.mlp.c_fc.weight", 0)?,
             num_hidden_layers: layers("visual.transformer.resblocks."),
-            num_attention_heads: (vision_width / HEAD).max(1),
-            num_channels: side("visual.conv1.weight", 1)?,
+            num_attention_heads: vision_heads(vision_width),
+            num_channels: side(PATCHES, 1)?,
             image_size: grid * patch_size,
             patch_size,
             hidden_act: activation,
@@ -78,59 +96,52 @@ pub(crate) fn infer_config(checkpoint: &Checkpoint, activation: Activation) -> R
     Ok(config)
 }
 
-/// Where a tensor goes, and what is done to it on the way.
-pub(crate) fn convert(name: &str) -> Option<(Reshape, Vec<String>)> {
-    let keep = |new: &str| Some((Reshape::Keep, vec![new.to_owned()]));
-    let transpose = |new: &str| Some((Reshape::Transpose, vec![new.to_owned()]));
-    // What TorchScript archives carry besides the weights.
-    if matches!(name, "input_resolution" | "context_length" | "vocab_size") {
-        return None;
-    }
-    if let Some(rest) = name.strip_prefix("visual.transformer.resblocks.") {
-        return block("vision_model", rest);
-    }
-    if let Some(rest) = name.strip_prefix("transformer.resblocks.") {
-        return block("text_model", rest);
-    }
-    for (theirs, ours) in [
-        ("visual.ln_pre.", "vision_model.pre_layrnorm."),
-        ("visual.ln_post.", "vision_model.post_layernorm."),
-        ("ln_final.", "text_model.final_layer_norm."),
-    ] {
-        if let Some(rest) = name.strip_prefix(theirs) {
-            return keep(&format!("{ours}{rest}"));
+/// Where in the file a parameter of [`Clip`](crate::Clip) lies.
+pub(crate) fn source(ours: &str) -> Source {
+    for (tower, theirs) in [("vision_model", "visual."), ("text_model", "")] {
+        let block = ours
+            .strip_prefix(tower)
+            .and_then(|rest| rest.strip_prefix(".encoder.layers.")?.split_once('.'));
+        if let Some((index, parameter)) = block {
+            return block_source(
+                &format!("{theirs}transformer.resblocks.{index}."),
+                parameter,
+            );
         }
     }
-    match name {
-        "visual.class_embedding" => keep("vision_model.embeddings.class_embedding"),
-        "visual.conv1.weight" => keep("vision_model.embeddings.patch_embedding.weight"),
-        "visual.positional_embedding" => keep("vision_model.embeddings.position_embedding.weight"),
-        "visual.proj" => transpose("visual_projection.weight"),
-        "token_embedding.weight" => keep("text_model.embeddings.token_embedding.weight"),
-        "positional_embedding" => keep("text_model.embeddings.position_embedding.weight"),
-        "text_projection" => transpose("text_projection.weight"),
-        other => keep(other),
+    for (prefix, theirs) in [
+        ("vision_model.pre_layrnorm.", "visual.ln_pre."),
+        ("vision_model.post_layernorm.", "visual.ln_post."),
+        ("text_model.final_layer_norm.", "ln_final."),
+    ] {
+        if let Some(rest) = ours.strip_prefix(prefix) {
+            return Source::whole(&format!("{theirs}{rest}"));
+        }
+    }
+    match ours {
+        "vision_model.embeddings.class_embedding" => Source::whole("visual.class_embedding"),
+        "vision_model.embeddings.patch_embedding.weight" => Source::whole(PATCHES),
+        "vision_model.embeddings.position_embedding.weight" => Source::whole(PLACES),
+        "visual_projection.weight" => Source::transposed("visual.proj"),
+        "text_model.embeddings.token_embedding.weight" => Source::whole("token_embedding.weight"),
+        "text_model.embeddings.position_embedding.weight" => Source::whole("positional_embedding"),
+        "text_projection.weight" => Source::transposed("text_projection"),
+        other => Source::whole(other),
     }
 }
 
-fn block(tower: &str, rest: &str) -> Option<(Reshape, Vec<String>)> {
-    let (index, rest) = rest.split_once('.')?;
-    let layer = format!("{tower}.encoder.layers.{index}");
-    if let Some(kind) = rest.strip_prefix("attn.in_proj_") {
-        return Some((Reshape::SplitRows, qkv(&format!("{layer}.self_attn"), kind)));
+fn block_source(block: &str, parameter: &str) -> Source {
+    if let Some(rest) = parameter.strip_prefix("self_attn.") {
+        return Source::packed_attention(&format!("{block}attn."), rest);
     }
-    let rest = rest
-        .replace("attn.out_proj", "self_attn.out_proj")
-        .replace("ln_1", "layer_norm1")
-        .replace("ln_2", "layer_norm2")
-        .replace("mlp.c_fc", "mlp.fc1")
-        .replace("mlp.c_proj", "mlp.fc2");
-    Some((Reshape::Keep, vec![format!("{layer}.{rest}")]))
+    let parameter = parameter
+        .replace("layer_norm", "ln_")
+        .replace("mlp.fc1", "mlp.c_fc")
+        .replace("mlp.fc2", "mlp.c_proj");
+    Source::whole(&format!("{block}{parameter}"))
 }
 
-/// The names of the three parts of PyTorch's `in_proj_weight` or `in_proj_bias`.
-pub fn qkv(attention: &str, kind: &str) -> Vec<String> {
-    ["q", "k", "v"]
-        .map(|part| format!("{attention}.{part}_proj.{kind}"))
-        .into()
+/// Names of what TorchScript archives carry besides the weights: sizes, which the shapes tell too.
+pub(crate) fn is_size(name: &str) -> bool {
+    matches!(name, "input_resolution" | "context_length" | "vocab_size")
 }

@@ -4,6 +4,7 @@ use crate::clip::Clip;
 use crate::config::{Activation, ClipConfig};
 use crate::error::{ClipError, Result};
 use crate::openai;
+use crate::source::Source;
 use crate::weights::Checkpoint;
 use burn::prelude::*;
 use std::path::Path;
@@ -17,16 +18,18 @@ use std::path::Path;
 pub fn load_clip(folder: &Path, device: &Device) -> Result<(ClipConfig, Clip)> {
     let checkpoint = Checkpoint::from_folder(folder)?;
     let config = ClipConfig::from_file(&folder.join("config.json"))?;
-    let inside = checkpoint.names().any(|name| name.starts_with("clip."));
-    let checkpoint = checkpoint.rename(|name| match (inside, name.strip_prefix("clip.")) {
-        (true, stripped) => stripped.map(str::to_owned),
-        (false, _) => Some(name.to_owned()),
-    });
-    fill(config, checkpoint, device)
+    if checkpoint.names().any(|name| name.starts_with("clip.")) {
+        let checkpoint =
+            checkpoint.rename(|name| name.starts_with("clip.").then(|| name.to_owned()));
+        return fill(config, checkpoint, device, |name| {
+            Source::whole(&format!("clip.{name}"))
+        });
+    }
+    fill(config, checkpoint, device, Source::whole)
 }
 
-/// Loads both towers from one file with the names of OpenAI and open_clip, `.safetensors` or a
-/// PyTorch state dict. Its configuration is read off the shapes, except for the activation: OpenAI's
+/// Loads both towers from one file with the names of OpenAI and open_clip: safetensors, a PyTorch
+/// state dict, or a checkpoint of open_clip's training. Its configuration is read off the shapes, except for the activation: OpenAI's
 /// own models and those of open_clip that end in `-quickgelu` have [`Activation::QuickGelu`], the
 /// others [`Activation::Gelu`].
 ///
@@ -49,11 +52,17 @@ pub fn load_openai_clip(
         ));
     }
     let config = openai::infer_config(&checkpoint, activation)?;
-    fill(config, checkpoint.convert(openai::convert)?, device)
+    let checkpoint = checkpoint.rename(|name| (!openai::is_size(name)).then(|| name.to_owned()));
+    fill(config, checkpoint, device, openai::source)
 }
 
-fn fill(config: ClipConfig, checkpoint: Checkpoint, device: &Device) -> Result<(ClipConfig, Clip)> {
+fn fill(
+    config: ClipConfig,
+    checkpoint: Checkpoint,
+    device: &Device,
+    source: impl Fn(&str) -> Source,
+) -> Result<(ClipConfig, Clip)> {
     let mut clip = Clip::init(&config, device);
-    checkpoint.load_into(&mut clip)?;
+    checkpoint.load_into_as(&mut clip, source)?;
     Ok((config, clip))
 }

@@ -5,36 +5,23 @@
 //! converted to single precision, and checked against the module: everything that does not fit is
 //! reported at once.
 
+use crate::container::{self, Tensors};
 use crate::error::{ClipError, Result, WeightProblems};
 use crate::files::write_aside;
+use crate::source::{Source, Strange};
 use burn::module::Module;
-use burn::store::burn_pack::Tensor as PackTensor;
-use burn::store::{
-    ApplyError, BurnToPyTorchAdapter, FloatCastAdapter, ModuleAdapter, ModuleSnapshot, ModuleStore,
-    PyTorchToBurnAdapter, PytorchStore, SafetensorsStore, bridge,
-};
-use burn::tensor::{DType, Shape, TensorData};
+use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter, bridge};
+use burn::tensor::TensorData;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 /// The tensors of a checkpoint, by the names in its files; none is read before it is needed.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     path: PathBuf,
-    tensors: BTreeMap<String, PackTensor>,
-}
-
-/// What is done to a tensor on its way from one naming to another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reshape {
-    /// Nothing but a new name.
-    Keep,
-    /// A matrix is transposed.
-    Transpose,
-    /// The rows are shared out equally among the new names.
-    SplitRows,
+    tensors: Tensors,
 }
 
 const WHOLE: &str = "model.safetensors";
@@ -69,33 +56,17 @@ impl Checkpoint {
         })
     }
 
-    /// Opens one file: `.safetensors`, or a PyTorch state dict with any other ending.
+    /// Opens one file: safetensors or a PyTorch state dict, also one inside a training checkpoint.
+    /// The content says which, not the name.
     ///
     /// # Errors
     ///
-    /// If it cannot be read, is cut off, or is of another format.
+    /// If it cannot be read, is cut off, or is of another format. TorchScript archives, such as
+    /// OpenAI's own downloads, are of another: the message says how to convert one.
     pub fn from_file(path: &Path) -> Result<Self> {
-        std::fs::File::open(path).map_err(ClipError::io("read", path))?;
-        let tensors = if path
-            .extension()
-            .is_some_and(|extension| extension == "safetensors")
-        {
-            let mut store = SafetensorsStore::from_file(path);
-            store
-                .get_all_tensors()
-                .map_err(|error| ClipError::format(path, error))?
-                .clone()
-        } else {
-            // Burn renumbers lists with gaps unless told not to, which would move layers.
-            let mut store = PytorchStore::from_file(path).map_indices_contiguous(false);
-            store
-                .get_all_tensors()
-                .map_err(|error| ClipError::format(path, error))?
-                .clone()
-        };
         Ok(Self {
             path: path.to_owned(),
-            tensors,
+            tensors: container::open(path)?,
         })
     }
 
@@ -117,7 +88,7 @@ impl Checkpoint {
             }
             files.insert(name);
         }
-        let mut tensors = BTreeMap::new();
+        let mut tensors = Tensors::new();
         for file in files {
             tensors.extend(Self::from_file(&folder.join(file))?.tensors);
         }
@@ -144,11 +115,7 @@ impl Checkpoint {
         let Self { path, tensors } = self;
         let tensors = tensors
             .into_iter()
-            .filter_map(|(old, mut tensor)| {
-                let new = name(&old)?;
-                tensor.name.clone_from(&new);
-                Some((new, tensor))
-            })
+            .filter_map(|(old, tensor)| Some((name(&old)?, tensor)))
             .collect();
         Self { path, tensors }
     }
@@ -163,99 +130,101 @@ impl Checkpoint {
         self.tensors.get(name).map(|tensor| tensor.shape.to_vec())
     }
 
-    /// Renames and reshapes every tensor; one for which `change` gives nothing is left out. Tensors
-    /// that are reshaped are read here.
+    /// Reads a tensor as it is in the file.
     ///
     /// # Errors
     ///
-    /// If a tensor that is to be reshaped cannot be read, or does not have the rows for it.
-    pub fn convert(self, change: impl Fn(&str) -> Option<(Reshape, Vec<String>)>) -> Result<Self> {
-        let Self { path, tensors: old } = self;
-        let mut tensors = BTreeMap::new();
-        for (name, mut tensor) in old {
-            let Some((reshape, names)) = change(&name) else {
-                continue;
-            };
-            if let (Reshape::Keep, [new]) = (reshape, names.as_slice()) {
-                tensor.name.clone_from(new);
-                tensors.insert(new.clone(), tensor);
-                continue;
-            }
-            let fail = |message: String| ClipError::format(&path, format!("`{name}`: {message}"));
-            let data = bridge::into_data(tensor).map_err(|error| fail(error.to_string()))?;
-            let shape = data.shape().to_vec();
-            let values: Vec<f32> = data
-                .convert::<f32>()
-                .try_to_vec()
-                .map_err(|error| fail(format!("{error:?}")))?;
-            let parts = match (reshape, shape.as_slice()) {
-                (Reshape::Transpose, &[rows, columns]) => {
-                    let turned = (0..columns)
-                        .flat_map(|c| (0..rows).map(move |r| (r, c)))
-                        .map(|(r, c)| values[r * columns + c])
-                        .collect();
-                    vec![TensorData::new::<f32, _>(turned, [columns, rows])]
-                }
-                (Reshape::SplitRows, &[rows, ..]) if rows.is_multiple_of(names.len()) => {
-                    let mut part = shape.clone();
-                    part[0] = rows / names.len();
-                    let size = values.len() / names.len();
-                    (0..names.len())
-                        .map(|index| &values[index * size..(index + 1) * size])
-                        .map(|part_values| TensorData::new(part_values.to_vec(), part.clone()))
-                        .collect()
-                }
-                _ => return Err(fail(format!("shape {shape:?} does not fit its name"))),
-            };
-            for (new, data) in names.into_iter().zip(parts) {
-                tensors.insert(new.clone(), bridge::from_data(data, new, None));
-            }
-        }
-        Ok(Self { path, tensors })
+    /// If there is none of that name, or the file is cut off or was changed since it was opened.
+    pub fn tensor(&self, name: &str) -> Result<TensorData> {
+        let tensor = self.tensors.get(name).ok_or_else(|| {
+            ClipError::format(&self.path, format!("the tensor `{name}` is missing"))
+        })?;
+        bridge::to_data(tensor)
+            .map_err(|error| ClipError::format(&self.path, format!("`{name}`: {error}")))
     }
 
     /// Puts the tensors into a module whose parameters have their names.
     ///
-    /// Half precision becomes single, linear maps are transposed, and a scalar fits a parameter of
-    /// one element. The `position_ids` that older exports contain are passed over.
+    /// As [`load_into_as`](Self::load_into_as), where every parameter is a whole tensor.
     ///
     /// # Errors
     ///
-    /// [`ClipError::Weights`] with every tensor that is missing, unexpected or misshapen; the module
-    /// is then half loaded and should be dropped.
+    /// The same.
     pub fn load_into<M: Module>(self, module: &mut M) -> Result<()> {
-        let mut tensors = Vec::with_capacity(self.tensors.len());
-        for (name, mut tensor) in self.tensors {
-            if name.ends_with("position_ids") {
-                continue;
+        self.load_into_as(module, Source::whole)
+    }
+
+    /// Puts the tensors into a module; `source` says where in the file a parameter lies, which is
+    /// named as [`save_module`] names it.
+    ///
+    /// Half precision becomes single, linear maps are transposed, and a scalar fits a parameter of
+    /// one element. The `position_ids` that older exports contain are passed over. Infinities and
+    /// numbers that are none are loaded, and a warning of `tracing` names their tensors.
+    ///
+    /// # Errors
+    ///
+    /// [`ClipError::Weights`] with every tensor that is missing, unexpected or misshapen, under its
+    /// name in the file; the module is then untouched. If a tensor cannot be read, the module is
+    /// half loaded and should be dropped.
+    pub fn load_into_as<M: Module>(
+        self,
+        module: &mut M,
+        source: impl Fn(&str) -> Source,
+    ) -> Result<()> {
+        let strange = Strange::default();
+        let mut missing = BTreeSet::new();
+        let mut mismatched = BTreeSet::new();
+        let mut used = BTreeSet::new();
+        let mut tensors = Vec::new();
+        for wanted in module.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true) {
+            let Source { name, part } = source(&wanted.name);
+            match self.tensors.get(&name) {
+                None => {
+                    missing.insert(name.clone());
+                }
+                Some(found) => match part.misfit(found, &wanted.shape) {
+                    Some(misfit) => {
+                        mismatched.insert(format!("{name} {misfit}"));
+                    }
+                    None => tensors.push(part.take(
+                        found.clone(),
+                        name.clone(),
+                        wanted.name,
+                        wanted.shape,
+                        strange.clone(),
+                    )),
+                },
             }
-            if tensor.shape.num_dims() == 0 {
-                let data = bridge::into_data(tensor)
-                    .map_err(|error| ClipError::format(&self.path, error))?;
-                let (bytes, _, dtype) = data.into_parts();
-                tensor = PackTensor::new(name, dtype, Shape::new([1]), None, bytes);
-            }
-            tensors.push(tensor);
+            used.insert(name);
         }
-        let adapter = PyTorchToBurnAdapter.chain(FloatCastAdapter::to(DType::F32));
-        let report = module.apply(tensors, None, Some(Box::new(adapter)), true);
-        let problems = WeightProblems {
-            missing: report
-                .missing
-                .iter()
-                .map(|(name, _)| file_name(name))
+        let mut problems = WeightProblems {
+            missing: missing.into_iter().collect(),
+            unexpected: self
+                .names()
+                .filter(|name| !used.contains(*name) && !name.ends_with("position_ids"))
+                .map(str::to_owned)
                 .collect(),
-            unexpected: report.unused,
-            mismatched: report.errors.iter().map(describe).collect(),
+            mismatched: mismatched.into_iter().collect(),
         };
         if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(ClipError::Weights {
+            let report = module.apply(tensors, None, Some(Box::new(PyTorchToBurnAdapter)), true);
+            problems.mismatched = report.errors.iter().map(ToString::to_string).collect();
+        }
+        if !problems.is_empty() {
+            return Err(ClipError::Weights {
                 path: self.path,
                 problems,
-            })
+            });
         }
+        let strange = strange.names();
+        if !strange.is_empty() {
+            tracing::warn!(
+                path = %self.path.display(),
+                tensors = strange.join(", "),
+                "weights are infinite or not numbers"
+            );
+        }
+        Ok(())
     }
 }
 
@@ -299,38 +268,4 @@ pub fn save_module<M: Module>(
         safetensors::serialize_to_file(views, Some(metadata), aside)
             .map_err(|error| ClipError::format(path, error))
     })
-}
-
-/// Burn calls the parameters of a norm `gamma` and `beta`; files call them `weight` and `bias`.
-fn file_name(path: &str) -> String {
-    match path.rsplit_once('.') {
-        Some((parent, "gamma")) => format!("{parent}.weight"),
-        Some((parent, "beta")) => format!("{parent}.bias"),
-        _ => path.to_owned(),
-    }
-}
-
-fn describe(error: &ApplyError) -> String {
-    match error {
-        ApplyError::ShapeMismatch {
-            path,
-            expected,
-            found,
-        } => {
-            format!(
-                "{} has shape {found:?}, expected {expected:?}",
-                file_name(path)
-            )
-        }
-        ApplyError::DTypeMismatch {
-            path,
-            expected,
-            found,
-        } => {
-            format!("{} holds {found:?}, expected {expected:?}", file_name(path))
-        }
-        ApplyError::AdapterError { path, message } | ApplyError::LoadError { path, message } => {
-            format!("{}: {message}", file_name(path))
-        }
-    }
 }

@@ -4,7 +4,7 @@ use crate::config::ClipSegConfig;
 use crate::error::Result;
 use crate::transformer_decoder::TransformerDecoder;
 use burn::prelude::*;
-use clipseg_clip::{Checkpoint, Clip, ClipError, save_module, write_text};
+use clipseg_clip::{Checkpoint, Clip, ClipError, Source, save_module, write_text};
 use std::path::Path;
 
 /// CLIPSeg: logits of a mask from a picture and a prompt's embedding.
@@ -102,9 +102,7 @@ impl ClipSeg {
         let checkpoint = Checkpoint::from_folder(folder)?;
         let config = ClipSegConfig::from_file(&folder.join("config.json"))?;
         let mut model = Self::init(&config, device);
-        checkpoint
-            .rename(|name| Some(replace_prefix(name, |(ours, theirs)| (theirs, ours))))
-            .load_into(&mut model)?;
+        checkpoint.load_into_as(&mut model, |name| Source::whole(&theirs(name)))?;
         Ok(model)
     }
 
@@ -120,13 +118,20 @@ impl ClipSeg {
             self,
             &folder.join("model.safetensors"),
             &["clip.logit_scale"],
-            |name| replace_prefix(name, |pair| pair),
+            theirs,
         )?;
         write_text(
             &folder.join("config.json"),
             &format!("{:#}\n", self.config.to_json()),
         )?;
         Ok(())
+    }
+
+    /// The tensors that hold an infinity or what is no number, by their names in files, such as
+    /// training can leave behind.
+    pub fn non_finite(&self) -> Vec<String> {
+        let names = clipseg_clip::non_finite(self);
+        names.iter().map(|name| theirs(name)).collect()
     }
 
     /// The configuration.
@@ -205,12 +210,9 @@ impl ClipSeg {
     }
 }
 
-fn replace_prefix(
-    name: &str,
-    order: impl Fn((&'static str, &'static str)) -> (&'static str, &'static str),
-) -> String {
+/// The name in Hugging Face's files of a parameter.
+fn theirs(name: &str) -> String {
     HEAD.into_iter()
-        .map(order)
-        .find_map(|(from, to)| name.strip_prefix(from).map(|rest| format!("{to}{rest}")))
+        .find_map(|(ours, theirs)| Some(format!("{theirs}{}", name.strip_prefix(ours)?)))
         .unwrap_or_else(|| name.to_owned())
 }

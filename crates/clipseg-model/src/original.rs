@@ -1,0 +1,204 @@
+//! Decoders as the original CLIPSeg project publishes them (`models/clipseg.py` of timojl/clipseg).
+//!
+//! Such a `.pth` file holds the trained decoder alone, so a CLIP has to come from elsewhere, and it
+//! was made of PyTorch's own layers:
+//!
+//! | Theirs | Hugging Face's |
+//! |---|---|
+//! | `blocks.N.self_attn.in_proj_weight` | `layers.N.self_attn.{q,k,v}_proj.weight` |
+//! | `blocks.N.linear1`, `.linear2`, `.norm1`, `.norm2` | `layers.N.mlp.fc1`, `.mlp.fc2`, `.layer_norm1`, `.layer_norm2` |
+//! | `trans_conv`, or `trans_conv.{0,2,4}` if refined | `transposed_convolution`, `transposed_convolution.{0,2,4}` |
+//!
+//! Both number the layers from the deepest activation to the shallowest.
+
+use crate::clipseg::ClipSeg;
+use crate::config::{ClipSegConfig, TransformerDecoderConfig};
+use crate::error::{ModelError, Result};
+use clipseg_clip::{Checkpoint, Clip, ClipConfig, ClipError, Source};
+use std::path::Path;
+
+/// What a decoder file of the original project does not say.
+///
+/// # Example
+///
+/// ```no_run
+/// use clipseg_clip::{device, load_clip};
+/// use clipseg_model::{ClipSeg, OriginalOptions};
+/// use std::path::Path;
+///
+/// let clip = load_clip(Path::new("clip-vit-base-patch16"), &device("cpu")?)?;
+/// let decoder = Path::new("rd64-uni-refined.pth");
+/// let model = ClipSeg::from_original(decoder, clip, &OriginalOptions::default())?;
+/// model.save_pretrained(Path::new("clipseg-rd64-refined"))?;
+/// # Ok::<(), clipseg_model::ModelError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OriginalOptions {
+    /// The 0-based blocks of the vision tower whose outputs are used, shallow to deep; as many as
+    /// the decoder has layers. Default: 3, 6, 9.
+    pub extract_layers: Vec<usize>,
+    /// Heads of the attention. Default: 4.
+    pub heads: usize,
+    /// The decoder layer before which the prompt comes in. Default: 0.
+    pub conditional_layer: usize,
+}
+
+impl Default for OriginalOptions {
+    fn default() -> Self {
+        let TransformerDecoderConfig {
+            extract_layers,
+            decoder_num_attention_heads: heads,
+            conditional_layer,
+            ..
+        } = TransformerDecoderConfig::default();
+        Self {
+            extract_layers,
+            heads,
+            conditional_layer,
+        }
+    }
+}
+
+impl ClipSeg {
+    /// Puts a decoder of the original project, such as `rd64-uni.pth` or `rd64-uni-refined.pth`, on
+    /// a CLIP from [`load_clip`](clipseg_clip::load_clip) or
+    /// [`load_openai_clip`](clipseg_clip::load_openai_clip), on whose device it then lives. The
+    /// published ones were trained on OpenAI's ViT-B/16.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, holds no such decoder, or does not fit the CLIP or the options;
+    /// every tensor that does not fit is listed.
+    pub fn from_original(
+        decoder: &Path,
+        clip: (ClipConfig, Clip),
+        options: &OriginalOptions,
+    ) -> Result<Self> {
+        let checkpoint = Checkpoint::from_file(decoder)?;
+        let (clip_config, clip) = clip;
+        let config = ClipSegConfig {
+            clip: clip_config,
+            decoder: read_config(&checkpoint, options)?,
+        };
+        config.validate(decoder)?;
+
+        let device = clip.device();
+        let (clip, mut layers) = Self::with_clip(&config, clip, &device).into_parts();
+        checkpoint
+            .rename(|name| (!is_unused(name)).then(|| name.to_owned()))
+            .load_into_as(&mut layers, source)?;
+        Ok(Self::from_parts(config, clip, layers))
+    }
+}
+
+fn read_config(
+    checkpoint: &Checkpoint,
+    options: &OriginalOptions,
+) -> Result<TransformerDecoderConfig> {
+    let rows = |name: &str| {
+        let rows = checkpoint
+            .shape(name)
+            .and_then(|shape| shape.first().copied());
+        rows.ok_or_else(|| {
+            let message = format!(
+                "the tensor `{name}` is missing, so this is no decoder of the original project"
+            );
+            ClipError::format(checkpoint.path(), message)
+        })
+    };
+    let reduce_dim = rows("film_mul.weight")?;
+    let decoder_intermediate_size = rows("blocks.0.linear1.weight")?;
+    let depth = (0..)
+        .take_while(|index| {
+            checkpoint
+                .shape(&format!("reduces.{index}.weight"))
+                .is_some()
+        })
+        .count();
+    if depth != options.extract_layers.len() {
+        return Err(ModelError::Input(format!(
+            "{}: the decoder has {depth} layers, but `extract_layers` names {:?}",
+            checkpoint.path().display(),
+            options.extract_layers
+        )));
+    }
+    Ok(TransformerDecoderConfig {
+        reduce_dim,
+        extract_layers: options.extract_layers.clone(),
+        decoder_num_attention_heads: options.heads,
+        decoder_intermediate_size,
+        conditional_layer: options.conditional_layer,
+        use_complex_transposed_convolution: checkpoint.shape("trans_conv.0.weight").is_some(),
+    })
+}
+
+/// The published files hold one more map from the tower's width, which their own code never calls.
+fn is_unused(name: &str) -> bool {
+    name.starts_with("reduce.")
+}
+
+/// Where in the file a parameter of the decoder lies.
+fn source(ours: &str) -> Source {
+    let layer = ours
+        .strip_prefix("layers.")
+        .and_then(|rest| rest.split_once('.'));
+    if let Some((index, parameter)) = layer {
+        let block = format!("blocks.{index}.");
+        if let Some(rest) = parameter.strip_prefix("self_attn.") {
+            return Source::packed_attention(&format!("{block}self_attn."), rest);
+        }
+        let parameter = parameter
+            .replace("layer_norm", "norm")
+            .replace("mlp.fc", "linear");
+        return Source::whole(&format!("{block}{parameter}"));
+    }
+    for (prefix, theirs) in [
+        ("transposed_convolution.conv.", "trans_conv.0."),
+        ("transposed_convolution.up1.", "trans_conv.2."),
+        ("transposed_convolution.up2.", "trans_conv.4."),
+        ("transposed_convolution.", "trans_conv."),
+    ] {
+        if let Some(rest) = ours.strip_prefix(prefix) {
+            return Source::whole(&format!("{theirs}{rest}"));
+        }
+    }
+    Source::whole(ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_have_the_names_of_pytorch_layers() {
+        for (ours, theirs) in [
+            ("film_mul.weight", "film_mul.weight"),
+            ("reduces.2.bias", "reduces.2.bias"),
+            (
+                "layers.1.self_attn.out_proj.weight",
+                "blocks.1.self_attn.out_proj.weight",
+            ),
+            ("layers.0.mlp.fc2.bias", "blocks.0.linear2.bias"),
+            ("layers.0.layer_norm1.weight", "blocks.0.norm1.weight"),
+            ("transposed_convolution.weight", "trans_conv.weight"),
+            ("transposed_convolution.up1.bias", "trans_conv.2.bias"),
+        ] {
+            assert_eq!(source(ours), Source::whole(theirs));
+        }
+        let key = source("layers.2.self_attn.k_proj.bias");
+        assert_eq!(key.name, "blocks.2.self_attn.in_proj_bias");
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_published_files() {
+        let OriginalOptions {
+            extract_layers,
+            heads,
+            conditional_layer,
+        } = OriginalOptions::default();
+        assert_eq!(
+            (extract_layers, heads, conditional_layer),
+            (vec![3, 6, 9], 4, 0)
+        );
+    }
+}
