@@ -27,10 +27,12 @@ pub struct Checkpoint {
 const WHOLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const PICKLE: &str = "pytorch_model.bin";
+const PICKLE_INDEX: &str = "pytorch_model.bin.index.json";
 
 impl Checkpoint {
-    /// Opens the checkpoint in a folder as Hugging Face lays it out: `model.safetensors`, or shards
-    /// with `model.safetensors.index.json`, or `pytorch_model.bin`.
+    /// Opens the checkpoint in a folder as Hugging Face lays it out: the first there is of
+    /// `model.safetensors`, `model.safetensors.index.json` with its shards, `pytorch_model.bin`, and
+    /// `pytorch_model.bin.index.json` with its shards.
     ///
     /// # Errors
     ///
@@ -40,20 +42,16 @@ impl Checkpoint {
             let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "no such folder");
             return Err(ClipError::io("read", folder)(missing));
         }
-        let [whole, index, pickle] = [WHOLE, INDEX, PICKLE].map(|name| folder.join(name));
-        if whole.is_file() {
-            return Self::from_file(&whole);
+        let names = [WHOLE, INDEX, PICKLE, PICKLE_INDEX];
+        let found = names.into_iter().find(|name| folder.join(name).is_file());
+        match found {
+            Some(name @ (INDEX | PICKLE_INDEX)) => Self::from_shards(folder, &folder.join(name)),
+            Some(name) => Self::from_file(&folder.join(name)),
+            None => Err(ClipError::NoFile {
+                folder: folder.to_owned(),
+                expected: names.map(str::to_owned).into(),
+            }),
         }
-        if index.is_file() {
-            return Self::from_shards(folder, &index);
-        }
-        if pickle.is_file() {
-            return Self::from_file(&pickle);
-        }
-        Err(ClipError::NoFile {
-            folder: folder.to_owned(),
-            expected: [WHOLE, INDEX, PICKLE].map(str::to_owned).into(),
-        })
     }
 
     /// Opens one file: safetensors or a PyTorch state dict, also one inside a training checkpoint.
@@ -209,6 +207,7 @@ impl Checkpoint {
         if problems.is_empty() {
             let report = module.apply(tensors, None, Some(Box::new(PyTorchToBurnAdapter)), true);
             problems.mismatched = report.errors.iter().map(ToString::to_string).collect();
+            problems.missing = report.missing.into_iter().map(|(name, _)| name).collect();
         }
         if !problems.is_empty() {
             return Err(ClipError::Weights {
