@@ -30,11 +30,14 @@ mod config;
 mod device;
 mod error;
 mod files;
+#[cfg(feature = "hub")]
+mod hub;
 mod layers;
 mod openai;
 mod position;
 mod preprocess;
 mod pretrained;
+mod resolve;
 mod text;
 mod tokenizer;
 mod vision;
@@ -45,10 +48,13 @@ pub use config::{Activation, ClipConfig, TextConfig, VisionConfig, parse_field, 
 pub use device::{DEVICE_NAMES, device};
 pub use error::{ClipError, Result, WeightProblems};
 pub use files::{write_aside, write_text};
+#[cfg(feature = "hub")]
+pub use hub::Hub;
 pub use layers::{AttentionMask, Mlp, SelfAttention, initialise, linear};
 pub use openai::qkv;
 pub use preprocess::{ImageProcessor, TargetSize};
 pub use pretrained::{load_clip, load_openai_clip};
+pub use resolve::resolve;
 pub use text::{TextBatch, TextEncoder, TextOutput};
 pub use tokenizer::ClipTokenizer;
 pub use vision::{VisionEncoder, VisionOutput};
