@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 ///
 /// Variants follow whose fault it is: the file system ([`Io`](Self::Io)), a file's content
 /// ([`Format`](Self::Format), [`Config`](Self::Config), [`Weights`](Self::Weights)), the caller
-/// ([`Input`](Self::Input)), or this build ([`Device`](Self::Device)).
+/// ([`Input`](Self::Input)), this build ([`Device`](Self::Device)), or the network
+/// ([`Hub`](Self::Hub)).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClipError {
@@ -65,6 +66,14 @@ pub enum ClipError {
         /// What is missing.
         message: String,
     },
+    /// A checkpoint is not to be had by the name it was asked for.
+    #[error("checkpoint `{id}`: {message}")]
+    Hub {
+        /// The folder or the hub's id, as given.
+        id: String,
+        /// What was looked for, what was answered, and what to do instead.
+        message: String,
+    },
     /// A picture could not be read.
     #[error(transparent)]
     Data(#[from] clipseg_data::DataError),
@@ -111,6 +120,14 @@ impl ClipError {
             action,
             path: path.to_owned(),
             source,
+        }
+    }
+
+    /// A checkpoint that could not be had.
+    pub(crate) fn hub(id: &str, message: impl Into<String>) -> Self {
+        Self::Hub {
+            id: id.to_owned(),
+            message: message.into(),
         }
     }
 

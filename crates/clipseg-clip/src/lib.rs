@@ -31,11 +31,14 @@ mod container;
 mod device;
 mod error;
 mod files;
+#[cfg(feature = "hub")]
+mod hub;
 mod layers;
 mod openai;
 mod position;
 mod preprocess;
 mod pretrained;
+mod resolve;
 mod source;
 mod text;
 mod tokenizer;
@@ -47,9 +50,12 @@ pub use config::{Activation, ClipConfig, TextConfig, VisionConfig, parse_field, 
 pub use device::{DEVICE_NAMES, device};
 pub use error::{ClipError, Result, WeightProblems};
 pub use files::{write_aside, write_text};
+#[cfg(feature = "hub")]
+pub use hub::Hub;
 pub use layers::{AttentionMask, Mlp, SelfAttention, initialise, linear};
 pub use preprocess::{ImageProcessor, TargetSize};
 pub use pretrained::{load_clip, load_openai_clip};
+pub use resolve::resolve;
 pub use source::{Part, Source, non_finite};
 pub use text::{TextBatch, TextEncoder, TextOutput};
 pub use tokenizer::ClipTokenizer;

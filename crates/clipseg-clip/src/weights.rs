@@ -14,8 +14,8 @@ use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter, br
 use burn::tensor::TensorData;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
-use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Component, Path, PathBuf};
 
 /// The tensors of a checkpoint, by the names in its files; none is read before it is needed.
 #[derive(Debug, Clone)]
@@ -24,9 +24,9 @@ pub struct Checkpoint {
     tensors: Tensors,
 }
 
-const WHOLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
-const PICKLE: &str = "pytorch_model.bin";
+pub(crate) const WHOLE: &str = "model.safetensors";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const PICKLE: &str = "pytorch_model.bin";
 const PICKLE_INDEX: &str = "pytorch_model.bin.index.json";
 
 impl Checkpoint {
@@ -69,23 +69,8 @@ impl Checkpoint {
     }
 
     fn from_shards(folder: &Path, index: &Path) -> Result<Self> {
-        let json = crate::config::read_json(index)?;
-        let bad = || ClipError::format(index, "expected `weight_map`, an object of file names");
-        let map = json
-            .get("weight_map")
-            .and_then(Value::as_object)
-            .ok_or_else(bad)?;
-        let mut files = BTreeSet::new();
-        for file in map.values() {
-            let name = file.as_str().ok_or_else(bad)?;
-            if Path::new(name).components().count() != 1 {
-                return Err(ClipError::format(
-                    index,
-                    format!("`{name}` is not a plain file name"),
-                ));
-            }
-            files.insert(name);
-        }
+        let map = read_index(index)?;
+        let files: BTreeSet<&String> = map.values().collect();
         let mut tensors = Tensors::new();
         for file in files {
             tensors.extend(Self::from_file(&folder.join(file))?.tensors);
@@ -225,6 +210,32 @@ impl Checkpoint {
         }
         Ok(())
     }
+}
+
+/// The file that each tensor of a checkpoint in shards is in, from its index.
+pub(crate) fn read_index(index: &Path) -> Result<BTreeMap<String, String>> {
+    let json = crate::config::read_json(index)?;
+    let bad = || ClipError::format(index, "expected `weight_map`, an object of file names");
+    let map = json
+        .get("weight_map")
+        .and_then(Value::as_object)
+        .ok_or_else(bad)?;
+    map.iter()
+        .map(|(tensor, file)| {
+            let file = file.as_str().ok_or_else(bad)?;
+            let mut parts = Path::new(file).components();
+            if !matches!(
+                (parts.next(), parts.next()),
+                (Some(Component::Normal(_)), None)
+            ) {
+                return Err(ClipError::format(
+                    index,
+                    format!("`{file}` is not a plain file name"),
+                ));
+            }
+            Ok((tensor.clone(), file.to_owned()))
+        })
+        .collect()
 }
 
 /// Writes a module's parameters as a safetensors file that PyTorch reads, under their own names.

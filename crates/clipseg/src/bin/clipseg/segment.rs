@@ -76,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     check_writable(&arguments.out)?;
     let device = clipseg::device(&arguments.device)?;
-    let folder = PathBuf::from(&arguments.model);
+    let folder = clipseg::clip::resolve(&arguments.model)?;
     let segmenter = Segmenter::from_pretrained(&folder, &device)?;
 
     let bar = progress(photos.len());
