@@ -7,21 +7,22 @@
 
 use clap::Parser;
 use clipseg::data::load_rgb;
-use clipseg::model::{Segmenter, heat_map, overlay};
+use clipseg::model::{Segmenter, add_legend, heat_map, overlay};
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Parser)]
 #[command(about = "Segment a photograph by text")]
 struct Arguments {
     /// The photograph.
-    photo: PathBuf,
+    photo: Option<PathBuf>,
     /// What to look for; may be given several times.
-    #[arg(long = "prompt", required = true)]
+    #[arg(long = "prompt")]
     prompts: Vec<String>,
-    /// Folder of a CLIPSeg checkpoint in Hugging Face's layout, or one that the training example has saved.
+    /// Folder of a CLIPSeg checkpoint in Hugging Face's layout, its id on the hub, or a folder that the
+    /// training example has saved.
     #[arg(long)]
-    model: PathBuf,
+    model: Option<String>,
     /// Probability above which a pixel is inside.
     #[arg(long, default_value_t = 0.3)]
     threshold: f32,
@@ -35,9 +36,23 @@ struct Arguments {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
-    let segmenter =
-        Segmenter::from_pretrained(&arguments.model, &clipseg::device(&arguments.device)?)?;
-    let photo = load_rgb(&arguments.photo)?;
+    let (Some(photo), Some(model)) = (&arguments.photo, &arguments.model) else {
+        eprintln!(
+            "pass a photograph, a model and what to look for:\n\n    \
+             cargo run --release --example segment -- cat.jpg \\\n        \
+             --model CIDAS/clipseg-rd64-refined --prompt \"a cat\"\n\n\
+             --model takes a CLIPSeg checkpoint's folder or its id on the hub, or the folder \
+             runs/train_phrasecut\nof the example train_phrasecut."
+        );
+        std::process::exit(2);
+    };
+    let folder = clipseg::clip::resolve(model)?;
+    segment(&arguments, &folder, photo)
+}
+
+fn segment(arguments: &Arguments, model: &Path, photo: &Path) -> Result<(), Box<dyn Error>> {
+    let segmenter = Segmenter::from_pretrained(model, &clipseg::device(&arguments.device)?)?;
+    let photo = load_rgb(photo)?;
     let encoded = segmenter.encode_image(&photo)?;
     let soft = segmenter.segment(&encoded, &arguments.prompts)?;
     let masks: Vec<_> = soft
@@ -47,13 +62,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     std::fs::create_dir_all(&arguments.out)?;
     for (index, (prompt, mask)) in arguments.prompts.iter().zip(&soft).enumerate() {
-        let name = |kind: &str| arguments.out.join(format!("{index}-{kind}.png"));
+        let name = |kind: &str| arguments.out.join(format!("{}-{kind}.png", index + 1));
         heat_map(mask).save(name("heat"))?;
         masks[index].to_gray_image().save(name("mask"))?;
         let (highest, covered) = (mask.highest(), 100.0 * mask.coverage(arguments.threshold));
         println!("{prompt}: highest probability {highest:.3}, {covered:.1} % inside");
     }
-    overlay(&photo, &masks).save(arguments.out.join("overlay.png"))?;
+    let page = add_legend(&overlay(&photo, &masks), &arguments.prompts);
+    page.save(arguments.out.join("overlay.png"))?;
     println!("pictures written to {}", arguments.out.display());
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! `fixtures/checkpoints` has what only PyTorch can write; see `make.py` there. Everything else is
 //! written here, from the tensors of the fixtures.
 
-use crate::support::{Answers, device, fixtures, sizes};
+use crate::support::{Answers, device, shipped, sizes};
 use burn::prelude::*;
 use burn::tensor::DType;
 use clipseg::clip::{
@@ -20,11 +20,11 @@ const TOLERANCE: f32 = 1e-4;
 pub(crate) type Tensors = BTreeMap<String, TensorData>;
 
 pub(crate) fn checkpoints() -> PathBuf {
-    fixtures().join("checkpoints")
+    shipped().join("checkpoints")
 }
 
 pub(crate) fn segmenter(name: &str) -> PathBuf {
-    fixtures().join("models").join(name)
+    shipped().join("models").join(name)
 }
 
 pub(crate) fn read(path: &Path) -> Tensors {

@@ -3,7 +3,7 @@
 use crate::checkpoints::{
     checkpoints, folder_like, load, message, read, segmenter, weights, write,
 };
-use crate::support::{device, fixtures};
+use crate::support::{device, shipped};
 use burn::prelude::*;
 use clipseg::clip::{
     Activation, Checkpoint, ClipError, WeightProblems, load_clip, load_openai_clip, non_finite,
@@ -47,7 +47,7 @@ const FILES: [&str; 5] = [
 fn a_file_cut_off_anywhere_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     for file in FILES {
-        let whole = std::fs::read(fixtures().join(file)).unwrap();
+        let whole = std::fs::read(shipped().join(file)).unwrap();
         let path = folder.path().join(Path::new(file).file_name().unwrap());
         let size = whole.len();
         let starts = [0, 1, 2, 4, 7, 8, 9, 16, 40, 100, 300, 512, 1_000, 4_096];
@@ -78,7 +78,7 @@ fn damaged_bytes_and_other_files_never_panic() {
         (state >> 33) as usize % below
     };
     for file in FILES {
-        let whole = std::fs::read(fixtures().join(file)).unwrap();
+        let whole = std::fs::read(shipped().join(file)).unwrap();
         // What is not numbers stands at the start, and in zip archives at the end.
         let edge = 12_000.min(whole.len());
         for round in 0..120 {

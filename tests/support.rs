@@ -5,12 +5,14 @@ use burn::tensor::Device;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+/// The reference answers that come with the tests.
+pub(crate) fn shipped() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures"))
+}
+
 /// Where the reference answers lie; another set can be named, to test with other seeds.
 pub(crate) fn fixtures() -> PathBuf {
-    std::env::var_os("CLIPSEG_FIXTURES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures")),
-        PathBuf::from,
-    )
+    std::env::var_os("CLIPSEG_FIXTURES").map_or_else(shipped, PathBuf::from)
 }
 
 /// The device that the tests run on: the processor, unless another is named.
