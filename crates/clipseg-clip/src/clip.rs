@@ -1,7 +1,7 @@
 //! Both towers, and the space in which a picture and a text can be compared.
 
 use crate::config::ClipConfig;
-use crate::layers::{initialise, linear};
+use crate::layers::{initialise, linear, zeroed};
 use crate::text::{TextBatch, TextEncoder};
 use crate::vision::VisionEncoder;
 use burn::module::Param;
@@ -51,6 +51,18 @@ pub struct Clip {
 impl Clip {
     /// A CLIP with random weights; `device.seed` before it makes them reproducible.
     pub fn init(config: &ClipConfig, device: &Device) -> Self {
+        let clip = Self::build(config, device);
+        initialise(&clip);
+        clip
+    }
+
+    /// A CLIP of zeros to load weights into, without the seconds that drawing 150 million random
+    /// numbers takes.
+    pub fn zeros(config: &ClipConfig, device: &Device) -> Self {
+        zeroed(Self::build(config, device))
+    }
+
+    fn build(config: &ClipConfig, device: &Device) -> Self {
         let (text, vision) = (&config.text_config, &config.vision_config);
         let projection = |width: usize| {
             let mut map = linear(
@@ -63,15 +75,13 @@ impl Clip {
             map
         };
         let scale = Tensor::from_floats([config.logit_scale_init_value as f32], device);
-        let clip = Self {
+        Self {
             text_model: TextEncoder::init(text, device),
             vision_model: VisionEncoder::init(vision, device),
             text_projection: projection(text.hidden_size),
             visual_projection: projection(vision.hidden_size),
             logit_scale: Param::from_tensor(scale),
-        };
-        initialise(&clip);
-        clip
+        }
     }
 
     /// The text tower.

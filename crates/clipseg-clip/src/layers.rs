@@ -4,7 +4,7 @@
 //! loading and saving need no table of names.
 
 use crate::config::Activation;
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::prelude::*;
 use burn::tensor::activation::{gelu, relu, sigmoid};
@@ -206,4 +206,20 @@ pub fn initialise<M: Module>(module: &M) {
         }
     }
     module.visit(&mut Touch);
+}
+
+/// Makes zeros of every parameter that has not been drawn yet.
+///
+/// Loading looks at a parameter before it replaces it, which would draw it.
+pub(crate) fn zeroed<M: Module>(module: M) -> M {
+    struct Zero;
+    impl ModuleMapper for Zero {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            if param.is_initialized() {
+                return param;
+            }
+            Param::from_tensor(Tensor::zeros(param.lazy_shape(), &param.lazy_device()))
+        }
+    }
+    module.map(&mut Zero)
 }

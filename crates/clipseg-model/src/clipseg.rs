@@ -101,7 +101,7 @@ impl ClipSeg {
     pub fn from_pretrained(folder: &Path, device: &Device) -> Result<Self> {
         let checkpoint = Checkpoint::from_folder(folder)?;
         let config = ClipSegConfig::from_file(&folder.join("config.json"))?;
-        let mut model = Self::init(&config, device);
+        let mut model = Self::with_clip(&config, Clip::zeros(&config.clip, device), device);
         checkpoint.load_into_as(&mut model, |name| Source::whole(&theirs(name)))?;
         Ok(model)
     }
