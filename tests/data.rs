@@ -1,13 +1,14 @@
 //! Pictures, polygons and files against Pillow and the official tools.
 
-use crate::support::{Answers, device, fixtures};
+use crate::support::{Answers, device, fixtures, shipped};
 use clipseg::clip::ImageProcessor;
 use clipseg::data::{
-    Mask, PhraseCut, PhraseCutDataset, Polygons, SampleOptions, ScenesConfig, Split, fill_polygon,
+    Mask, PhraseCut, PhraseCutDataset, Polygons, RasterRule, SampleOptions, ScenesConfig, Split,
     generate_scenes, load_rgb,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The runs of each row, as start and length pairs.
@@ -21,26 +22,50 @@ fn from_runs(width: u32, height: u32, rows: &[Vec<u32>]) -> Mask {
     Mask::from_vec(width, height, inside)
 }
 
-#[test]
-fn polygons_are_filled_as_pillow_fills_them() {
-    #[derive(Deserialize)]
-    struct Case {
-        width: u32,
-        height: u32,
-        polygons: Vec<Vec<[f64; 2]>>,
-        rows: Vec<Vec<u32>>,
-    }
-    let json = std::fs::read(fixtures().join("polygons.json")).expect("a fixture");
+#[derive(Deserialize)]
+struct Case {
+    width: u32,
+    height: u32,
+    polygons: Vec<Vec<[f64; 2]>>,
+    rows: Vec<Vec<u32>>,
+}
+
+fn cases(folder: &Path) -> Vec<Case> {
+    let json = std::fs::read(folder.join("polygons.json")).expect("a fixture");
     let cases: Vec<Case> = serde_json::from_slice(&json).expect("a list of cases");
     assert_eq!(cases.len(), 400);
-    for (index, case) in cases.into_iter().enumerate() {
-        let mut mask = Mask::new(case.width, case.height);
+    cases
+}
+
+#[test]
+fn polygons_are_filled_as_pillow_fills_them() {
+    for (index, case) in cases(&fixtures()).into_iter().enumerate() {
         let polygons: Polygons = [case.polygons].into_iter().collect();
-        for polygon in polygons.iter() {
-            fill_polygon(&mut mask, polygon);
-        }
+        let mask = RasterRule::Pillow.mask(polygons.iter(), case.width, case.height);
         assert!(
             mask == from_runs(case.width, case.height, &case.rows),
+            "case {index}"
+        );
+    }
+}
+
+#[test]
+fn the_centres_of_pixels_are_inside_as_for_scikit_image() {
+    // Other sets of polygons may come without these answers.
+    let sets = [fixtures(), shipped()];
+    let folder = sets
+        .iter()
+        .find(|set| set.join("pixel_centre.json").is_file());
+    let folder = folder.expect("the shipped set has them");
+    let json = std::fs::read(folder.join("pixel_centre.json")).expect("a fixture");
+    let masks: Vec<Vec<Vec<u32>>> = serde_json::from_slice(&json).expect("a list of rows");
+    let cases = cases(folder);
+    assert_eq!(cases.len(), masks.len());
+    for (index, (case, rows)) in cases.into_iter().zip(masks).enumerate() {
+        let polygons: Polygons = [case.polygons].into_iter().collect();
+        let mask = RasterRule::PixelCentre.mask(polygons.iter(), case.width, case.height);
+        assert!(
+            mask == from_runs(case.width, case.height, &rows),
             "case {index}"
         );
     }
@@ -146,7 +171,7 @@ fn scenes_are_the_same_for_the_same_seed_and_read_back() {
         "images/1.jpg",
         "images/40.jpg",
     ] {
-        let read = |folder: &std::path::Path| std::fs::read(folder.join(name)).unwrap();
+        let read = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
         assert!(read(&first) == read(&second), "{name}");
     }
     let error = generate_scenes(&first, &config).unwrap_err().to_string();
@@ -170,12 +195,12 @@ fn scenes_are_the_same_for_the_same_seed_and_read_back() {
         }
     }
     let training = PhraseCutDataset::new(data, Split::Train, SampleOptions::new(48, 32)).unwrap();
-    let batch = training.batch(&[0, 1, 2, 3, 4, 5], &device()).unwrap();
+    let batch = training.batch(&[0, 1, 2, 3, 4, 5], 0, &device()).unwrap();
     let pictures = batch.picture_of.last().unwrap() + 1;
     assert!(pictures < 6, "phrases of one picture share it");
     assert_eq!(batch.pixels.dims(), [pictures, 3, 32, 48]);
     assert_eq!(batch.masks.dims(), [6, 32, 48]);
-    let sample = training.sample(3).unwrap();
+    let sample = training.sample(3, 0).unwrap();
     let truth: Vec<f32> = sample
         .mask
         .as_slice()

@@ -28,7 +28,11 @@ pub use error::{DataError, Result};
 pub use mask::{BoundingBox, Mask};
 pub use phrasecut::PhraseCut;
 pub use pictures::{Filter, decode_rgb, load_rgb, resize_rgb};
-pub use raster::fill_polygon;
+pub use raster::RasterRule;
 pub use records::{ImageRecord, Phrase, PhraseStructure, Polygons, Split};
-pub use samples::{PhraseCutDataset, Sample, SampleOptions, SegmentationBatch};
+pub use samples::{
+    BatchOrder, Grouping, Loader, MISMATCHED_PICTURES, MaskScaling, PhraseCutDataset, Sample,
+    SampleBatch, SampleBatcher, SampleOptions, SegmentationBatch, Selection, Support, TEMPLATES,
+    View,
+};
 pub use scenes::{ScenesConfig, generate_scenes};

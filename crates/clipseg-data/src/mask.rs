@@ -99,6 +99,53 @@ impl Mask {
         })
     }
 
+    /// The whole of the mask as a rectangle.
+    pub fn frame(&self) -> BoundingBox {
+        BoundingBox {
+            x: 0,
+            y: 0,
+            width: self.width,
+            height: self.height,
+        }
+    }
+
+    /// The rows of a window, as far as it lies in the mask.
+    fn window_rows(&self, window: BoundingBox) -> impl Iterator<Item = &[u8]> {
+        let end = |first: u32, count: u32, side: u32| first.saturating_add(count).min(side);
+        let (left, right) = (window.x, end(window.x, window.width, self.width));
+        let (top, bottom) = (window.y, end(window.y, window.height, self.height));
+        (top..bottom).map(move |y| {
+            let row = y as usize * self.width as usize;
+            &self.inside[row + left.min(right) as usize..row + right as usize]
+        })
+    }
+
+    /// Number of pixels inside that lie in a window.
+    pub fn area_in(&self, window: BoundingBox) -> usize {
+        let pixels = self.window_rows(window).flatten();
+        pixels.filter(|&&value| value != 0).count()
+    }
+
+    /// The part of the mask that lies in a window.
+    #[must_use]
+    pub fn crop(&self, window: BoundingBox) -> Self {
+        let rows: Vec<&[u8]> = self.window_rows(window).collect();
+        Self {
+            width: rows.first().map_or(0, |row| row.len() as u32),
+            height: rows.len() as u32,
+            inside: rows.concat(),
+        }
+    }
+
+    /// Left and right exchanged.
+    #[must_use]
+    pub fn flip_horizontal(mut self) -> Self {
+        for row in self.inside.chunks_exact_mut(self.width.max(1) as usize) {
+            row.reverse();
+        }
+        self
+    }
+
     /// What is inside either mask.
     ///
     /// # Errors
@@ -242,6 +289,26 @@ mod tests {
         assert_eq!(found, Some(expected));
         assert_eq!(Mask::new(3, 2).bounding_box(), None);
         assert_eq!(Mask::new(0, 2).bounding_box(), None);
+    }
+
+    #[test]
+    fn windows() {
+        let whole = mask(&["#..#..", "..##..", ".....#"]);
+        let window = |x, y, width, height| BoundingBox {
+            x,
+            y,
+            width,
+            height,
+        };
+        assert_eq!(whole.crop(window(2, 0, 3, 2)), mask(&[".#.", "##."]));
+        assert_eq!(whole.area_in(window(2, 0, 3, 2)), 3);
+        assert_eq!(whole.crop(whole.frame()), whole);
+        assert_eq!(whole.crop(window(5, 1, 9, 9)), mask(&[".", "#"]));
+        assert_eq!(whole.area_in(window(7, 1, 9, 9)), 0);
+        assert_eq!(
+            whole.flip_horizontal(),
+            mask(&["..#..#", "..##..", "#....."])
+        );
     }
 
     #[test]

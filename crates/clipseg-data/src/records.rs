@@ -1,7 +1,7 @@
 //! The files of `VGPhraseCut_v0` (Wu et al. 2020, arXiv:2008.01187) as types.
 
 use crate::mask::Mask;
-use crate::raster::fill_polygon;
+use crate::raster::RasterRule;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
@@ -107,11 +107,7 @@ pub struct Phrase {
 impl Phrase {
     /// The union of all polygons of all instances, by the evaluator's rule.
     pub fn mask(&self, width: u32, height: u32) -> Mask {
-        let mut mask = Mask::new(width, height);
-        for polygon in self.polygons.iter() {
-            fill_polygon(&mut mask, polygon);
-        }
-        mask
+        RasterRule::Pillow.mask(self.polygons.iter(), width, height)
     }
 }
 

@@ -4,8 +4,7 @@
 //! same by construction: both go through the evaluator's own fill rule.
 
 use crate::error::{DataError, Result};
-use crate::mask::Mask;
-use crate::raster::fill_polygon;
+use crate::raster::RasterRule;
 use crate::records::{ImageRecord, Phrase, PhraseStructure, Split};
 use image::codecs::jpeg::JpegEncoder;
 use image::{Rgb, RgbImage};
@@ -281,8 +280,7 @@ fn draw(random: &mut ChaCha8Rng, size: u32, objects: &[Object]) -> RgbImage {
             .iter()
             .map(|point| point.map(|value| value as f32))
             .collect();
-        let mut mask = Mask::new(size, size);
-        fill_polygon(&mut mask, &points);
+        let mask = RasterRule::Pillow.mask([&points[..]], size, size);
         let colour = COLOURS.iter().find(|(name, _)| *name == object.colour);
         let base = colour.map_or([0; 3], |(_, value)| *value).map(i16::from);
         let shade = random.random_range(-14..=14i16);

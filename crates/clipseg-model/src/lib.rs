@@ -41,13 +41,14 @@ mod transformer_decoder;
 
 pub use clipseg_clip as clip;
 pub use clipseg_data as data;
+pub use clipseg_data::TEMPLATES;
 
 pub use clipseg::{ClipSeg, ImageFeatures};
 pub use config::{ClipSegConfig, TransformerDecoderConfig};
 pub use error::{ModelError, Result};
 pub use label_map::{LabelMap, label_map};
 pub use original::OriginalOptions;
-pub use prompt::{Prompt, SegmentOptions, TEMPLATES, VisualPrompt};
+pub use prompt::{Prompt, SegmentOptions, VisualPrompt};
 pub use render::{add_legend, heat_map, overlay, prompt_colour};
 pub use segmenter::{EncodedImage, Segmenter};
 pub use soft_mask::SoftMask;

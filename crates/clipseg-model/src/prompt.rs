@@ -6,20 +6,6 @@ use clipseg_data::{BoundingBox, Mask};
 use image::{Rgb, RgbImage, imageops};
 use imageproc::filter::separable_filter_equal;
 
-/// The sentences that CLIPSeg was trained with, `shuffle+` in its configuration files
-/// (Lüddecke and Ecker 2022, arXiv:2112.10003). It is evaluated with bare phrases.
-pub const TEMPLATES: [&str; 9] = [
-    "a photo of a {}.",
-    "a photograph of a {}.",
-    "an image of a {}.",
-    "{}.",
-    "a cropped photo of a {}.",
-    "a good photo of a {}.",
-    "a photo of one {}.",
-    "a bad photo of a {}.",
-    "a photo of the {}.",
-];
-
 /// What to look for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Prompt {
@@ -51,7 +37,7 @@ impl From<VisualPrompt> for Prompt {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct SegmentOptions {
-    /// Sentences with `{}` where a text prompt goes, such as [`TEMPLATES`]. The embeddings of all of
+    /// Sentences with `{}` where a text prompt goes, such as [`TEMPLATES`](crate::TEMPLATES). The embeddings of all of
     /// them are averaged, so the decoder still runs once for each prompt. Pictures are not affected.
     pub templates: Vec<String>,
     /// What is not meant: a pixel's probability is multiplied by one minus the highest of theirs.

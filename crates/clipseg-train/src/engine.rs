@@ -3,10 +3,9 @@
 use crate::config::TrainConfig;
 use crate::encoding::FrozenClip;
 use crate::error::{Result, TrainError};
-use crate::order::GroupedOrder;
 use crate::progress::Observer;
 use crate::trainer::DecoderTrainer;
-use clipseg_data::PhraseCutDataset;
+use clipseg_data::{BatchOrder, Grouping, PhraseCutDataset};
 use clipseg_model::TransformerDecoder;
 
 /// What a training run ends with.
@@ -47,16 +46,19 @@ pub fn train(
     observer: &mut dyn Observer,
 ) -> Result<TrainOutcome> {
     config.validate()?;
-    let pictures = training.image_ids();
-    if pictures.is_empty() {
+    if training.phrases() == 0 {
         return Err(TrainError::Empty("training"));
     }
-    let mut order = GroupedOrder::new(&pictures, config.batch_size, config.seed);
+    let order = BatchOrder::new(training, config.batch_size, Grouping::Picture, config.seed);
+    let mut batches = (0..).flat_map(|epoch| {
+        let batches = order.epoch(epoch);
+        batches.into_iter().map(move |indices| (epoch, indices))
+    });
     let mut trainer = DecoderTrainer::new(decoder, &config.optimizer, config.loss);
     let mut losses = Vec::with_capacity(config.steps);
     observer.start(config.steps);
-    for step in 0..config.steps {
-        let batch = training.batch(&order.next_batch(), clip.device())?;
+    for (step, (epoch, indices)) in (0..config.steps).zip(&mut batches) {
+        let batch = training.batch(&indices, epoch, clip.device())?;
         let tasks = batch.task_ids.clone();
         let input = clip.encode(batch)?;
         let (loss, gradients) = trainer.gradients(&input);

@@ -45,7 +45,7 @@ pub fn evaluate(
     }
     let mut counts = Vec::with_capacity(indices.len());
     for batch in indices.chunks(batch_size.max(1)) {
-        let input = clip.encode(data.batch(batch, clip.device())?)?;
+        let input = clip.encode(data.batch(batch, 0, clip.device())?)?;
         let logits = decoder.forward_grouped(
             &input.features.hidden_states,
             input.conditional_embedding,

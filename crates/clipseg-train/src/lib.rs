@@ -41,7 +41,6 @@ mod encoding;
 mod engine;
 mod error;
 mod evaluate;
-mod order;
 mod progress;
 mod trainer;
 

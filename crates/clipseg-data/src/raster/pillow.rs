@@ -4,6 +4,7 @@
 //! fill includes the outline, counts some corners twice and joins others, so only the same rule gives
 //! the same masks. Coordinates are single-precision, as Pillow's are.
 
+use super::active::ActiveEdges;
 use crate::mask::Mask;
 
 /// An edge that is not horizontal.
@@ -37,12 +38,8 @@ struct Run {
     right: i32,
 }
 
-/// Adds the inside of a polygon to a mask; one of fewer than two points has none.
-///
-/// Coordinates are truncated toward zero. They may lie anywhere: what is outside the mask costs
-/// nothing, NaN counts as 0 and infinity as the largest number.
-pub fn fill_polygon(mask: &mut Mask, points: &[[f32; 2]]) {
-    if points.len() < 2 || mask.width() == 0 || mask.height() == 0 {
+pub(super) fn fill(mask: &mut Mask, points: &[[f32; 2]]) {
+    if points.len() < 2 {
         return;
     }
     let points: Vec<[i32; 2]> = points.iter().map(|point| point.map(|v| v as i32)).collect();
@@ -55,15 +52,22 @@ pub fn fill_polygon(mask: &mut Mask, points: &[[f32; 2]]) {
         return;
     };
     let last_row = (mask.height() - 1).min(i32::MAX as u32) as i32;
+    let rows = edges
+        .iter()
+        .map(|edge| [edge.top, edge.bottom].map(i64::from));
+    let mut active = ActiveEdges::new(rows.collect());
     let mut crossings = Vec::new();
     for y in top.max(0)..=bottom.min(last_row) {
         crossings.clear();
-        for (index, edge) in edges.iter().enumerate().filter(|(_, edge)| edge.covers(y)) {
+        let touched = active.at(i64::from(y));
+        for (place, &index) in touched.iter().enumerate() {
+            let edge = &edges[index as usize];
             let x = edge.x_at(y);
             if y == edge.bottom && y < bottom {
                 crossings.extend([x, x]);
             } else if edge.ends_at(y) && edge.slope != 0.0 {
-                crossings.push(join_corner(&edges[..index], edge, x, y));
+                let earlier = touched[..place].iter().map(|&index| &edges[index as usize]);
+                crossings.push(join_corner(earlier, edge, x, y));
             } else {
                 crossings.push(x);
             }
@@ -126,9 +130,14 @@ fn collect_edges(points: &[[i32; 2]]) -> (Vec<Edge>, Vec<Run>) {
 
 /// Where two slanted edges meet in a corner, moves the crossing so that no gap stays between the
 /// corner and the row beside it.
-fn join_corner(earlier: &[Edge], edge: &Edge, x: f32, y: i32) -> f32 {
+fn join_corner<'a>(
+    mut earlier: impl Iterator<Item = &'a Edge>,
+    edge: &Edge,
+    x: f32,
+    y: i32,
+) -> f32 {
     let beside = if y == edge.bottom { y - 1 } else { y + 1 };
-    let other = earlier.iter().find(|other| {
+    let other = earlier.find(|other| {
         other.ends_at(y)
             && other.slope != 0.0
             && other.x_at(y).round() == x.round()
@@ -177,33 +186,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wild_coordinates_neither_panic_nor_take_long() {
-        let wild = [
-            f32::NAN,
-            f32::INFINITY,
-            f32::NEG_INFINITY,
-            1e30,
-            -1e30,
-            0.0,
-            -0.5,
-            3e9,
-        ];
-        let mut mask = Mask::new(7, 5);
-        for &a in &wild {
-            for &b in &wild {
-                for &c in &wild {
-                    fill_polygon(&mut mask, &[[a, b], [b, c], [c, a], [3.0, 2.0]]);
-                }
-            }
-        }
-    }
-
-    #[test]
     fn a_point_is_nothing_and_a_line_is_its_pixels() {
         let mut mask = Mask::new(5, 3);
-        fill_polygon(&mut mask, &[[2.0, 1.0]]);
+        fill(&mut mask, &[[2.0, 1.0]]);
         assert_eq!(mask.area(), 0);
-        fill_polygon(&mut mask, &[[1.9, 1.0], [3.2, 1.7]]);
+        fill(&mut mask, &[[1.9, 1.0], [3.2, 1.7]]);
         assert_eq!(
             mask.as_slice(),
             [0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0]

@@ -1,0 +1,62 @@
+//! Which edges of a polygon a row touches.
+
+/// The edges that touch one row after another, always in the polygon's order.
+pub(super) struct ActiveEdges {
+    /// First and last row of each edge.
+    rows: Vec<[i64; 2]>,
+    /// Edges by their first rows, the next one last.
+    waiting: Vec<u32>,
+    active: Vec<u32>,
+}
+
+impl ActiveEdges {
+    /// From the first and the last row that each edge touches.
+    pub(super) fn new(rows: Vec<[i64; 2]>) -> Self {
+        let mut waiting: Vec<u32> = (0..rows.len() as u32).collect();
+        waiting.sort_unstable_by_key(|&edge| std::cmp::Reverse(rows[edge as usize][0]));
+        Self {
+            rows,
+            waiting,
+            active: Vec::new(),
+        }
+    }
+
+    /// The edges that touch a row. Rows must be asked for from top to bottom.
+    pub(super) fn at(&mut self, row: i64) -> &[u32] {
+        let Self {
+            rows,
+            waiting,
+            active,
+        } = self;
+        active.retain(|&edge| rows[edge as usize][1] >= row);
+        while let Some(edge) = waiting.pop_if(|edge| rows[*edge as usize][0] <= row) {
+            if rows[edge as usize][1] >= row {
+                let place = active.partition_point(|&other| other < edge);
+                active.insert(place, edge);
+            }
+        }
+        active
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn they_are_those_that_looking_at_each_would_find(
+            edges in prop::collection::vec([-20i64..40, 0..15], 0..30), first in -5i64..10
+        ) {
+            let rows: Vec<[i64; 2]> = edges.iter().map(|[top, more]| [*top, top + more]).collect();
+            let mut active = ActiveEdges::new(rows.clone());
+            for row in first..30 {
+                let each = (0..rows.len() as u32).filter(|&edge| {
+                    (rows[edge as usize][0]..=rows[edge as usize][1]).contains(&row)
+                });
+                prop_assert_eq!(active.at(row), each.collect::<Vec<_>>());
+            }
+        }
+    }
+}

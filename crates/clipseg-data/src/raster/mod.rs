@@ -1,0 +1,226 @@
+//! From polygons to masks.
+
+mod active;
+mod pillow;
+mod pixel_centre;
+
+use crate::mask::{BoundingBox, Mask};
+use serde::{Deserialize, Serialize};
+
+/// Which pixels a polygon covers.
+///
+/// Coordinates are columns and rows in pixels. They may lie anywhere: what is outside the mask costs
+/// nothing, NaN counts as 0, and infinity as the largest number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RasterRule {
+    /// Coordinates truncated to whole pixels, then the fill of Pillow 13's `ImageDraw.polygon`, outline
+    /// included: what PhraseCut's evaluator does. A polygon of one point covers nothing.
+    #[default]
+    Pillow,
+    /// The pixels whose centres, at whole coordinates, lie in the polygon or on its edges, as
+    /// scikit-image's `polygon2mask` has it: what CLIPSeg was trained with.
+    PixelCentre,
+}
+
+impl RasterRule {
+    /// Adds what a polygon covers to a mask.
+    pub fn fill(self, mask: &mut Mask, polygon: &[[f32; 2]]) {
+        if mask.width() == 0 || mask.height() == 0 {
+            return;
+        }
+        match self {
+            Self::Pillow => pillow::fill(mask, polygon),
+            Self::PixelCentre => pixel_centre::fill(mask, polygon),
+        }
+    }
+
+    /// The union of polygons in a picture of `width` × `height` pixels.
+    pub fn mask<'a>(
+        self,
+        polygons: impl IntoIterator<Item = &'a [[f32; 2]]>,
+        width: u32,
+        height: u32,
+    ) -> Mask {
+        let mut mask = Mask::new(width, height);
+        for polygon in polygons {
+            self.fill(&mut mask, polygon);
+        }
+        mask
+    }
+
+    /// The union of what polygons cover of a window, scaled to a mask of `width` × `height` pixels.
+    ///
+    /// The polygons are scaled and then filled, so that unlike with [`Mask::resize`] no thin part falls
+    /// between two pixels. The window's borders become the mask's borders: for
+    /// [`Pillow`](Self::Pillow) whole coordinates are the corners of pixels, for
+    /// [`PixelCentre`](Self::PixelCentre) their centres.
+    pub fn mask_scaled<'a>(
+        self,
+        polygons: impl IntoIterator<Item = &'a [[f32; 2]]>,
+        window: BoundingBox,
+        width: u32,
+        height: u32,
+    ) -> Mask {
+        let mut mask = Mask::new(width, height);
+        if window.width == 0 || window.height == 0 {
+            return mask;
+        }
+        let first = [window.x, window.y].map(f64::from);
+        let scale = [
+            f64::from(width) / f64::from(window.width),
+            f64::from(height) / f64::from(window.height),
+        ];
+        let centre = match self {
+            Self::Pillow => 0.0,
+            Self::PixelCentre => 0.5,
+        };
+        let mut scaled = Vec::new();
+        for polygon in polygons {
+            scaled.clear();
+            scaled.extend(polygon.iter().map(|point| {
+                [0, 1].map(|axis| {
+                    let value = f64::from(point[axis]) - first[axis] + centre;
+                    let value = value * scale[axis] - centre;
+                    // Toward the picture's border is toward zero, wherever the window begins.
+                    (match self {
+                        Self::Pillow if point[axis] < 0.0 => value.ceil(),
+                        Self::Pillow => value.floor(),
+                        Self::PixelCentre => value,
+                    }) as f32
+                })
+            }));
+            self.fill(&mut mask, &scaled);
+        }
+        mask
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const RULES: [RasterRule; 2] = [RasterRule::Pillow, RasterRule::PixelCentre];
+
+    fn polygon(range: std::ops::Range<i16>) -> impl Strategy<Value = Vec<[f32; 2]>> {
+        // Quarters of pixels, so that moving by whole pixels rounds nothing.
+        prop::collection::vec([range.clone(), range], 2..9).prop_map(|points| {
+            points
+                .into_iter()
+                .map(|p| p.map(|v| f32::from(v) / 4.0))
+                .collect()
+        })
+    }
+
+    fn wild() -> impl Strategy<Value = f32> {
+        prop_oneof![
+            any::<f32>(),
+            -50f32..50.0,
+            Just(f32::NAN),
+            Just(f32::INFINITY),
+            Just(f32::NEG_INFINITY),
+            Just(f32::MAX),
+            Just(f32::MIN),
+            Just(i32::MAX as f32),
+            Just(i32::MIN as f32),
+            Just(f32::MIN_POSITIVE),
+            Just(-0.0),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn polygons_are_united(a in polygon(-40..160), b in polygon(-40..160)) {
+            for rule in RULES {
+                let [first, second] = [&a, &b].map(|points| rule.mask([&points[..]], 31, 23));
+                let both = rule.mask([&a[..], &b[..]], 31, 23);
+                prop_assert_eq!(both, first.union(&second).unwrap());
+            }
+        }
+
+        #[test]
+        fn moving_by_whole_pixels_moves_the_mask(
+            points in polygon(0..80), dx in 0u32..9, dy in 0u32..9
+        ) {
+            for rule in RULES {
+                let moved: Vec<[f32; 2]> =
+                    points.iter().map(|[x, y]| [x + dx as f32, y + dy as f32]).collect();
+                let (here, there) = (rule.mask([&points[..]], 24, 24), rule.mask([&moved[..]], 33, 33));
+                prop_assert_eq!(here.area(), there.area());
+                for y in 0..24u32 {
+                    for x in 0..24u32 {
+                        let at = |mask: &Mask, x: u32, y: u32| mask.as_slice()[(y * mask.width() + x) as usize];
+                        prop_assert_eq!(at(&here, x, y), at(&there, x + dx, y + dy), "{} at {} {}", rule as u8, x, y);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn the_view_does_not_change_what_is_seen(points in polygon(-200..300)) {
+            for rule in RULES {
+                let (small, large) = (rule.mask([&points[..]], 20, 15), rule.mask([&points[..]], 60, 50));
+                for (y, row) in small.as_slice().chunks_exact(20).enumerate() {
+                    prop_assert_eq!(row, &large.as_slice()[y * 60..y * 60 + 20]);
+                }
+            }
+        }
+
+        #[test]
+        fn any_coordinates_are_filled_in_bounded_time(
+            points in prop::collection::vec([wild(), wild()], 0..40)
+        ) {
+            for rule in RULES {
+                let mask = rule.mask([&points[..]], 13, 9);
+                prop_assert!(mask.area() <= 13 * 9);
+                rule.mask_scaled([&points[..]], Mask::new(640, 480).frame(), 13, 9);
+            }
+        }
+
+        #[test]
+        fn scaling_by_one_changes_nothing(points in polygon(-40..160)) {
+            for rule in RULES {
+                let full = rule.mask([&points[..]], 31, 23);
+                prop_assert_eq!(&rule.mask_scaled([&points[..]], full.frame(), 31, 23), &full);
+            }
+        }
+
+        #[test]
+        fn a_window_shows_its_part(points in polygon(20..60)) {
+            let window = BoundingBox { x: 4, y: 5, width: 20, height: 12 };
+            for rule in RULES {
+                let full = rule.mask([&points[..]], 31, 23);
+                prop_assert_eq!(rule.mask_scaled([&points[..]], window, 20, 12), full.crop(window));
+            }
+        }
+    }
+
+    #[test]
+    fn a_thin_part_outlives_scaling_but_not_resizing() {
+        // One pixel wide, between the columns that the nearest pixel takes.
+        let line: &[[f32; 2]] = &[[13.0, 0.0], [13.0, 99.0]];
+        let full = RasterRule::Pillow.mask([line], 100, 100);
+        assert_eq!((full.area(), full.resize(10, 10).area()), (100, 0));
+        let scaled = RasterRule::Pillow.mask_scaled([line], full.frame(), 10, 10);
+        assert_eq!(
+            scaled.bounding_box().map(|b| (b.x, b.width, b.height)),
+            Some((1, 1, 10))
+        );
+    }
+
+    #[test]
+    fn a_mask_without_pixels_stays_without() {
+        for rule in RULES {
+            assert_eq!(rule.mask([&[[0.0, 0.0], [5.0, 5.0]][..]], 0, 4).area(), 0);
+            let scaled = rule.mask_scaled(
+                [&[[0.0, 0.0], [5.0, 5.0]][..]],
+                Mask::new(0, 0).frame(),
+                4,
+                4,
+            );
+            assert_eq!(scaled.area(), 0);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Several samples at once, as pixels and as tensors.
+
+use super::dataset::Support;
+use super::view::View;
+use crate::mask::Mask;
+use burn::data::dataloader::batcher::Batcher;
+use burn::prelude::*;
+use image::RgbImage;
+
+/// Several phrases with their pictures and masks, in memory. A picture that phrases share is there once.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SampleBatch {
+    /// The `task_id` of each phrase. A [negative](Self::negative) has that of the phrase it replaced.
+    pub task_ids: Vec<String>,
+    /// The words of each phrase.
+    pub phrases: Vec<String>,
+    /// Whether a phrase was put in place of another and does not hold.
+    pub negative: Vec<bool>,
+    /// The pictures, all of one size.
+    pub pictures: Vec<RgbImage>,
+    /// What is seen of each picture.
+    pub views: Vec<View>,
+    /// The picture of each phrase.
+    pub picture_of: Vec<usize>,
+    /// What each phrase names, of the pictures' size.
+    pub masks: Vec<Mask>,
+    /// Another picture of which each phrase holds, where one was asked for and there is one.
+    pub supports: Vec<Option<Support>>,
+}
+
+/// Several phrases as tensors. A picture that phrases share is there once.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SegmentationBatch {
+    /// The `task_id` of each phrase. A [negative](Self::negative) has that of the phrase it replaced.
+    pub task_ids: Vec<String>,
+    /// The words of each phrase.
+    pub phrases: Vec<String>,
+    /// Whether a phrase was put in place of another and does not hold.
+    pub negative: Vec<bool>,
+    /// `[pictures, 3, height, width]`, from 0 to 1, not normalised.
+    pub pixels: Tensor<4>,
+    /// What is seen of each picture.
+    pub views: Vec<View>,
+    /// The picture of each phrase.
+    pub picture_of: Vec<usize>,
+    /// `[phrases, height, width]`, 0 or 1.
+    pub masks: Tensor<3>,
+    /// Another picture of which each phrase holds, where one was asked for and there is one.
+    pub supports: Vec<Option<Support>>,
+}
+
+impl SampleBatch {
+    /// The pictures and masks as tensors on `device`.
+    ///
+    /// # Panics
+    ///
+    /// If the batch is empty, or pictures and masks are not all of one size.
+    pub fn into_tensors(self, device: &Device) -> SegmentationBatch {
+        let (width, height) = self.pictures[0].dimensions();
+        let (height, width) = (height as usize, width as usize);
+        let plane = height * width;
+        let mut pixels = vec![0f32; self.pictures.len() * 3 * plane];
+        for (picture, values) in self.pictures.iter().zip(pixels.chunks_exact_mut(3 * plane)) {
+            for (channel, values) in values.chunks_exact_mut(plane).enumerate() {
+                let bytes = picture.as_raw().iter().skip(channel).step_by(3);
+                for (value, &byte) in values.iter_mut().zip(bytes) {
+                    *value = f32::from(byte) / 255.0;
+                }
+            }
+        }
+        let inside = self.masks.iter().flat_map(Mask::as_slice);
+        let masks: Vec<f32> = inside.map(|&inside| f32::from(inside)).collect();
+        let pixels = TensorData::new(pixels, [self.pictures.len(), 3, height, width]);
+        let masks = TensorData::new(masks, [self.masks.len(), height, width]);
+        SegmentationBatch {
+            task_ids: self.task_ids,
+            phrases: self.phrases,
+            negative: self.negative,
+            pixels: Tensor::from_data(pixels, device),
+            views: self.views,
+            picture_of: self.picture_of,
+            masks: Tensor::from_data(masks, device),
+            supports: self.supports,
+        }
+    }
+}
+
+/// Puts samples together for Burn's `DataLoader`, each with its own picture.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SampleBatcher;
+
+impl Batcher<super::Sample, SegmentationBatch> for SampleBatcher {
+    fn batch(&self, samples: Vec<super::Sample>, device: &Device) -> SegmentationBatch {
+        SampleBatch {
+            picture_of: (0..samples.len()).collect(),
+            task_ids: samples
+                .iter()
+                .map(|sample| sample.task_id.clone())
+                .collect(),
+            negative: samples.iter().map(|sample| sample.negative).collect(),
+            views: samples.iter().map(|sample| sample.view).collect(),
+            supports: samples
+                .iter()
+                .map(|sample| sample.support.clone())
+                .collect(),
+            phrases: samples.iter().map(|sample| sample.phrase.clone()).collect(),
+            masks: samples.iter().map(|sample| sample.mask.clone()).collect(),
+            pictures: samples.into_iter().map(|sample| sample.image).collect(),
+        }
+        .into_tensors(device)
+    }
+}

@@ -1,0 +1,151 @@
+//! Decoded pictures and drawn masks, as far as memory allows.
+
+use crate::mask::Mask;
+use image::RgbImage;
+use quick_cache::sync::Cache;
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use std::sync::Arc;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Key {
+    Picture(u64),
+    Mask(u32),
+}
+
+#[derive(Debug, Clone)]
+enum Entry {
+    Picture(Arc<RgbImage>),
+    Mask(Arc<Mask>),
+}
+
+#[derive(Debug, Clone)]
+struct Bytes;
+
+/// What an entry takes besides its pixels.
+const OVERHEAD: u64 = 128;
+
+impl Weighter<Key, Entry> for Bytes {
+    fn weight(&self, _: &Key, entry: &Entry) -> u64 {
+        let pixels = match entry {
+            Entry::Picture(picture) => picture.as_raw().len(),
+            Entry::Mask(mask) => mask.as_slice().len(),
+        };
+        pixels as u64 + OVERHEAD
+    }
+}
+
+/// One bound for pictures and masks together.
+#[derive(Debug)]
+pub(super) struct SampleCache(Option<Cache<Key, Entry, Bytes>>);
+
+impl SampleCache {
+    /// Keeps at most so many bytes; with 0 nothing is kept.
+    pub(super) fn new(bytes: u64) -> Self {
+        if bytes == 0 {
+            return Self(None);
+        }
+        // A share that is smaller than a picture could hold none, so there are few.
+        let shards = (bytes >> 26).clamp(1, 64) as usize;
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity((bytes >> 17).clamp(16, 1 << 20) as usize)
+            .weight_capacity(bytes)
+            .shards(shards)
+            .build();
+        Self(options.ok().map(|options| {
+            Cache::with_options(
+                options,
+                Bytes,
+                DefaultHashBuilder::default(),
+                Default::default(),
+            )
+        }))
+    }
+
+    pub(super) fn picture<E>(
+        &self,
+        image_id: u64,
+        load: impl FnOnce() -> Result<RgbImage, E>,
+    ) -> Result<Arc<RgbImage>, E> {
+        let key = Key::Picture(image_id);
+        if let Some(Entry::Picture(picture)) = self.0.as_ref().and_then(|cache| cache.get(&key)) {
+            return Ok(picture);
+        }
+        let picture = Arc::new(load()?);
+        if let Some(cache) = &self.0 {
+            cache.insert(key, Entry::Picture(picture.clone()));
+        }
+        Ok(picture)
+    }
+
+    pub(super) fn mask<E>(
+        &self,
+        phrase: u32,
+        draw: impl FnOnce() -> Result<Mask, E>,
+    ) -> Result<Arc<Mask>, E> {
+        let key = Key::Mask(phrase);
+        if let Some(Entry::Mask(mask)) = self.0.as_ref().and_then(|cache| cache.get(&key)) {
+            return Ok(mask);
+        }
+        let mask = Arc::new(draw()?);
+        if let Some(cache) = &self.0 {
+            cache.insert(key, Entry::Mask(mask.clone()));
+        }
+        Ok(mask)
+    }
+
+    #[cfg(test)]
+    fn bytes(&self) -> u64 {
+        self.0.as_ref().map_or(0, Cache::weight)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    #[test]
+    fn what_is_kept_stays_under_the_bound() {
+        let cache = SampleCache::new(1_000_000);
+        for image_id in 0..200 {
+            cache
+                .picture::<Infallible>(image_id, || Ok(RgbImage::new(100, 100)))
+                .unwrap();
+            cache
+                .mask::<Infallible>(image_id as u32, || Ok(Mask::new(100, 100)))
+                .unwrap();
+            assert!(cache.bytes() <= 1_000_000);
+        }
+        assert!(cache.bytes() > 800_000, "{}", cache.bytes());
+    }
+
+    #[test]
+    fn what_is_kept_is_not_loaded_again() {
+        let cache = SampleCache::new(1_000_000);
+        cache
+            .picture::<Infallible>(1, || Ok(RgbImage::new(10, 10)))
+            .unwrap();
+        cache
+            .picture::<Infallible>(1, || panic!("it is there"))
+            .unwrap();
+        assert_eq!(
+            cache.picture(2, || Err("unreadable")).unwrap_err(),
+            "unreadable"
+        );
+
+        let nothing = SampleCache::new(0);
+        nothing
+            .mask::<Infallible>(1, || Ok(Mask::new(10, 10)))
+            .unwrap();
+        assert!(nothing.mask(1, || Err("drawn again")).is_err());
+    }
+
+    #[test]
+    fn a_picture_larger_than_the_bound_is_used_but_not_kept() {
+        let cache = SampleCache::new(10_000);
+        let picture = cache
+            .picture::<Infallible>(1, || Ok(RgbImage::new(100, 100)))
+            .unwrap();
+        assert_eq!((picture.width(), cache.bytes()), (100, 0));
+    }
+}

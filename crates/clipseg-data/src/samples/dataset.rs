@@ -1,0 +1,435 @@
+//! Phrases with their pictures and masks at one size.
+
+use super::batch::{SampleBatch, SegmentationBatch};
+use super::cache::SampleCache;
+use super::options::{MaskScaling, SampleOptions};
+use super::selection::Selection;
+use super::view::View;
+use super::words::{share_a_word, swap_sides};
+use super::{Purpose, random};
+use crate::error::{DataError, Result};
+use crate::mask::Mask;
+use crate::phrasecut::PhraseCut;
+use crate::pictures::{Filter, load_rgb, resize_rgb};
+use crate::records::Phrase;
+use burn::data::dataset::{Dataset, DatasetError};
+use burn::prelude::*;
+use image::RgbImage;
+use rand::seq::IndexedRandom;
+use rand::{Rng, RngExt};
+use rayon::prelude::*;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// How many phrases are looked at to find one that does not hold.
+const NEGATIVE_TRIES: usize = 50;
+
+/// A phrase, its picture and its mask.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Sample {
+    /// The phrase's `task_id`.
+    pub task_id: String,
+    /// The picture's number.
+    pub image_id: u64,
+    /// The words.
+    pub phrase: String,
+    /// Whether the phrase was put in place of another and does not hold.
+    pub negative: bool,
+    /// The picture.
+    pub image: RgbImage,
+    /// What is seen of the picture.
+    pub view: View,
+    /// What the phrase names, of the same size.
+    pub mask: Mask,
+    /// Another picture of which the phrase holds, where one was asked for and there is one.
+    pub support: Option<Support>,
+}
+
+/// A picture of which a phrase holds, at its own size.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Support {
+    /// The picture's number.
+    pub image_id: u64,
+    /// The picture.
+    pub image: RgbImage,
+    /// What the phrase names in it, of the same size.
+    pub mask: Mask,
+}
+
+/// Phrases of a split, with pictures and masks made as they are asked for.
+///
+/// As a Burn [`Dataset`] it gives the samples of the first pass.
+#[derive(Debug)]
+pub struct PhraseCutDataset {
+    data: Arc<PhraseCut>,
+    selection: Selection,
+    /// Places in the split.
+    indices: Vec<u32>,
+    options: SampleOptions,
+    cache: SampleCache,
+    /// The phrases of each picture, if negatives are drawn.
+    of_picture: HashMap<u64, Vec<u32>>,
+    /// The places of each text, if support pictures are drawn.
+    of_text: HashMap<String, Vec<u32>>,
+}
+
+/// What becomes of a phrase in a pass.
+struct Drawn {
+    text: String,
+    negative: bool,
+    support: Option<Support>,
+}
+
+impl PhraseCutDataset {
+    /// The phrases of a split, or of a [`Selection`] from one.
+    ///
+    /// # Errors
+    ///
+    /// If a number of the options or the selection cannot be used.
+    pub fn new(
+        data: Arc<PhraseCut>,
+        selection: impl Into<Selection>,
+        options: SampleOptions,
+    ) -> Result<Self> {
+        options.validate()?;
+        let selection = selection.into();
+        let indices = selection.indices(&data)?;
+        let phrases = data.phrases(selection.split());
+        let (mut of_picture, mut of_text) = (HashMap::new(), HashMap::new());
+        if options.negatives > 0.0 {
+            for (place, phrase) in phrases.iter().enumerate() {
+                let places: &mut Vec<u32> = of_picture.entry(phrase.image_id).or_default();
+                places.push(place as u32);
+            }
+        }
+        if options.support {
+            for &place in &indices {
+                let text = phrases[place as usize].phrase.to_lowercase();
+                let places: &mut Vec<u32> = of_text.entry(text).or_default();
+                places.push(place);
+            }
+        }
+        Ok(Self {
+            cache: SampleCache::new(options.cache_bytes),
+            data,
+            selection,
+            indices,
+            options,
+            of_picture,
+            of_text,
+        })
+    }
+
+    /// Number of phrases.
+    pub fn phrases(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// The record of a phrase.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many.
+    pub fn record(&self, index: usize) -> &Phrase {
+        self.at(self.indices[index])
+    }
+
+    /// The picture of each phrase.
+    pub fn image_ids(&self) -> Vec<u64> {
+        (0..self.phrases())
+            .map(|index| self.record(index).image_id)
+            .collect()
+    }
+
+    /// The data set that the phrases are from.
+    pub fn data(&self) -> &Arc<PhraseCut> {
+        &self.data
+    }
+
+    /// How samples are made.
+    pub fn options(&self) -> &SampleOptions {
+        &self.options
+    }
+
+    fn at(&self, place: u32) -> &Phrase {
+        &self.data.phrases(self.selection.split())[place as usize]
+    }
+
+    /// Makes one sample of a pass.
+    ///
+    /// # Errors
+    ///
+    /// If its picture cannot be read.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many phrases.
+    pub fn sample(&self, index: usize, epoch: u64) -> Result<Sample> {
+        let (image, view, mut masks) = self.view(&[index], epoch)?;
+        let phrase = self.record(index);
+        let drawn = self.draw(index, epoch, view.flipped)?;
+        let mask = masks.swap_remove(0);
+        Ok(Sample {
+            task_id: phrase.task_id.clone(),
+            image_id: phrase.image_id,
+            phrase: drawn.text,
+            image,
+            view,
+            mask: if drawn.negative {
+                Mask::new(mask.width(), mask.height())
+            } else {
+                mask
+            },
+            negative: drawn.negative,
+            support: drawn.support,
+        })
+    }
+
+    /// Makes several samples of a pass, in parallel. Phrases of one picture that follow each other share
+    /// what is seen of it.
+    ///
+    /// What comes out depends on the options' seed, on `epoch` and on `indices`, and on nothing else.
+    ///
+    /// # Errors
+    ///
+    /// If a picture cannot be read.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many phrases.
+    pub fn load(&self, indices: &[usize], epoch: u64) -> Result<SampleBatch> {
+        let same_picture =
+            |&a: &usize, &b: &usize| self.record(a).image_id == self.record(b).image_id;
+        let groups: Vec<&[usize]> = indices.chunk_by(same_picture).collect();
+        let loaded: Vec<((RgbImage, View, Vec<Mask>), Vec<Drawn>)> = groups
+            .par_iter()
+            .map(|group| {
+                let seen = self.view(group, epoch)?;
+                let flipped = seen.1.flipped;
+                let drawn = group.iter().map(|&index| self.draw(index, epoch, flipped));
+                Ok((seen, drawn.collect::<Result<_>>()?))
+            })
+            .collect::<Result<_>>()?;
+
+        let task_ids = indices
+            .iter()
+            .map(|&index| self.record(index).task_id.clone());
+        let mut batch = SampleBatch {
+            task_ids: task_ids.collect(),
+            phrases: Vec::with_capacity(indices.len()),
+            negative: Vec::with_capacity(indices.len()),
+            pictures: Vec::with_capacity(groups.len()),
+            views: Vec::with_capacity(groups.len()),
+            picture_of: Vec::with_capacity(indices.len()),
+            masks: Vec::with_capacity(indices.len()),
+            supports: Vec::with_capacity(indices.len()),
+        };
+        for ((picture, view, masks), drawn) in loaded {
+            for (mask, drawn) in masks.into_iter().zip(drawn) {
+                let empty = drawn
+                    .negative
+                    .then(|| Mask::new(mask.width(), mask.height()));
+                batch.masks.push(empty.unwrap_or(mask));
+                batch.phrases.push(drawn.text);
+                batch.negative.push(drawn.negative);
+                batch.supports.push(drawn.support);
+                batch.picture_of.push(batch.pictures.len());
+            }
+            batch.pictures.push(picture);
+            batch.views.push(view);
+        }
+        Ok(batch)
+    }
+
+    /// As [`load`](Self::load), with tensors on `device`.
+    ///
+    /// # Errors
+    ///
+    /// If a picture cannot be read.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many phrases, or `indices` is empty.
+    pub fn batch(
+        &self,
+        indices: &[usize],
+        epoch: u64,
+        device: &Device,
+    ) -> Result<SegmentationBatch> {
+        Ok(self.load(indices, epoch)?.into_tensors(device))
+    }
+
+    /// What is seen of the picture that phrases share, and where in it what they name is.
+    fn view(&self, group: &[usize], epoch: u64) -> Result<(RgbImage, View, Vec<Mask>)> {
+        let first = self.record(group[0]);
+        let image = self
+            .data
+            .image(first.image_id)
+            .ok_or_else(|| DataError::UnknownPicture {
+                task_id: first.task_id.clone(),
+                image_id: first.image_id,
+            })?;
+        let recorded = [image.width, image.height];
+        let masks: Vec<Arc<Mask>> = group
+            .iter()
+            .map(|&index| self.mask(self.indices[index], recorded))
+            .collect::<Result<_>>()?;
+
+        let options = &self.options;
+        let whole = View::whole(first.image_id, recorded, options);
+        let mut random = random(options.seed, epoch, Purpose::View, first.image_id);
+        let of_masks: Vec<&Mask> = masks.iter().map(Arc::as_ref).collect();
+        let view = whole.random(options, &of_masks, &mut random);
+
+        let path = self.data.image_path(first.image_id);
+        let picture = if options.crop.is_some() {
+            let full = self.cache.picture(first.image_id, || load_rgb(&path))?;
+            view.picture(&full, recorded)
+        } else {
+            let (width, height) = (options.width, options.height);
+            let resized = self.cache.picture(first.image_id, || {
+                let full = load_rgb(&path)?;
+                Ok::<_, DataError>(resize_rgb(&full, width, height, Filter::Bilinear))
+            })?;
+            let mut picture = RgbImage::clone(&resized);
+            view.finish(&mut picture);
+            picture
+        };
+        let masks = group.iter().zip(masks).map(|(&index, mask)| {
+            let mask = match (options.crop, options.mask_scaling) {
+                (None, _) => Arc::unwrap_or_clone(mask),
+                (Some(_), MaskScaling::Resize) => {
+                    mask.crop(view.window).resize(options.width, options.height)
+                }
+                (Some(_), MaskScaling::Polygons) => options.rule.mask_scaled(
+                    self.record(index).polygons.iter(),
+                    view.window,
+                    options.width,
+                    options.height,
+                ),
+            };
+            if view.flipped {
+                mask.flip_horizontal()
+            } else {
+                mask
+            }
+        });
+        let masks = masks.collect();
+        Ok((picture, view, masks))
+    }
+
+    /// The mask of a phrase, at the recorded size if a part is cut out of it, else as samples have it.
+    fn mask(&self, place: u32, recorded: [u32; 2]) -> Result<Arc<Mask>> {
+        let options = &self.options;
+        let [width, height] = recorded;
+        self.cache.mask(place, || {
+            let polygons = self.at(place).polygons.iter();
+            Ok(match (options.crop, options.mask_scaling) {
+                (Some(_), _) => options.rule.mask(polygons, width, height),
+                (None, MaskScaling::Resize) => options
+                    .rule
+                    .mask(polygons, width, height)
+                    .resize(options.width, options.height),
+                (None, MaskScaling::Polygons) => options.rule.mask_scaled(
+                    polygons,
+                    Mask::new(width, height).frame(),
+                    options.width,
+                    options.height,
+                ),
+            })
+        })
+    }
+
+    /// What becomes of a phrase's words in a pass.
+    fn draw(&self, index: usize, epoch: u64, flipped: bool) -> Result<Drawn> {
+        let options = &self.options;
+        let place = self.indices[index];
+        let mut random = random(options.seed, epoch, Purpose::Phrase, u64::from(place));
+        let replaced = random.random_bool(f64::from(options.negatives));
+        let other = replaced
+            .then(|| self.negative(place, &mut random))
+            .flatten();
+        let shown = other.unwrap_or(place);
+        let phrase = self.at(shown);
+        let template = options.templates.choose(&mut random);
+        let support = match options
+            .support
+            .then(|| self.support(place, shown, &mut random))
+            .flatten()
+        {
+            Some(place) => Some(self.support_picture(place)?),
+            None => None,
+        };
+        let text = if flipped {
+            swap_sides(&phrase.phrase)
+        } else {
+            phrase.phrase.as_str().into()
+        };
+        Ok(Drawn {
+            text: template.map_or_else(
+                || text.to_string(),
+                |template| template.replace("{}", &text),
+            ),
+            negative: other.is_some(),
+            support,
+        })
+    }
+
+    /// A phrase whose name no phrase of the picture has a word of.
+    fn negative(&self, place: u32, random: &mut impl Rng) -> Option<u32> {
+        let picture = self.at(place).image_id;
+        let here = self.of_picture.get(&picture)?;
+        let fits = |other: u32| {
+            let other = self.at(other);
+            let name = match other.phrase_structure.name.as_str() {
+                "" => &other.phrase,
+                name => name,
+            };
+            other.image_id != picture
+                && !here
+                    .iter()
+                    .any(|&phrase| share_a_word(name, &self.at(phrase).phrase))
+        };
+        (0..NEGATIVE_TRIES)
+            .filter_map(|_| self.indices.choose(random).copied())
+            .find(|&other| fits(other))
+    }
+
+    /// Another picture of which `shown` holds, besides the one of `place`.
+    fn support(&self, place: u32, shown: u32, random: &mut impl Rng) -> Option<u32> {
+        let picture = self.at(place).image_id;
+        let same = self.of_text.get(&self.at(shown).phrase.to_lowercase())?;
+        let elsewhere: Vec<u32> = same
+            .iter()
+            .copied()
+            .filter(|&other| self.at(other).image_id != picture)
+            .collect();
+        elsewhere.choose(random).copied()
+    }
+
+    fn support_picture(&self, place: u32) -> Result<Support> {
+        let phrase = self.at(place);
+        let image = load_rgb(&self.data.image_path(phrase.image_id))?;
+        let mask = self
+            .data
+            .mask(phrase)?
+            .resize(image.width(), image.height());
+        Ok(Support {
+            image_id: phrase.image_id,
+            image,
+            mask,
+        })
+    }
+}
+
+impl Dataset<Sample> for PhraseCutDataset {
+    fn get(&self, index: usize) -> Result<Sample, DatasetError> {
+        self.sample(index, 0).map_err(DatasetError::new)
+    }
+
+    fn len(&self) -> usize {
+        self.phrases()
+    }
+}

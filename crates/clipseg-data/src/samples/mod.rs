@@ -1,0 +1,37 @@
+//! From phrases and files to batches.
+
+mod batch;
+mod cache;
+mod dataset;
+mod loader;
+mod options;
+mod order;
+mod selection;
+mod view;
+mod words;
+
+pub use batch::{SampleBatch, SampleBatcher, SegmentationBatch};
+pub use dataset::{PhraseCutDataset, Sample, Support};
+pub use loader::Loader;
+pub use options::{MaskScaling, SampleOptions, TEMPLATES};
+pub use order::{BatchOrder, Grouping};
+pub use selection::{MISMATCHED_PICTURES, Selection};
+pub use view::View;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+/// What random numbers are for, so that none are used twice.
+#[derive(Debug, Clone, Copy)]
+enum Purpose {
+    Order,
+    View,
+    Phrase,
+}
+
+/// Numbers that depend on nothing but these four.
+fn random(seed: u64, epoch: u64, purpose: Purpose, item: u64) -> ChaCha8Rng {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(epoch << 40 ^ item << 2 ^ purpose as u64);
+    random
+}

@@ -1,0 +1,193 @@
+//! Which phrases of a data set are used.
+
+use super::words::has_words;
+use crate::error::{DataError, Result};
+use crate::phrasecut::PhraseCut;
+use crate::records::{Phrase, Split};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
+
+/// Pictures whose files have another size than the data set says, which CLIPSeg leaves out.
+pub const MISMATCHED_PICTURES: [u64; 17] = [
+    61564, 150333, 150344, 150417, 150516, 285665, 285743, 285761, 285814, 286061, 286065, 286093,
+    498010, 498042, 498187, 498246, 498269,
+];
+
+/// A part of the pictures, in an order that the seed decides; parts that do not overlap share no picture.
+#[derive(Debug, Clone, PartialEq, Default)]
+enum Part {
+    #[default]
+    All,
+    Share(Range<f64>),
+    Phrases(Range<usize>),
+}
+
+/// Which phrases of a data set are used.
+///
+/// ```
+/// use clipseg_data::{Selection, Split};
+///
+/// // Three quarters of the training pictures, without a phrase that speaks of cats or dogs.
+/// let training = Selection::new(Split::Train).share(0.0..0.75).without_words(["cat", "dog"]);
+/// // The rest of them, whatever they show.
+/// let held_out = Selection::new(Split::Train).share(0.75..1.0);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Selection {
+    split: Split,
+    part: Part,
+    seed: u64,
+    without: Vec<String>,
+    only: Vec<String>,
+    minimum_area: usize,
+    skipped: Vec<u64>,
+}
+
+impl From<Split> for Selection {
+    fn from(split: Split) -> Self {
+        Self::new(split)
+    }
+}
+
+impl Selection {
+    /// All phrases of a split but those of the [`MISMATCHED_PICTURES`].
+    pub fn new(split: Split) -> Self {
+        Self {
+            split,
+            part: Part::All,
+            seed: 0,
+            without: Vec::new(),
+            only: Vec::new(),
+            minimum_area: 0,
+            skipped: MISMATCHED_PICTURES.to_vec(),
+        }
+    }
+
+    /// The split.
+    pub fn split(&self) -> Split {
+        self.split
+    }
+
+    /// A share of the pictures, such as `0.0..0.75`; `0.75..1.0` is the rest.
+    #[must_use]
+    pub fn share(mut self, share: Range<f64>) -> Self {
+        self.part = Part::Share(share);
+        self
+    }
+
+    /// About so many phrases, such as `0..30_000`: the pictures in order, each with all its phrases, as
+    /// long as its first phrase is one of these. `30_000..60_000` shares no picture with them.
+    #[must_use]
+    pub fn phrases(mut self, phrases: Range<usize>) -> Self {
+        self.part = Part::Phrases(phrases);
+        self
+    }
+
+    /// Decides the order of the pictures for [`share`](Self::share) and [`phrases`](Self::phrases).
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// No phrase that has one of these words, or its simple plural. Several words in one text must
+    /// follow each other.
+    #[must_use]
+    pub fn without_words<S: Into<String>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        self.without = words.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Only phrases that have one of these words, or its simple plural.
+    #[must_use]
+    pub fn only_words<S: Into<String>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        self.only = words.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Only phrases whose mask has at least so many pixels at the picture's recorded size. All masks are
+    /// drawn once to find out.
+    #[must_use]
+    pub fn minimum_area(mut self, pixels: usize) -> Self {
+        self.minimum_area = pixels;
+        self
+    }
+
+    /// Without these pictures, instead of without the [`MISMATCHED_PICTURES`].
+    #[must_use]
+    pub fn skipping(mut self, pictures: impl IntoIterator<Item = u64>) -> Self {
+        self.skipped = pictures.into_iter().collect();
+        self
+    }
+
+    /// The places of the phrases in the split, in the data set's order.
+    pub(super) fn indices(&self, data: &PhraseCut) -> Result<Vec<u32>> {
+        if let Part::Share(share) = &self.part
+            && !(0.0 <= share.start && share.start <= share.end && share.end <= 1.0)
+        {
+            return Err(DataError::Input(format!(
+                "a share of {share:?}, expected a range within 0.0..1.0"
+            )));
+        }
+        let phrases = data.phrases(self.split);
+        let skipped: HashSet<u64> = self.skipped.iter().copied().collect();
+        let pictures = self.pictures(phrases);
+        let keep = |phrase: &Phrase| {
+            !skipped.contains(&phrase.image_id)
+                && pictures
+                    .as_ref()
+                    .is_none_or(|kept| kept.contains(&phrase.image_id))
+                && !self
+                    .without
+                    .iter()
+                    .any(|word| has_words(&phrase.phrase, word))
+                && (self.only.is_empty()
+                    || self.only.iter().any(|word| has_words(&phrase.phrase, word)))
+                && (self.minimum_area == 0
+                    || data
+                        .mask(phrase)
+                        .is_ok_and(|mask| mask.area() >= self.minimum_area))
+        };
+        Ok(phrases
+            .par_iter()
+            .enumerate()
+            .filter(|(_, phrase)| keep(phrase))
+            .map(|(index, _)| index as u32)
+            .collect())
+    }
+
+    /// The pictures of the part; `None` if it is all of them.
+    fn pictures(&self, phrases: &[Phrase]) -> Option<HashSet<u64>> {
+        let mut counts = BTreeMap::<u64, usize>::new();
+        for phrase in phrases {
+            *counts.entry(phrase.image_id).or_default() += 1;
+        }
+        let mut order: Vec<u64> = counts.keys().copied().collect();
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(self.seed));
+        match &self.part {
+            Part::All => None,
+            Part::Share(share) => {
+                let place = |share: f64| (share * order.len() as f64).round() as usize;
+                Some(
+                    order[place(share.start)..place(share.end)]
+                        .iter()
+                        .copied()
+                        .collect(),
+                )
+            }
+            Part::Phrases(wanted) => {
+                let mut before = 0;
+                let first = order.into_iter().filter(|picture| {
+                    let first = before;
+                    before += counts[picture];
+                    wanted.contains(&first)
+                });
+                Some(first.collect())
+            }
+        }
+    }
+}
