@@ -4,13 +4,30 @@ use crate::error::{DataError, Result};
 use image::{GrayImage, Luma};
 use imageproc::distance_transform::Norm;
 use imageproc::morphology;
+use std::ops::Range;
 
-/// A yes or no for each pixel of a picture.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Pixels in a word.
+const WORD: u32 = u64::BITS;
+
+/// A yes or no for each pixel of a picture, in one bit each.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Mask {
     width: u32,
     height: u32,
-    inside: Vec<u8>,
+    /// Rows of whole words, the first pixel in the lowest bit. What is beyond a row's end is 0.
+    words: Vec<u64>,
+}
+
+impl std::fmt::Debug for Mask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Mask({}×{}, {} inside)",
+            self.width,
+            self.height,
+            self.area()
+        )
+    }
 }
 
 /// The smallest upright rectangle around what is inside a mask, in pixels.
@@ -32,7 +49,7 @@ impl Mask {
         Self {
             width,
             height,
-            inside: vec![0; width as usize * height as usize],
+            words: vec![0; width.div_ceil(WORD) as usize * height as usize],
         }
     }
 
@@ -41,20 +58,21 @@ impl Mask {
     /// # Panics
     ///
     /// If there are not `width · height` values.
-    pub fn from_vec(width: u32, height: u32, mut values: Vec<u8>) -> Self {
+    pub fn from_vec(width: u32, height: u32, values: Vec<u8>) -> Self {
         assert_eq!(
             values.len(),
             width as usize * height as usize,
             "one value for each pixel"
         );
-        for value in &mut values {
-            *value = u8::from(*value != 0);
+        let mut mask = Self::new(width, height);
+        let rows = values.chunks_exact(width.max(1) as usize);
+        for (row, words) in rows.zip(
+            mask.words
+                .chunks_exact_mut(width.div_ceil(WORD).max(1) as usize),
+        ) {
+            pack(row.iter().map(|&value| value != 0), words);
         }
-        Self {
-            width,
-            height,
-            inside: values,
-        }
+        mask
     }
 
     /// Width in pixels.
@@ -67,35 +85,74 @@ impl Mask {
         self.height
     }
 
+    /// Whether a pixel is inside; one beyond the borders is not.
+    pub fn contains(&self, x: u32, y: u32) -> bool {
+        x < self.width && y < self.height && self.row(y)[(x / WORD) as usize] >> (x % WORD) & 1 == 1
+    }
+
+    /// Whether each pixel is inside, row by row.
+    pub fn pixels(&self) -> impl Iterator<Item = bool> {
+        self.rows().flat_map(|row| bits(row, 0, self.width))
+    }
+
     /// One value for each pixel, row by row: 1 inside, 0 outside.
-    pub fn as_slice(&self) -> &[u8] {
-        &self.inside
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut values = Vec::with_capacity(self.width as usize * self.height as usize);
+        for row in self.rows() {
+            values.extend(bits(row, 0, self.width).map(u8::from));
+        }
+        values
+    }
+
+    fn row(&self, y: u32) -> &[u64] {
+        let words = self.width.div_ceil(WORD) as usize;
+        &self.words[y as usize * words..][..words]
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &[u64]> {
+        (0..self.height).map(|y| self.row(y))
+    }
+
+    fn rows_mut(&mut self) -> impl Iterator<Item = &mut [u64]> {
+        self.words
+            .chunks_exact_mut(self.width.div_ceil(WORD).max(1) as usize)
     }
 
     /// Number of pixels inside.
     pub fn area(&self) -> usize {
-        self.inside.iter().filter(|&&value| value != 0).count()
+        self.words
+            .iter()
+            .map(|word| word.count_ones() as usize)
+            .sum()
+    }
+
+    /// The bytes that the pixels take in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(self.words.as_slice())
     }
 
     /// The rectangle around what is inside; `None` if nothing is.
     pub fn bounding_box(&self) -> Option<BoundingBox> {
-        let columns = self.width as usize;
-        let mut found: Option<[usize; 4]> = None;
-        for (y, row) in self.inside.chunks_exact(columns.max(1)).enumerate() {
-            let Some(first) = row.iter().position(|&value| value != 0) else {
+        let mut found: Option<[u32; 4]> = None;
+        for (row, y) in self.rows().zip(0..) {
+            let (Some(first), Some(last)) = (
+                row.iter().position(|&word| word != 0),
+                row.iter().rposition(|&word| word != 0),
+            ) else {
                 continue;
             };
-            let last = row.iter().rposition(|&value| value != 0).unwrap_or(first);
+            let first = first as u32 * WORD + row[first].trailing_zeros();
+            let last = (last as u32 + 1) * WORD - 1 - row[last].leading_zeros();
             found = Some(match found {
                 None => [first, y, last, y],
                 Some([left, top, right, _]) => [left.min(first), top, right.max(last), y],
             });
         }
         found.map(|[left, top, right, bottom]| BoundingBox {
-            x: left as u32,
-            y: top as u32,
-            width: (right - left + 1) as u32,
-            height: (bottom - top + 1) as u32,
+            x: left,
+            y: top,
+            width: right - left + 1,
+            height: bottom - top + 1,
         })
     }
 
@@ -109,41 +166,52 @@ impl Mask {
         }
     }
 
-    /// The rows of a window, as far as it lies in the mask.
-    fn window_rows(&self, window: BoundingBox) -> impl Iterator<Item = &[u8]> {
-        let end = |first: u32, count: u32, side: u32| first.saturating_add(count).min(side);
-        let (left, right) = (window.x, end(window.x, window.width, self.width));
-        let (top, bottom) = (window.y, end(window.y, window.height, self.height));
-        (top..bottom).map(move |y| {
-            let row = y as usize * self.width as usize;
-            &self.inside[row + left.min(right) as usize..row + right as usize]
-        })
+    /// A window as columns and rows, as far as it lies in the mask.
+    fn clip(&self, window: BoundingBox) -> (Range<u32>, Range<u32>) {
+        let clip = |first: u32, count: u32, side: u32| {
+            let end = first.saturating_add(count).min(side);
+            first.min(end)..end
+        };
+        (
+            clip(window.x, window.width, self.width),
+            clip(window.y, window.height, self.height),
+        )
     }
 
     /// Number of pixels inside that lie in a window.
     pub fn area_in(&self, window: BoundingBox) -> usize {
-        let pixels = self.window_rows(window).flatten();
-        pixels.filter(|&&value| value != 0).count()
+        let (columns, rows) = self.clip(window);
+        let of_row = |y| {
+            covered(columns.clone())
+                .map(|(word, bits)| (self.row(y)[word] & bits).count_ones() as usize)
+                .sum::<usize>()
+        };
+        rows.map(of_row).sum()
     }
 
     /// The part of the mask that lies in a window.
     #[must_use]
     pub fn crop(&self, window: BoundingBox) -> Self {
-        let rows: Vec<&[u8]> = self.window_rows(window).collect();
-        Self {
-            width: rows.first().map_or(0, |row| row.len() as u32),
-            height: rows.len() as u32,
-            inside: rows.concat(),
+        let (columns, rows) = self.clip(window);
+        let mut part = Self::new(columns.len() as u32, rows.len() as u32);
+        for (y, words) in rows.zip(part.rows_mut()) {
+            pack(bits(self.row(y), columns.start, columns.end), words);
         }
+        part
     }
 
     /// Left and right exchanged.
     #[must_use]
-    pub fn flip_horizontal(mut self) -> Self {
-        for row in self.inside.chunks_exact_mut(self.width.max(1) as usize) {
-            row.reverse();
+    pub fn flip_horizontal(&self) -> Self {
+        let mut flipped = Self::new(self.width, self.height);
+        for (row, words) in self.rows().zip(flipped.rows_mut()) {
+            let reversed = (0..self.width).rev();
+            pack(
+                reversed.map(|x| row[(x / WORD) as usize] >> (x % WORD) & 1 == 1),
+                words,
+            );
         }
-        self
+        flipped
     }
 
     /// What is inside either mask.
@@ -170,21 +238,21 @@ impl Mask {
     ///
     /// If the masks differ in size.
     pub fn difference(&self, other: &Self) -> Result<Self> {
-        self.combine(other, |a, b| a & (1 - b))
+        self.combine(other, |a, b| a & !b)
     }
 
-    fn combine(&self, other: &Self, of: impl Fn(u8, u8) -> u8) -> Result<Self> {
+    fn combine(&self, other: &Self, of: impl Fn(u64, u64) -> u64) -> Result<Self> {
         if (self.width, self.height) != (other.width, other.height) {
             return Err(DataError::Input(format!(
                 "a mask of {}x{} cannot be combined with one of {}x{}",
                 self.width, self.height, other.width, other.height
             )));
         }
-        let pairs = self.inside.iter().zip(&other.inside);
+        let pairs = self.words.iter().zip(&other.words);
         Ok(Self {
             width: self.width,
             height: self.height,
-            inside: pairs.map(|(&a, &b)| of(a, b)).collect(),
+            words: pairs.map(|(&a, &b)| of(a, b)).collect(),
         })
     }
 
@@ -204,7 +272,7 @@ impl Mask {
     /// Shrunk by `radius` pixels from every direction; the picture's border does not shrink it.
     #[must_use]
     pub fn erode(&self, radius: u8) -> Self {
-        if self.area() == self.inside.len() {
+        if self.area() == self.width as usize * self.height as usize {
             return self.clone();
         }
         Self::from(&morphology::erode(
@@ -214,10 +282,22 @@ impl Mask {
         ))
     }
 
-    /// Puts the pixels `start..end` of a row inside.
-    pub(crate) fn fill_row(&mut self, row: u32, start: u32, end: u32) {
-        let first = row as usize * self.width as usize;
-        self.inside[first + start as usize..first + end as usize].fill(1);
+    /// Puts pixels of one row after another inside: of each the columns from the first to the second,
+    /// both included, as far as there are such.
+    #[inline]
+    pub(crate) fn fill_runs(&mut self, row: u32, runs: impl IntoIterator<Item = (i32, i32)>) {
+        if self.width == 0 || row >= self.height {
+            return;
+        }
+        let last_column = (self.width - 1).min(i32::MAX as u32) as i32;
+        let words = self.width.div_ceil(WORD) as usize;
+        let rows = self.words[row as usize * words..].chunks_exact_mut(words);
+        for (row, (left, right)) in rows.zip(runs) {
+            let (left, right) = (left.max(0), right.min(last_column));
+            if left <= right {
+                fill(row, left as u32, right as u32);
+            }
+        }
     }
 
     /// Another size, by the nearest pixel, as Pillow and PyTorch do it.
@@ -226,35 +306,33 @@ impl Mask {
         if (width, height) == (self.width, self.height) {
             return self.clone();
         }
-        let nearest = |from: u32, to: u32| -> Vec<usize> {
+        let nearest = |from: u32, to: u32| -> Vec<u32> {
             let scale = f64::from(from) / f64::from(to);
             (0..to)
-                .map(|i| (((f64::from(i) + 0.5) * scale) as u32).min(from - 1) as usize)
+                .map(|i| (((f64::from(i) + 0.5) * scale) as u32).min(from - 1))
                 .collect()
         };
         if self.width == 0 || self.height == 0 {
             return Self::new(width, height);
         }
-        let columns = nearest(self.width, width);
-        let rows = nearest(self.height, height);
-        let inside = rows
-            .iter()
-            .flat_map(|row| {
-                let row = &self.inside[row * self.width as usize..];
-                columns.iter().map(move |&column| row[column])
-            })
-            .collect();
-        Self {
-            width,
-            height,
-            inside,
+        let (columns, rows) = (nearest(self.width, width), nearest(self.height, height));
+        let mut resized = Self::new(width, height);
+        for (y, words) in rows.into_iter().zip(resized.rows_mut()) {
+            let row = self.row(y);
+            pack(
+                columns
+                    .iter()
+                    .map(|&x| row[(x / WORD) as usize] >> (x % WORD) & 1 == 1),
+                words,
+            );
         }
+        resized
     }
 
     /// A picture that is white inside and black outside.
     pub fn to_gray_image(&self) -> GrayImage {
         GrayImage::from_fn(self.width, self.height, |x, y| {
-            Luma([255 * self.inside[(y * self.width + x) as usize]])
+            Luma([255 * u8::from(self.contains(x, y))])
         })
     }
 }
@@ -264,6 +342,50 @@ impl From<&GrayImage> for Mask {
     fn from(picture: &GrayImage) -> Self {
         Self::from_vec(picture.width(), picture.height(), picture.as_raw().clone())
     }
+}
+
+/// Puts the pixels of a row from the first to the last inside.
+#[inline]
+fn fill(row: &mut [u64], left: u32, right: u32) {
+    let (first, last) = ((left / WORD) as usize, (right / WORD) as usize);
+    let (from, to) = (
+        u64::MAX << (left % WORD),
+        u64::MAX >> (WORD - 1 - right % WORD),
+    );
+    if first == last {
+        row[first] |= from & to;
+    } else {
+        row[first] |= from;
+        row[first + 1..last].fill(u64::MAX);
+        row[last] |= to;
+    }
+}
+
+/// The pixels `start..end` of a row.
+fn bits(row: &[u64], start: u32, end: u32) -> impl Iterator<Item = bool> {
+    (start..end).map(|x| row[(x / WORD) as usize] >> (x % WORD) & 1 == 1)
+}
+
+/// Writes pixels into words that are 0.
+fn pack(pixels: impl Iterator<Item = bool>, words: &mut [u64]) {
+    for (x, inside) in (0u32..).zip(pixels) {
+        words[(x / WORD) as usize] |= u64::from(inside) << (x % WORD);
+    }
+}
+
+/// The words that some columns of a row are in, and their bits there.
+fn covered(columns: Range<u32>) -> impl Iterator<Item = (usize, u64)> {
+    let first = columns.start / WORD;
+    (first..columns.end.div_ceil(WORD).max(first)).map(move |word| {
+        let start = columns.start.saturating_sub(word * WORD);
+        let end = (columns.end - word * WORD).min(WORD);
+        let bits = if start < end {
+            u64::MAX << start & u64::MAX >> (WORD - end)
+        } else {
+            0
+        };
+        (word as usize, bits)
+    })
 }
 
 #[cfg(test)]
@@ -289,6 +411,38 @@ mod tests {
         assert_eq!(found, Some(expected));
         assert_eq!(Mask::new(3, 2).bounding_box(), None);
         assert_eq!(Mask::new(0, 2).bounding_box(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn bits_are_where_bytes_were(
+            (width, values) in (1u32..150).prop_flat_map(|width| {
+                (Just(width), prop::collection::vec(0u8..2, 4 * width as usize))
+            }),
+            x in 0u32..160, y in 0u32..5, columns in 0u32..160, rows in 0u32..5,
+        ) {
+            let whole = Mask::from_vec(width, 4, values.clone());
+            prop_assert_eq!(whole.to_vec(), &values[..]);
+            prop_assert_eq!(whole.area(), values.iter().filter(|&&value| value == 1).count());
+            let window = BoundingBox { x, y, width: columns, height: rows };
+            let part = whole.crop(window);
+            let seen = (0..4 * width).filter(|i| {
+                let (column, row) = (i % width, i / width);
+                values[*i as usize] == 1 && (x..x + columns).contains(&column) && (y..y + rows).contains(&row)
+            });
+            let count = seen.count();
+            prop_assert_eq!((part.area(), whole.area_in(window)), (count, count));
+            let mirrored = whole.flip_horizontal();
+            for i in 0..4 * width {
+                prop_assert_eq!(mirrored.contains(width - 1 - i % width, i / width), values[i as usize] == 1);
+            }
+            let end = x.min(width);
+            let mut filled = Mask::new(width, 4);
+            filled.fill_runs(2, [((end / 2) as i32, end as i32 - 1)]);
+            let row: Vec<u8> = (0..width).map(|x| u8::from((end / 2..end).contains(&x))).collect();
+            prop_assert_eq!(&filled.to_vec()[2 * width as usize..3 * width as usize], &row[..]);
+            prop_assert_eq!(filled.area(), (end - end / 2) as usize);
+        }
     }
 
     #[test]

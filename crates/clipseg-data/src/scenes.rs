@@ -286,8 +286,8 @@ fn draw(random: &mut ChaCha8Rng, size: u32, objects: &[Object]) -> RgbImage {
         let shade = random.random_range(-14..=14i16);
         for (pixel, _) in picture
             .pixels_mut()
-            .zip(mask.as_slice())
-            .filter(|(_, inside)| **inside != 0)
+            .zip(mask.pixels())
+            .filter(|(_, inside)| *inside)
         {
             pixel.0 = base.map(|value| (value + shade).clamp(0, 255) as u8);
         }

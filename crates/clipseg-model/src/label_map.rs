@@ -127,7 +127,7 @@ mod tests {
     fn the_first_of_equals_wins_and_the_background_stays() {
         let map = label_map(&[soft(&[1.0, -1.0, -9.0]), soft(&[1.0, 0.0, -9.0])], 0.3).unwrap();
         assert_eq!(map.labels(), [1, 2, 0]);
-        assert_eq!(map.mask(2).as_slice(), [0, 1, 0]);
+        assert_eq!(map.mask(2).to_vec(), [0, 1, 0]);
         assert_eq!(map.to_image().into_bytes(), [1, 2, 0]);
         assert_eq!(map.to_rgb_image().get_pixel(2, 0).0, [0; 3]);
         assert_eq!(map.to_rgb_image().get_pixel(1, 0).0, prompt_colour(1));

@@ -167,8 +167,7 @@ impl VisualPrompt {
         for y in 0..crop.height {
             for x in 0..crop.width {
                 let (photo_x, photo_y) = (crop.x + x, crop.y + y);
-                let index = photo_y as usize * width as usize + photo_x as usize;
-                let pixel = if mask.as_slice()[index] != 0 {
+                let pixel = if mask.contains(photo_x, photo_y) {
                     *self.picture.get_pixel(photo_x, photo_y)
                 } else {
                     let Rgb(colour) = blurred.get_pixel(photo_x - seen.x, photo_y - seen.y);

@@ -37,12 +37,10 @@ pub fn overlay(photo: &RgbImage, masks: &[Mask]) -> RgbImage {
             (width, height),
             "one size for all"
         );
-        let inside = mask.as_slice();
-        let at = |x: u32, y: u32| inside[(y * width + x) as usize] != 0;
         let tint = prompt_colour(index);
         for (x, y, pixel) in picture
             .enumerate_pixels_mut()
-            .filter(|(x, y, _)| at(*x, *y))
+            .filter(|(x, y, _)| mask.contains(*x, *y))
         {
             let neighbours = [
                 (x.wrapping_sub(1), y),
@@ -52,7 +50,7 @@ pub fn overlay(photo: &RgbImage, masks: &[Mask]) -> RgbImage {
             ];
             let edge = neighbours
                 .iter()
-                .any(|&(x, y)| x < width && y < height && !at(x, y));
+                .any(|&(x, y)| x < width && y < height && !mask.contains(x, y));
             let share = if edge { 1.0 } else { 0.45 };
             for (value, tint) in pixel.0.iter_mut().zip(tint) {
                 *value =

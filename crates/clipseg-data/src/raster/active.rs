@@ -21,8 +21,8 @@ impl ActiveEdges {
         }
     }
 
-    /// The edges that touch a row. Rows must be asked for from top to bottom.
-    pub(super) fn at(&mut self, row: i64) -> &[u32] {
+    /// Goes to a row, which must be below the last one.
+    pub(super) fn go_to(&mut self, row: i64) {
         let Self {
             rows,
             waiting,
@@ -35,7 +35,23 @@ impl ActiveEdges {
                 active.insert(place, edge);
             }
         }
-        active
+    }
+
+    /// The edges that touch the row.
+    pub(super) fn touched(&self) -> &[u32] {
+        &self.active
+    }
+
+    /// Until which row, excluded, edges do nothing but pass, if none begins or ends on `row`, which
+    /// must be the one gone to.
+    pub(super) fn passing_until(&self, row: i64) -> Option<i64> {
+        let next = self.waiting.last().map(|&edge| self.rows[edge as usize][0]);
+        let passing = self.active.iter().map(|&edge| self.rows[edge as usize]);
+        passing.fold(Some(next.unwrap_or(i64::MAX)), |until, [first, last]| {
+            until
+                .filter(|_| first < row && row < last)
+                .map(|until| until.min(last))
+        })
     }
 }
 
@@ -55,7 +71,17 @@ mod tests {
                 let each = (0..rows.len() as u32).filter(|&edge| {
                     (rows[edge as usize][0]..=rows[edge as usize][1]).contains(&row)
                 });
-                prop_assert_eq!(active.at(row), each.collect::<Vec<_>>());
+                let each: Vec<u32> = each.collect();
+                active.go_to(row);
+                prop_assert_eq!(active.touched(), &each[..]);
+                let quiet = |row: i64| rows.iter().all(|ends| !ends.contains(&row));
+                match active.passing_until(row) {
+                    None => prop_assert!(!quiet(row)),
+                    Some(until) => {
+                        prop_assert!((row..until.min(60)).all(quiet));
+                        prop_assert!(until > 60 || !quiet(until));
+                    }
+                }
             }
         }
     }

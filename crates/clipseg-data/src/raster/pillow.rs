@@ -6,6 +6,10 @@
 
 use super::active::ActiveEdges;
 use crate::mask::Mask;
+use std::ops::Range;
+
+/// Rows whose crossings are computed at once, in loops that the compiler turns into vectors.
+const BLOCK: usize = 16;
 
 /// An edge that is not horizontal.
 struct Edge {
@@ -20,6 +24,17 @@ impl Edge {
     fn x_at(&self, y: i32) -> f32 {
         // Wide enough that rows far outside the picture do not overflow.
         (i64::from(y) - i64::from(self.y0)) as f32 * self.slope + self.x0 as f32
+    }
+
+    /// Where it crosses the rows from one on.
+    fn x_from(&self, first: i32) -> [f32; BLOCK] {
+        match first.checked_sub(self.y0) {
+            Some(rows) if rows < i32::MAX - BLOCK as i32 => {
+                let x0 = self.x0 as f32;
+                std::array::from_fn(|i| (rows + i as i32) as f32 * self.slope + x0)
+            }
+            _ => std::array::from_fn(|i| self.x_at(first.saturating_add(i as i32))),
+        }
     }
 
     fn covers(&self, y: i32) -> bool {
@@ -56,10 +71,20 @@ pub(super) fn fill(mask: &mut Mask, points: &[[f32; 2]]) {
         .iter()
         .map(|edge| [edge.top, edge.bottom].map(i64::from));
     let mut active = ActiveEdges::new(rows.collect());
-    let mut crossings = Vec::new();
-    for y in top.max(0)..=bottom.min(last_row) {
+    let (mut crossings, mut blocks) = (Vec::new(), Vec::new());
+    let mut y = top.max(0);
+    let end = bottom.min(last_row);
+    while y <= end {
+        active.go_to(i64::from(y));
+        let touched = active.touched();
+        if let Some(until) = active.passing_until(i64::from(y)) {
+            let until = until.min(i64::from(end) + 1) as i32;
+            let touched = touched.iter().map(|&index| &edges[index as usize]);
+            fill_passing(mask, touched, y..until, &mut blocks);
+            y = until;
+            continue;
+        }
         crossings.clear();
-        let touched = active.at(i64::from(y));
         for (place, &index) in touched.iter().enumerate() {
             let edge = &edges[index as usize];
             let x = edge.x_at(y);
@@ -72,10 +97,41 @@ pub(super) fn fill(mask: &mut Mask, points: &[[f32; 2]]) {
                 crossings.push(x);
             }
         }
-        crossings.sort_unstable_by(f32::total_cmp);
-        for pair in crossings.chunks_exact(2) {
-            fill_run(mask, y, round_half_up(pair[0]), round_half_down(pair[1]));
+        fill_pairs(mask, y, &mut crossings);
+        y += 1;
+    }
+}
+
+/// Fills rows on which no edge begins or ends: most rows, and each edge is crossed once.
+fn fill_passing<'a>(
+    mask: &mut Mask,
+    edges: impl Iterator<Item = &'a Edge> + Clone,
+    rows: Range<i32>,
+    blocks: &mut Vec<[f32; BLOCK]>,
+) {
+    let mut crossings = Vec::new();
+    for first in rows.clone().step_by(BLOCK) {
+        let count = BLOCK.min((rows.end - first) as usize);
+        blocks.clear();
+        blocks.extend(edges.clone().map(|edge| edge.x_from(first)));
+        if let [a, b] = &blocks[..] {
+            let left: [i32; BLOCK] = std::array::from_fn(|i| round_half_up(a[i].min(b[i])));
+            let right: [i32; BLOCK] = std::array::from_fn(|i| round_half_down(a[i].max(b[i])));
+            mask.fill_runs(first as u32, left.into_iter().zip(right).take(count));
+            continue;
         }
+        for row in 0..count {
+            crossings.clear();
+            crossings.extend(blocks.iter().map(|block| block[row]));
+            fill_pairs(mask, first + row as i32, &mut crossings);
+        }
+    }
+}
+
+fn fill_pairs(mask: &mut Mask, y: i32, crossings: &mut [f32]) {
+    crossings.sort_unstable_by(f32::total_cmp);
+    for pair in crossings.chunks_exact(2) {
+        fill_run(mask, y, round_half_up(pair[0]), round_half_down(pair[1]));
     }
 }
 
@@ -154,36 +210,43 @@ fn join_corner<'a>(
     }
 }
 
+// Both without `floor` and `ceil`, which are calls where the processor is not known to have them.
+
 fn round_half_up(x: f32) -> i32 {
-    if x >= 0.0 {
-        (x + 0.5).floor() as i32
-    } else {
-        -((x.abs() + 0.5).floor() as i32)
-    }
+    let away = (x.abs() + 0.5) as i32;
+    if x >= 0.0 { away } else { -away }
 }
 
 fn round_half_down(x: f32) -> i32 {
-    if x >= 0.0 {
-        (x - 0.5).ceil() as i32
-    } else {
-        -((x.abs() - 0.5).ceil() as i32)
-    }
+    let shifted = x.abs() - 0.5;
+    let whole = shifted as i32;
+    let toward = whole.saturating_add(i32::from(shifted > whole as f32));
+    if x >= 0.0 { toward } else { -toward }
 }
 
 fn fill_run(mask: &mut Mask, y: i32, left: i32, right: i32) {
-    let Ok(row) = u32::try_from(y) else { return };
-    let start = left.max(0) as u32;
-    let end = i64::from(right)
-        .saturating_add(1)
-        .clamp(0, i64::from(mask.width())) as u32;
-    if row < mask.height() && start < end {
-        mask.fill_row(row, start, end);
+    if let Ok(row) = u32::try_from(y) {
+        mask.fill_runs(row, [(left, right)]);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn rounding_is_floor_and_ceiling(x in prop_oneof![any::<f32>(), -20f32..20.0, (-40i8..40).prop_map(|v| f32::from(v) / 4.0)]) {
+            prop_assume!(!x.is_nan());
+            let (up, down) = ((x.abs() + 0.5).floor(), (x.abs() - 0.5).ceil());
+            let sign = if x >= 0.0 { 1.0 } else { -1.0 };
+            if x.abs() < 2e9 {
+                prop_assert_eq!(round_half_up(x), (sign * up) as i32);
+                prop_assert_eq!(round_half_down(x), (sign * down) as i32);
+            }
+        }
+    }
 
     #[test]
     fn a_point_is_nothing_and_a_line_is_its_pixels() {
@@ -191,9 +254,6 @@ mod tests {
         fill(&mut mask, &[[2.0, 1.0]]);
         assert_eq!(mask.area(), 0);
         fill(&mut mask, &[[1.9, 1.0], [3.2, 1.7]]);
-        assert_eq!(
-            mask.as_slice(),
-            [0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0]
-        );
+        assert_eq!(mask.to_vec(), [0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0]);
     }
 }

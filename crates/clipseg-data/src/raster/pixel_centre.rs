@@ -43,7 +43,8 @@ pub(super) fn fill(mask: &mut Mask, polygon: &[[f32; 2]]) {
         before.clear();
         after.clear();
         let row = y as f64;
-        for &edge in active.at(y) {
+        active.go_to(y);
+        for &edge in active.touched() {
             let [from, to] = edges[edge as usize];
             let [y0, y1] = [from[1] - row, to[1] - row];
             let crossing = |x: i64| {
@@ -66,7 +67,7 @@ pub(super) fn fill(mask: &mut Mask, polygon: &[[f32; 2]]) {
             odd_to_the_left(&after, right),
         ] {
             for [start, end] in inside {
-                mask.fill_row(y as u32, start as u32, end as u32);
+                mask.fill_runs(y as u32, [(start as i32, end as i32 - 1)]);
             }
         }
     }
@@ -75,7 +76,7 @@ pub(super) fn fill(mask: &mut Mask, polygon: &[[f32; 2]]) {
         let inside = (0.0..f64::from(mask.width())).contains(&column)
             && (0.0..f64::from(mask.height())).contains(&row);
         if inside && (x - column).abs() < SAME && (y - row).abs() < SAME {
-            mask.fill_row(row as u32, column as u32, column as u32 + 1);
+            mask.fill_runs(row as u32, [(column as i32, column as i32)]);
         }
     }
 }

@@ -70,8 +70,8 @@ impl SampleBatch {
                 }
             }
         }
-        let inside = self.masks.iter().flat_map(Mask::as_slice);
-        let masks: Vec<f32> = inside.map(|&inside| f32::from(inside)).collect();
+        let inside = self.masks.iter().flat_map(Mask::pixels);
+        let masks: Vec<f32> = inside.map(|inside| f32::from(u8::from(inside))).collect();
         let pixels = TensorData::new(pixels, [self.pictures.len(), 3, height, width]);
         let masks = TensorData::new(masks, [self.masks.len(), height, width]);
         SegmentationBatch {

@@ -28,7 +28,7 @@ impl Weighter<Key, Entry> for Bytes {
     fn weight(&self, _: &Key, entry: &Entry) -> u64 {
         let pixels = match entry {
             Entry::Picture(picture) => picture.as_raw().len(),
-            Entry::Mask(mask) => mask.as_slice().len(),
+            Entry::Mask(mask) => mask.bytes(),
         };
         pixels as u64 + OVERHEAD
     }
