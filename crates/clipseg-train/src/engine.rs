@@ -52,7 +52,7 @@ pub fn train(
         return Err(TrainError::Empty("training"));
     }
     let mut order = GroupedOrder::new(&pictures, config.batch_size, config.seed);
-    let mut trainer = DecoderTrainer::new(decoder, &config.optimizer, config.loss);
+    let mut trainer = DecoderTrainer::new(decoder, &config.optimizer, config.loss.clone());
     let mut losses = Vec::with_capacity(config.steps);
     observer.start(config.steps);
     for step in 0..config.steps {
