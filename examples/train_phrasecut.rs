@@ -27,7 +27,7 @@ struct Arguments {
     /// Folder of a CLIP or CLIPSeg checkpoint; a small CLIP with random weights if there is none.
     #[arg(long)]
     clip: Option<PathBuf>,
-    /// What to minimise: bce or dice.
+    /// What to minimise: bce, dice, focal, tversky or a sum such as 0.5*bce+dice.
     #[arg(long, default_value = "bce")]
     loss: Loss,
     /// Steps of the optimizer.
@@ -121,7 +121,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let pooled = scores.pooled();
             println!(
                 "{name:<6} {:>7}  {:>8.3}  {:>5.3}  {:>5.3}   {:.3}",
-                scores.counts.len(),
+                scores.len(),
                 pooled.accuracy(),
                 pooled.dice(),
                 pooled.iou(),

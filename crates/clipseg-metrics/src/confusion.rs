@@ -1,7 +1,11 @@
 //! Exact counts of what was found, missed and made up, and the figures that follow from them.
 
-use crate::error::{MetricsError, Result};
+use crate::batch::Batch;
+use crate::error::Result;
+use crate::mask_value::{MaskValue, check_binary, check_length, check_numbers};
+use crate::probability::sigmoid;
 use burn::prelude::*;
+use serde::{Deserialize, Serialize};
 use std::ops::AddAssign;
 
 /// Counts of pixels. All figures come from these four numbers; adding counts of several masks pools
@@ -9,7 +13,7 @@ use std::ops::AddAssign;
 ///
 /// A figure whose denominator is zero is 0, as in torchmetrics: with nothing to find and nothing
 /// found, Dice and IoU are 0 and accuracy is 1.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confusion {
     /// Inside, and found.
     pub true_positive: u64,
@@ -21,7 +25,7 @@ pub struct Confusion {
     pub true_negative: u64,
 }
 
-fn ratio(part: u64, whole: u64) -> f64 {
+pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 {
         0.0
     } else {
@@ -30,47 +34,54 @@ fn ratio(part: u64, whole: u64) -> f64 {
 }
 
 impl Confusion {
-    /// Counts a prediction against the truth; `item` names it in errors.
+    /// Counts a prediction against the truth, inside where `probability > threshold`; `item` names it
+    /// in errors.
     ///
     /// # Errors
     ///
     /// If the sizes differ, a prediction is NaN, or a truth is neither 0 nor 1.
-    pub fn from_probabilities(
+    pub fn from_probabilities<T: MaskValue>(
         probabilities: &[f32],
-        truth: &[f32],
+        truth: &[T],
         threshold: f32,
         item: &str,
     ) -> Result<Self> {
-        if probabilities.len() != truth.len() {
-            return Err(MetricsError::Shape {
-                item: item.to_owned(),
-                found: vec![probabilities.len()],
-                expected: vec![truth.len()],
-            });
+        check_length(probabilities.len(), truth.len(), item)?;
+        check_numbers(probabilities, item)?;
+        check_binary(truth, "truth", item)?;
+        let codes = probabilities.iter().map(|&p| u8::from(p > threshold));
+        Ok(Self::count(codes, truth))
+    }
+
+    /// Counts a mask against the truth; `item` names it in errors.
+    ///
+    /// # Errors
+    ///
+    /// If the sizes differ, or a value is neither 0 nor 1.
+    pub fn from_masks<P: MaskValue, T: MaskValue>(
+        prediction: &[P],
+        truth: &[T],
+        item: &str,
+    ) -> Result<Self> {
+        check_length(prediction.len(), truth.len(), item)?;
+        check_binary(prediction, "prediction", item)?;
+        check_binary(truth, "truth", item)?;
+        Ok(Self::count(prediction.iter().map(|p| p.code()), truth))
+    }
+
+    fn count<T: MaskValue>(prediction: impl Iterator<Item = u8>, truth: &[T]) -> Self {
+        let (mut found, mut inside, mut both) = (0u64, 0u64, 0u64);
+        for (p, t) in prediction.zip(truth) {
+            found += u64::from(p);
+            inside += u64::from(t.code());
+            both += u64::from(p & t.code());
         }
-        let mut counts = Self::default();
-        for (pixel, (&probability, &truth)) in probabilities.iter().zip(truth).enumerate() {
-            if probability.is_nan() {
-                return Err(MetricsError::NotANumber {
-                    item: item.to_owned(),
-                    pixel,
-                });
-            }
-            if truth != 0.0 && truth != 1.0 {
-                return Err(MetricsError::NotBinary {
-                    item: item.to_owned(),
-                    value: truth,
-                });
-            }
-            let count = match (probability > threshold, truth == 1.0) {
-                (true, true) => &mut counts.true_positive,
-                (true, false) => &mut counts.false_positive,
-                (false, true) => &mut counts.false_negative,
-                (false, false) => &mut counts.true_negative,
-            };
-            *count += 1;
+        Self {
+            true_positive: both,
+            false_positive: found - both,
+            false_negative: inside - both,
+            true_negative: truth.len() as u64 + both - found - inside,
         }
-        Ok(counts)
     }
 
     /// Counts each mask of a batch where `sigmoid(logit) > threshold`.
@@ -81,37 +92,15 @@ impl Confusion {
     ///
     /// # Errors
     ///
-    /// As [`from_probabilities`](Self::from_probabilities), or if the device fails.
+    /// As [`from_probabilities`](Self::from_probabilities), or if the device fails. The message
+    /// says which mask of the batch it is, counted from 0.
     pub fn from_logits(logits: Tensor<3>, targets: Tensor<3>, threshold: f32) -> Result<Vec<Self>> {
-        let (shape, expected) = (logits.dims(), targets.dims());
-        if shape != expected {
-            return Err(MetricsError::Shape {
-                item: "batch".into(),
-                found: shape.into(),
-                expected: expected.into(),
-            });
-        }
-        let read = |tensor: Tensor<3>| -> Result<Vec<f32>> {
-            let data = tensor
-                .try_into_data()
-                .map_err(|e| MetricsError::Device(e.to_string()))?;
-            data.convert::<f32>()
-                .try_to_vec()
-                .map_err(|error| MetricsError::Device(format!("{error:?}")))
-        };
-        let (logits, targets) = (
-            read(burn::tensor::activation::sigmoid(logits))?,
-            read(targets)?,
-        );
-        let [_, height, width] = shape;
-        let pixels = (height * width).max(1);
-        let masks = logits
-            .chunks_exact(pixels)
-            .zip(targets.chunks_exact(pixels));
-        masks
-            .enumerate()
-            .map(|(index, (found, truth))| {
-                Self::from_probabilities(found, truth, threshold, &format!("mask {index}"))
+        let batch = Batch::read(logits, targets)?;
+        batch
+            .masks()
+            .map(|(item, logits, truth)| {
+                let found: Vec<f32> = logits.iter().map(|&x| sigmoid(x)).collect();
+                Self::from_probabilities(&found, truth, threshold, &item)
             })
             .collect()
     }
@@ -142,10 +131,36 @@ impl Confusion {
         ratio(twice, twice + self.false_positive + self.false_negative)
     }
 
+    /// Pixels that are inside or were found.
+    pub fn union(&self) -> u64 {
+        self.true_positive + self.false_positive + self.false_negative
+    }
+
     /// Intersection over union, `TP / (TP + FP + FN)`, which is also the Jaccard index.
     pub fn iou(&self) -> f64 {
-        let union = self.true_positive + self.false_positive + self.false_negative;
-        ratio(self.true_positive, union)
+        ratio(self.true_positive, self.union())
+    }
+
+    /// The IoU of what is outside: `TN / (TN + FP + FN)`.
+    pub fn background_iou(&self) -> f64 {
+        self.background().iou()
+    }
+
+    /// The mean of [`iou`](Self::iou) and [`background_iou`](Self::background_iou), which the
+    /// CLIPSeg paper calls `IoU_BIN`.
+    pub fn binary_iou(&self) -> f64 {
+        0.5 * (self.iou() + self.background_iou())
+    }
+
+    /// The counts with inside and outside exchanged.
+    #[must_use]
+    pub fn background(&self) -> Self {
+        Self {
+            true_positive: self.true_negative,
+            false_positive: self.false_negative,
+            false_negative: self.false_positive,
+            true_negative: self.true_positive,
+        }
     }
 }
 
@@ -164,5 +179,136 @@ impl std::iter::Sum for Confusion {
             sum += item;
             sum
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message(result: Result<Confusion>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn masks_and_their_background() {
+        let counts = Confusion::from_masks(&[1u8, 1, 0, 0, 0], &[1f32, 0.0, 1.0, 0.0, 0.0], "m");
+        let counts = counts.unwrap();
+        let expected = Confusion {
+            true_positive: 1,
+            false_positive: 1,
+            false_negative: 1,
+            true_negative: 2,
+        };
+        assert_eq!(counts, expected);
+        assert_eq!((counts.iou(), counts.background_iou()), (1.0 / 3.0, 0.5));
+        assert_eq!(counts.binary_iou(), 0.5 * (1.0 / 3.0 + 0.5));
+        let flipped =
+            Confusion::from_masks(&[false, false, true, true, true], &[0u8, 1, 0, 1, 1], "");
+        assert_eq!(flipped.unwrap(), counts.background());
+    }
+
+    #[test]
+    fn nothing_to_find_and_nothing_found() {
+        let counts = Confusion::from_masks(&[0u8; 4], &[0u8; 4], "m").unwrap();
+        assert_eq!([counts.iou(), counts.dice(), counts.precision()], [0.0; 3]);
+        assert_eq!([counts.accuracy(), counts.background_iou()], [1.0; 2]);
+        assert_eq!(Confusion::default().accuracy(), 0.0);
+    }
+
+    #[test]
+    fn bad_input_is_named() {
+        let count = Confusion::from_probabilities::<f32>;
+        assert_eq!(
+            message(count(&[0.1, 0.2], &[1.0], 0.5, "2300__41")),
+            "2300__41: the prediction is [2], the truth is [1]"
+        );
+        assert_eq!(
+            message(count(&[0.1, f32::NAN], &[1.0, 0.0], 0.5, "2300__41")),
+            "2300__41: the prediction is not a number at pixel 1"
+        );
+        assert_eq!(
+            message(count(&[0.1, 0.2, 0.3], &[1.0, 0.0, 0.5], 0.5, "2300__41")),
+            "2300__41: the truth holds 0.5 at pixel 2, expected 0 or 1"
+        );
+        assert_eq!(
+            message(count(&[0.1], &[f32::NAN], 0.5, "2300__41")),
+            "2300__41: the truth holds NaN at pixel 0, expected 0 or 1"
+        );
+        assert_eq!(
+            message(Confusion::from_masks(&[255u8], &[1u8], "2300__41")),
+            "2300__41: the prediction holds 255 at pixel 0, expected 0 or 1"
+        );
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn the_mask_of_a_batch_is_named() {
+        let device = Device::flex();
+        let logits = Tensor::<3>::from_data([[[0.0f32]], [[f32::NAN]]], &device);
+        let masks = Tensor::<3>::zeros([2, 1, 1], &device);
+        assert_eq!(
+            Confusion::from_logits(logits.clone(), masks.clone(), 0.5)
+                .unwrap_err()
+                .to_string(),
+            "mask 1: the prediction is not a number at pixel 0"
+        );
+        let larger = Tensor::<3>::zeros([2, 1, 2], &device);
+        assert_eq!(
+            Confusion::from_logits(larger, masks.clone(), 0.5)
+                .unwrap_err()
+                .to_string(),
+            "batch: the prediction is [2, 1, 2], the truth is [2, 1, 1]"
+        );
+        let masks = masks.add_scalar(0.25);
+        assert_eq!(
+            Confusion::from_logits(logits, masks, 0.5)
+                .unwrap_err()
+                .to_string(),
+            "mask 0: the truth holds 0.25 at pixel 0, expected 0 or 1"
+        );
+    }
+
+    fn counts() -> impl Strategy<Value = Confusion> {
+        (0..1u64 << 40, 0..1u64 << 40, 0..1u64 << 40, 0..1u64 << 40).prop_map(|(a, b, c, d)| {
+            Confusion {
+                true_positive: a,
+                false_positive: b,
+                false_negative: c,
+                true_negative: d,
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn dice_follows_from_iou(counts in counts()) {
+            let iou = counts.iou();
+            prop_assert!((counts.dice() - 2.0 * iou / (1.0 + iou)).abs() <= 1e-15);
+        }
+
+        #[test]
+        fn figures_stay_between_none_and_all(counts in counts()) {
+            let (iou, dice) = (counts.iou(), counts.dice());
+            prop_assert!(iou <= dice && dice <= 1.0);
+            prop_assert!(iou <= counts.precision().min(counts.recall()) + 1e-15);
+            prop_assert!((0.0..=1.0).contains(&counts.accuracy()));
+            prop_assert!((0.0..=1.0).contains(&counts.binary_iou()));
+        }
+
+        #[test]
+        fn the_order_of_adding_does_not_matter(
+            mut items in prop::collection::vec(counts(), 0..9),
+            rotation in 0usize..9,
+        ) {
+            let sum: Confusion = items.iter().copied().sum();
+            let (left, right) = items.split_at(rotation.min(items.len()));
+            let mut halves: Confusion = right.iter().copied().sum();
+            halves += left.iter().copied().sum();
+            prop_assert_eq!(sum, halves);
+            items.reverse();
+            prop_assert_eq!(sum, items.into_iter().sum());
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! What training minimises, from logits, on any device.
+//!
+//! All of these have finite values and gradients for logits as large as ±10,000 and for masks that
+//! are empty or full. Tensors of different shapes panic, as everywhere in Burn.
 
-use crate::error::MetricsError;
 use burn::prelude::*;
 use burn::tensor::activation::{log_sigmoid, sigmoid};
 use serde::{Deserialize, Serialize};
-use std::str::FromStr;
 
 /// Binary cross-entropy of logits against truths from 0 to 1, the mean over all elements.
 ///
@@ -64,73 +65,96 @@ pub fn dice_loss(
     dice.neg().add_scalar(1.0).mean()
 }
 
-/// A loss by name, for configurations and command lines.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-#[non_exhaustive]
-pub enum Loss {
-    /// [`bce_with_logits`] without weights.
-    Bce,
-    /// [`dice_loss`] over the whole batch with a smoothing term of 1.
-    Dice,
+/// The focal loss (Lin et al. 2017, arXiv:1708.02002): `−a (1 − q)^γ log q`, the mean over all
+/// elements. q is the probability given to the truth, a is `alpha` inside and `1 − alpha` outside.
+///
+/// # Shapes
+///
+/// - logits, targets: the same; targets are zeros and ones
+/// - output: `[1]`
+pub fn focal_loss<const D: usize>(
+    logits: Tensor<D>,
+    targets: Tensor<D>,
+    alpha: f64,
+    gamma: f64,
+) -> Tensor<1> {
+    // The logit of q. As `(1 − q)^γ = exp(γ log σ(−x))`, no power of zero is differentiated.
+    let toward_truth = logits * targets.clone().mul_scalar(2.0).sub_scalar(1.0);
+    let certainty = log_sigmoid(toward_truth.clone());
+    let doubt = log_sigmoid(toward_truth.neg()).mul_scalar(gamma).exp();
+    let weight = targets
+        .mul_scalar(2.0 * alpha - 1.0)
+        .add_scalar(1.0 - alpha);
+    (weight * doubt * certainty).mean().neg()
 }
 
-impl Loss {
-    /// Binary cross-entropy.
-    pub fn bce() -> Self {
-        Self::Bce
-    }
-
-    /// The Dice loss.
-    pub fn dice() -> Self {
-        Self::Dice
-    }
-
-    /// The loss of a batch.
-    ///
-    /// # Shapes
-    ///
-    /// - logits, targets: `[batch, height, width]`
-    /// - output: `[1]`
-    pub fn forward(&self, logits: Tensor<3>, targets: Tensor<3>) -> Tensor<1> {
-        match self {
-            Self::Bce => bce_with_logits(logits, targets, None),
-            Self::Dice => dice_loss(logits, targets, 1.0, DiceReduction::Batch),
-        }
-    }
+/// The Tversky loss (Salehi et al. 2017, arXiv:1706.05721):
+/// `1 − (Σ p y + s) / (Σ p y + α Σ p (1 − y) + β Σ (1 − p) y + s)` of each picture, and their mean.
+///
+/// `alpha` weighs false alarms and `beta` what is missed; with ½ and ½ this is the Dice loss with
+/// half of its `smooth`.
+///
+/// # Shapes
+///
+/// - logits, targets: `[batch, height, width]`
+/// - output: `[1]`
+pub fn tversky_loss(
+    logits: Tensor<3>,
+    targets: Tensor<3>,
+    alpha: f64,
+    beta: f64,
+    smooth: f64,
+) -> Tensor<1> {
+    let [batch, height, width] = logits.dims();
+    let rows = [batch, height * width];
+    let inside = targets.reshape(rows);
+    let logits = logits.reshape(rows);
+    let found = sigmoid(logits.clone());
+    // 1 − p would round to 0 where p is nearly 1.
+    let left_out = sigmoid(logits.neg());
+    let hits = (found.clone() * inside.clone()).sum_dim(1);
+    let outside = inside.clone().neg().add_scalar(1.0);
+    let false_alarms = (found * outside).sum_dim(1);
+    let misses = (left_out * inside).sum_dim(1);
+    let part = hits.add_scalar(smooth);
+    let whole = part.clone() + false_alarms.mul_scalar(alpha) + misses.mul_scalar(beta);
+    (part / whole).neg().add_scalar(1.0).mean()
 }
 
-impl FromStr for Loss {
-    type Err = MetricsError;
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
 
-    fn from_str(name: &str) -> Result<Self, MetricsError> {
-        match name {
-            "bce" => Ok(Self::Bce),
-            "dice" => Ok(Self::Dice),
-            other => Err(MetricsError::UnknownLoss(other.to_owned())),
-        }
+    fn value(loss: Tensor<1>) -> f32 {
+        loss.into_scalar()
     }
-}
 
-impl std::fmt::Display for Loss {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Bce => "bce",
-            Self::Dice => "dice",
-        })
+    fn example() -> (Tensor<3>, Tensor<3>) {
+        let device = Device::flex();
+        let logits = Tensor::from_data(
+            [[[2.0, -1.0], [0.5, -3.0]], [[0.1, 0.2], [-0.3, 4.0]]],
+            &device,
+        );
+        let masks = Tensor::from_data(
+            [[[1.0, 0.0], [0.0, 1.0]], [[0.0, 0.0], [1.0, 1.0]]],
+            &device,
+        );
+        (logits, masks)
     }
-}
 
-impl TryFrom<String> for Loss {
-    type Error = MetricsError;
-
-    fn try_from(name: String) -> Result<Self, MetricsError> {
-        name.parse()
+    #[test]
+    fn focal_without_focus_is_half_of_bce() {
+        let (logits, masks) = example();
+        let focal = value(focal_loss(logits.clone(), masks.clone(), 0.5, 0.0));
+        let bce = value(bce_with_logits(logits, masks, None));
+        approx::assert_relative_eq!(focal, 0.5 * bce, max_relative = 1e-6);
     }
-}
 
-impl From<Loss> for String {
-    fn from(loss: Loss) -> Self {
-        loss.to_string()
+    #[test]
+    fn tversky_in_balance_is_dice() {
+        let (logits, masks) = example();
+        let tversky = value(tversky_loss(logits.clone(), masks.clone(), 0.5, 0.5, 1.0));
+        let dice = value(dice_loss(logits, masks, 2.0, DiceReduction::Image));
+        approx::assert_relative_eq!(tversky, dice, max_relative = 1e-6);
     }
 }

@@ -54,7 +54,7 @@ pub fn train(
         let batches = order.epoch(epoch);
         batches.into_iter().map(move |indices| (epoch, indices))
     });
-    let mut trainer = DecoderTrainer::new(decoder, &config.optimizer, config.loss);
+    let mut trainer = DecoderTrainer::new(decoder, &config.optimizer, config.loss.clone());
     let mut losses = Vec::with_capacity(config.steps);
     observer.start(config.steps);
     for (step, (epoch, indices)) in (0..config.steps).zip(&mut batches) {

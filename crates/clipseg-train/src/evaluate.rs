@@ -3,30 +3,11 @@
 use crate::encoding::FrozenClip;
 use crate::error::{Result, TrainError};
 use clipseg_data::PhraseCutDataset;
-use clipseg_metrics::Confusion;
+use clipseg_metrics::{Confusion, Tally};
 use clipseg_model::TransformerDecoder;
 
-/// The scores of a decoder on some phrases.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Evaluation {
-    /// The counts of each phrase.
-    pub counts: Vec<Confusion>,
-}
-
-impl Evaluation {
-    /// The counts of all phrases together.
-    pub fn pooled(&self) -> Confusion {
-        self.counts.iter().copied().sum()
-    }
-
-    /// The mean over phrases of a figure of each.
-    pub fn mean(&self, figure: impl Fn(&Confusion) -> f64) -> f64 {
-        self.counts.iter().map(figure).sum::<f64>() / self.counts.len().max(1) as f64
-    }
-}
-
-/// Scores the first phrases of a data set, at most `limit` of them, `batch_size` at a time.
+/// Counts the pixels of the first phrases of a data set, at most `limit` of them, `batch_size` at a
+/// time; the tally has a mask for each phrase, in their order.
 ///
 /// # Errors
 ///
@@ -38,12 +19,12 @@ pub fn evaluate(
     limit: usize,
     batch_size: usize,
     threshold: f32,
-) -> Result<Evaluation> {
+) -> Result<Tally> {
     let indices: Vec<usize> = (0..data.phrases().min(limit)).collect();
     if indices.is_empty() {
         return Err(TrainError::Empty("evaluated"));
     }
-    let mut counts = Vec::with_capacity(indices.len());
+    let mut tally = Tally::new();
     for batch in indices.chunks(batch_size.max(1)) {
         let input = clip.encode(data.batch(batch, 0, clip.device())?)?;
         let logits = decoder.forward_grouped(
@@ -52,7 +33,7 @@ pub fn evaluate(
             input.features.grid,
             &input.picture_of,
         );
-        counts.extend(Confusion::from_logits(logits, input.masks, threshold)?);
+        tally.extend(Confusion::from_logits(logits, input.masks, threshold)?);
     }
-    Ok(Evaluation { counts })
+    Ok(tally)
 }

@@ -41,6 +41,8 @@ mod encoding;
 mod engine;
 mod error;
 mod evaluate;
+mod phrasecut_tasks;
+mod prediction_folder;
 mod progress;
 mod trainer;
 
@@ -48,6 +50,8 @@ pub use config::{AdamWOptions, TrainConfig};
 pub use encoding::FrozenClip;
 pub use engine::{TrainOutcome, train};
 pub use error::{Result, TrainError};
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::evaluate;
+pub use phrasecut_tasks::{WordRanks, evaluate_phrasecut, phrasecut_task};
+pub use prediction_folder::PredictionFolder;
 pub use progress::{Observer, Progress, Silent};
 pub use trainer::{DecoderTrainer, StepInput};

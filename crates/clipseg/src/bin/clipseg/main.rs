@@ -1,5 +1,6 @@
-//! The command-line program: `clipseg segment PHOTO… --prompt …`.
+//! The command-line program: `clipseg segment PHOTO… --prompt …` and `clipseg eval --data DIR …`.
 
+mod eval;
 mod photos;
 mod report;
 mod segment;
@@ -18,6 +19,8 @@ struct Program {
 enum Command {
     /// Write heat maps, masks and an overlay for photographs and prompts.
     Segment(segment::Arguments),
+    /// Score predictions on PhraseCut: mean and cumulative IoU, Pr@.5 to Pr@.9, all subsets.
+    Eval(eval::Arguments),
 }
 
 /// Why a command did not do all that it was asked for.
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         .init();
     let result = match Program::parse().command {
         Command::Segment(arguments) => segment::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,289 @@
+//! Metrics for the dashboard of Burn's training loop.
+//!
+//! A model's output implements [`Adaptor`](burn::train::metric::Adaptor) for [`SegmentationInput`], and
+//! `SupervisedTraining::metrics` takes these. Pixels are counted on the device; four numbers are read
+//! back for each batch. The figures of an epoch are those of all its pixels together.
+
+use crate::confusion::Confusion;
+use burn::prelude::*;
+use burn::tensor::TensorReadError;
+use burn::train::metric::{
+    Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes, NumericEntry,
+    SerializedEntry, format_float,
+};
+use std::sync::Arc;
+
+/// What the metrics look at.
+#[derive(Debug, Clone)]
+pub struct SegmentationInput {
+    /// `[batch, height, width]`.
+    pub logits: Tensor<3>,
+    /// `[batch, height, width]` of zeros and ones.
+    pub masks: Tensor<3>,
+}
+
+impl SegmentationInput {
+    /// Counts all pixels of the batch where `sigmoid(logit) > threshold`.
+    fn counts(&self, threshold: f32) -> Result<Confusion, TensorReadError> {
+        let logit = (threshold / (1.0 - threshold)).ln();
+        let found = self.logits.clone().greater_scalar(logit);
+        let inside = self.masks.clone().greater_scalar(0.5);
+        let number = |pixels: Tensor<3, Bool>| pixels.int().sum();
+        let sums = Tensor::cat(
+            vec![
+                number(found.clone().bool_and(inside.clone())),
+                number(found),
+                number(inside.clone()),
+            ],
+            0,
+        );
+        let sums = sums.try_into_data()?;
+        let sums: Vec<u64> = sums.iter::<i64>().map(i64::unsigned_abs).collect();
+        let [both, found, inside] = sums[..] else {
+            unreachable!("three sums were put together");
+        };
+        let pixels = self.masks.shape().num_elements() as u64;
+        Ok(Confusion {
+            true_positive: both,
+            false_positive: found - both,
+            false_negative: inside - both,
+            true_negative: pixels + both - found - inside,
+        })
+    }
+}
+
+/// The counts of the last batch and of the epoch so far.
+#[derive(Debug, Clone)]
+struct State {
+    threshold: f32,
+    batch: Confusion,
+    masks: usize,
+    epoch: Confusion,
+}
+
+impl State {
+    fn new(threshold: f32) -> Self {
+        Self {
+            threshold,
+            batch: Confusion::default(),
+            masks: 0,
+            epoch: Confusion::default(),
+        }
+    }
+}
+
+macro_rules! metric {
+    ($(#[$doc:meta])* $metric:ident, $name:literal, $description:literal, $figure:path) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $metric {
+            name: MetricName,
+            state: State,
+        }
+
+        impl $metric {
+            /// With the probability above which a pixel is inside, between 0 and 1.
+            pub fn new(threshold: f32) -> Self {
+                Self {
+                    name: Arc::new(format!(concat!($name, " @ {}"), threshold)),
+                    state: State::new(threshold),
+                }
+            }
+        }
+
+        impl Metric for $metric {
+            type Input = SegmentationInput;
+
+            fn name(&self) -> MetricName {
+                self.name.clone()
+            }
+
+            fn description(&self) -> Option<String> {
+                Some($description.into())
+            }
+
+            fn attributes(&self) -> MetricAttributes {
+                NumericAttributes {
+                    unit: None,
+                    higher_is_better: true,
+                }
+                .into()
+            }
+
+            fn update(
+                &mut self,
+                item: &SegmentationInput,
+                _metadata: &MetricMetadata,
+            ) -> Result<SerializedEntry, TensorReadError> {
+                self.state.batch = item.counts(self.state.threshold)?;
+                self.state.masks = item.masks.dims()[0];
+                self.state.epoch += self.state.batch;
+                let [epoch, batch] = [&self.state.epoch, &self.state.batch]
+                    .map(|counts| format_float($figure(counts), 4));
+                let entry = NumericEntry::Aggregated {
+                    aggregated_value: $figure(&self.state.batch),
+                    count: self.state.masks,
+                };
+                Ok(SerializedEntry::new(
+                    format!("epoch {epoch} - batch {batch}"),
+                    entry.serialize(),
+                ))
+            }
+
+            fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
+                Ok(SerializedEntry::new(
+                    format_float($figure(&self.state.epoch), 4),
+                    self.final_value().serialize(),
+                ))
+            }
+
+            fn clear(&mut self) {
+                self.state = State::new(self.state.threshold);
+            }
+        }
+
+        impl Numeric for $metric {
+            fn value(&self) -> Option<NumericEntry> {
+                (self.state.masks > 0).then(|| NumericEntry::Aggregated {
+                    aggregated_value: $figure(&self.state.batch),
+                    count: self.state.masks,
+                })
+            }
+
+            fn running_value(&self) -> Option<NumericEntry> {
+                (self.state.masks > 0).then(|| NumericEntry::Value($figure(&self.state.epoch)))
+            }
+
+            fn final_value(&self) -> NumericEntry {
+                NumericEntry::Final($figure(&self.state.epoch))
+            }
+        }
+    };
+}
+
+metric!(
+    /// [`Confusion::iou`] of all pixels of an epoch, as a metric of `burn-train`.
+    IouMetric,
+    "IoU",
+    "intersection over union of all pixels",
+    Confusion::iou
+);
+metric!(
+    /// [`Confusion::dice`] of all pixels of an epoch, as a metric of `burn-train`.
+    DiceMetric,
+    "Dice",
+    "Dice coefficient of all pixels",
+    Confusion::dice
+);
+metric!(
+    /// [`Confusion::accuracy`] of all pixels of an epoch, as a metric of `burn-train`.
+    AccuracyMetric,
+    "Pixel accuracy",
+    "share of pixels that are right",
+    Confusion::accuracy
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::data::dataloader::Progress;
+
+    fn metadata() -> MetricMetadata {
+        MetricMetadata {
+            progress: Progress {
+                items_processed: 1,
+                items_total: 2,
+                unit: None,
+            },
+            iteration: Some(1),
+            lr: None,
+        }
+    }
+
+    fn batch(logits: [[f32; 4]; 2], masks: [[f32; 4]; 2]) -> SegmentationInput {
+        let device = Device::flex();
+        SegmentationInput {
+            logits: Tensor::<2>::from_data(logits, &device).reshape([2, 2, 2]),
+            masks: Tensor::<2>::from_data(masks, &device).reshape([2, 2, 2]),
+        }
+    }
+
+    /// A batch with 2 hits, 1 false alarm and 1 miss, and one with 3 hits and a miss.
+    fn batches() -> [SegmentationInput; 2] {
+        [
+            batch(
+                [[3.0, 3.0, 3.0, -3.0], [-3.0; 4]],
+                [[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]],
+            ),
+            batch(
+                [[3.0, 3.0, 3.0, -3.0], [-3.0; 4]],
+                [[1.0, 1.0, 1.0, 1.0], [0.0; 4]],
+            ),
+        ]
+    }
+
+    fn check<M: Metric<Input = SegmentationInput> + Numeric>(
+        mut metric: M,
+        name: &str,
+        batch_values: [f64; 2],
+        epoch: f64,
+    ) {
+        assert_eq!(metric.name().as_str(), name);
+        assert!(metric.value().is_none() && metric.running_value().is_none());
+        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{name}: {a} and {b}");
+        for (input, expected) in batches().iter().zip(batch_values) {
+            let entry = metric.update(input, &metadata()).unwrap();
+            let read = NumericEntry::deserialize(&entry.serialized).unwrap();
+            close(read.current(), expected);
+            close(metric.value().unwrap().current(), expected);
+            assert!(
+                entry
+                    .formatted
+                    .ends_with(&format!("batch {}", format_float(expected, 4)))
+            );
+        }
+        close(metric.running_value().unwrap().current(), epoch);
+        let last = metric.compute().unwrap();
+        assert_eq!(last.formatted, format_float(epoch, 4));
+        close(metric.final_value().current(), epoch);
+        assert!(matches!(metric.attributes(), MetricAttributes::Numeric(a) if a.higher_is_better));
+        metric.clear();
+        assert!(metric.value().is_none());
+        close(metric.final_value().current(), 0.0);
+    }
+
+    #[test]
+    fn an_epoch_pools_its_batches() {
+        check(
+            IouMetric::new(0.5),
+            "IoU @ 0.5",
+            [2.0 / 4.0, 3.0 / 4.0],
+            5.0 / 8.0,
+        );
+        check(
+            DiceMetric::new(0.5),
+            "Dice @ 0.5",
+            [4.0 / 6.0, 6.0 / 7.0],
+            10.0 / 13.0,
+        );
+        let accuracy = AccuracyMetric::new(0.5);
+        check(
+            accuracy,
+            "Pixel accuracy @ 0.5",
+            [6.0 / 8.0, 7.0 / 8.0],
+            13.0 / 16.0,
+        );
+    }
+
+    #[test]
+    fn the_threshold_is_a_probability() {
+        let [input, _] = batches();
+        let mut strict = IouMetric::new(0.99); // σ(3) is 0.953
+        strict.update(&input, &metadata()).unwrap();
+        assert_eq!(strict.final_value().current(), 0.0);
+        let counts =
+            Confusion::from_logits(input.logits.clone(), input.masks.clone(), 0.3).unwrap();
+        let on_device = input.counts(0.3).unwrap();
+        assert_eq!(on_device, counts.into_iter().sum());
+    }
+}

@@ -1,0 +1,85 @@
+//! The types that a pixel of a mask can have.
+
+use crate::error::{MetricsError, Result};
+
+mod sealed {
+    pub trait Sealed {
+        /// 1 inside, 0 outside, and more for what is neither.
+        fn code(self) -> u8;
+        /// The value, for messages.
+        fn value(self) -> f32;
+    }
+}
+
+/// A pixel of a mask: 1 inside, 0 outside. Implemented for `u8`, `f32` and `bool`.
+pub trait MaskValue: Copy + sealed::Sealed {}
+
+impl sealed::Sealed for u8 {
+    fn code(self) -> u8 {
+        self
+    }
+
+    fn value(self) -> f32 {
+        self.into()
+    }
+}
+
+impl sealed::Sealed for bool {
+    fn code(self) -> u8 {
+        self.into()
+    }
+
+    fn value(self) -> f32 {
+        self.into()
+    }
+}
+
+impl sealed::Sealed for f32 {
+    fn code(self) -> u8 {
+        u8::from(self == 1.0) | (u8::from(self != 0.0 && self != 1.0) << 1)
+    }
+
+    fn value(self) -> f32 {
+        self
+    }
+}
+
+impl MaskValue for u8 {}
+impl MaskValue for bool {}
+impl MaskValue for f32 {}
+
+/// Finds the first value that is neither 0 nor 1.
+pub(crate) fn check_binary<T: MaskValue>(mask: &[T], what: &'static str, item: &str) -> Result<()> {
+    match mask.iter().position(|value| value.code() > 1) {
+        None => Ok(()),
+        Some(pixel) => Err(MetricsError::NotBinary {
+            item: item.to_owned(),
+            what,
+            value: mask[pixel].value(),
+            pixel,
+        }),
+    }
+}
+
+/// Finds the first prediction that is not a number.
+pub(crate) fn check_numbers(probabilities: &[f32], item: &str) -> Result<()> {
+    match probabilities.iter().position(|value| value.is_nan()) {
+        None => Ok(()),
+        Some(pixel) => Err(MetricsError::NotANumber {
+            item: item.to_owned(),
+            pixel,
+        }),
+    }
+}
+
+/// Compares lengths.
+pub(crate) fn check_length(found: usize, expected: usize, item: &str) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(MetricsError::Shape {
+        item: item.to_owned(),
+        found: vec![found],
+        expected: vec![expected],
+    })
+}

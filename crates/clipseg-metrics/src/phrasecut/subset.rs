@@ -1,0 +1,409 @@
+//! Which subsets a task belongs to.
+
+use super::evaluator::PhraseCutTask;
+use serde::{Serialize, Serializer};
+use std::fmt::{self, Display, Formatter};
+
+/// What in a phrase tells its object from the others, the `type` of its structure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PhraseType {
+    /// The category alone.
+    Name,
+    /// An attribute.
+    Attribute,
+    /// A relation.
+    Relation,
+    /// Nothing does; the phrase says all that is known.
+    Verbose,
+}
+
+impl PhraseType {
+    /// The type of this name, as the files write it.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "name" => Some(Self::Name),
+            "attribute" => Some(Self::Attribute),
+            "relation" => Some(Self::Relation),
+            "verbose" => Some(Self::Verbose),
+            _ => None,
+        }
+    }
+}
+
+/// Places in the lists of `name_att_rel_count.json`, 0 for the most frequent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FrequencyRanks {
+    /// Place of the category; one that is not in the list counts as rare.
+    pub category: Option<usize>,
+    /// Best place of any attribute; a phrase without a listed one counts as rare.
+    pub attribute: Option<usize>,
+}
+
+/// A part of the tasks that is scored apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "each is described by `Subset::describe`")]
+pub enum Subset {
+    All,
+    CocoCategory,
+    Category20,
+    Category100,
+    Category500,
+    Category21To100,
+    Category101To500,
+    CategoryOver500,
+    SingleInstance,
+    MultipleInstances,
+    ManyInstances,
+    Name,
+    Attribute,
+    AttributeNeeded,
+    Relation,
+    RelationNeeded,
+    Verbose,
+    MultipleAttributes,
+    MultipleRelations,
+    Small,
+    Middle,
+    Large,
+    Attribute20,
+    Attribute100,
+    Attribute200,
+    Attribute21To100,
+    Attribute101To200,
+    AttributeOver200,
+    AttributeAndRelation,
+    CocoPicture,
+    NotCocoPicture,
+}
+
+/// The evaluator's names and what they mean, in the evaluator's order.
+const SUBSETS: [(Subset, &str, &str); 31] = [
+    (Subset::All, "all", "every task"),
+    (
+        Subset::CocoCategory,
+        "c_coco",
+        "the category is one of COCO's 80",
+    ),
+    (
+        Subset::Category20,
+        "c20",
+        "one of the 20 most frequent categories",
+    ),
+    (Subset::Category100, "c100", "one of the 100 most frequent"),
+    (Subset::Category500, "c500", "one of the 500 most frequent"),
+    (Subset::Category21To100, "c21-100", "the 21st to 100th"),
+    (Subset::Category101To500, "c101-500", "the 101st to 500th"),
+    (
+        Subset::CategoryOver500,
+        "c500+",
+        "less frequent, or unknown",
+    ),
+    (Subset::SingleInstance, "i_single", "one instance"),
+    (
+        Subset::MultipleInstances,
+        "i_multi",
+        "two to four instances",
+    ),
+    (Subset::ManyInstances, "i_many", "five or more"),
+    (Subset::Name, "p_name", "the category alone is enough"),
+    (Subset::Attribute, "p_att", "there is an attribute"),
+    (Subset::AttributeNeeded, "p_att+", "an attribute is needed"),
+    (Subset::Relation, "p_rel", "there is a relation"),
+    (Subset::RelationNeeded, "p_rel+", "a relation is needed"),
+    (Subset::Verbose, "p_verbose", "nothing is enough"),
+    (Subset::MultipleAttributes, "p_attm", "several attributes"),
+    (Subset::MultipleRelations, "p_relm", "several relations"),
+    (Subset::Small, "s_small", "less than 2 % of the picture"),
+    (Subset::Middle, "s_mid", "2 % to 20 %"),
+    (Subset::Large, "s_large", "more than 20 %"),
+    (
+        Subset::Attribute20,
+        "a20",
+        "an attribute of the 20 most frequent",
+    ),
+    (Subset::Attribute100, "a100", "of the 100 most frequent"),
+    (Subset::Attribute200, "a200", "of the 200 most frequent"),
+    (
+        Subset::Attribute21To100,
+        "a21-100",
+        "the best is the 21st to 100th",
+    ),
+    (
+        Subset::Attribute101To200,
+        "a101-200",
+        "the best is the 101st to 200th",
+    ),
+    (
+        Subset::AttributeOver200,
+        "a200+",
+        "only rarer ones, or none",
+    ),
+    (
+        Subset::AttributeAndRelation,
+        "p_att_rel",
+        "attributes and relations",
+    ),
+    (Subset::CocoPicture, "d_cocotv", "the picture is in COCO"),
+    (
+        Subset::NotCocoPicture,
+        "d_notcocotv",
+        "the picture is not in COCO",
+    ),
+];
+
+impl Subset {
+    /// All subsets in the official evaluator's order.
+    pub const ALL: [Self; 31] = {
+        let mut all = [Self::All; 31];
+        let mut index = 0;
+        while index < all.len() {
+            all[index] = SUBSETS[index].0;
+            index += 1;
+        }
+        all
+    };
+
+    /// The official evaluator's name: `i_single`.
+    pub fn name(self) -> &'static str {
+        SUBSETS[self as usize].1
+    }
+
+    /// What is in it: `one instance`.
+    pub fn describe(self) -> &'static str {
+        SUBSETS[self as usize].2
+    }
+
+    /// The subset of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|subset| subset.name() == name)
+    }
+
+    /// The subsets of a task whose truth has `area` pixels, in the order of [`Self::ALL`].
+    pub fn of(task: &PhraseCutTask, area: u64) -> Vec<Self> {
+        let pixels = f64::from(task.width) * f64::from(task.height);
+        Self::ALL
+            .into_iter()
+            .filter(|subset| subset.holds(task, area as f64 / pixels))
+            .collect()
+    }
+
+    fn holds(self, task: &PhraseCutTask, size: f64) -> bool {
+        // Without the lists, nothing is known about frequency, and no subset of it holds. An unknown
+        // category or attribute is rarer than all that are listed.
+        let category = task.ranks.map(|ranks| ranks.category.unwrap_or(usize::MAX));
+        let attribute = task
+            .ranks
+            .map(|ranks| ranks.attribute.unwrap_or(usize::MAX));
+        let within = |rank: Option<usize>, places: std::ops::Range<usize>| {
+            rank.is_some_and(|rank| places.contains(&rank))
+        };
+        let beyond = |rank: Option<usize>, places| rank.is_some_and(|rank| rank >= places);
+        match self {
+            Self::All => true,
+            Self::CocoCategory => task.coco_category,
+            Self::Category20 => within(category, 0..20),
+            Self::Category100 => within(category, 0..100),
+            Self::Category500 => within(category, 0..500),
+            Self::Category21To100 => within(category, 20..100),
+            Self::Category101To500 => within(category, 100..500),
+            Self::CategoryOver500 => beyond(category, 500),
+            Self::SingleInstance => task.instances == 1,
+            Self::MultipleInstances => (2..5).contains(&task.instances),
+            Self::ManyInstances => task.instances >= 5,
+            Self::Name => task.phrase_type == Some(PhraseType::Name),
+            Self::Attribute => task.attributes > 0,
+            Self::AttributeNeeded => task.phrase_type == Some(PhraseType::Attribute),
+            Self::Relation => task.relations > 0,
+            Self::RelationNeeded => task.phrase_type == Some(PhraseType::Relation),
+            Self::Verbose => task.phrase_type == Some(PhraseType::Verbose),
+            Self::MultipleAttributes => task.attributes > 1,
+            Self::MultipleRelations => task.relations > 1,
+            Self::Small => size < 0.02,
+            Self::Middle => (0.02..=0.2).contains(&size),
+            Self::Large => size > 0.2,
+            Self::Attribute20 => within(attribute, 0..20),
+            Self::Attribute100 => within(attribute, 0..100),
+            Self::Attribute200 => within(attribute, 0..200),
+            Self::Attribute21To100 => within(attribute, 20..100),
+            Self::Attribute101To200 => within(attribute, 100..200),
+            Self::AttributeOver200 => beyond(attribute, 200),
+            Self::AttributeAndRelation => task.attributes > 0 && task.relations > 0,
+            Self::CocoPicture => task.coco_picture,
+            Self::NotCocoPicture => !task.coco_picture,
+        }
+    }
+}
+
+impl Display for Subset {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Serialize for Subset {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// Whether a category is one of the 80 of COCO (Lin et al. 2014, arXiv:1405.0312), by its exact name.
+pub fn is_coco_category(name: &str) -> bool {
+    COCO.contains(&name)
+}
+
+#[rustfmt::skip]
+const COCO: [&str; 80] = [
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
+    "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog",
+    "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella",
+    "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite",
+    "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange",
+    "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant",
+    "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone",
+    "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors",
+    "teddy bear", "hair drier", "toothbrush",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task() -> PhraseCutTask {
+        PhraseCutTask {
+            task_id: "1__2".into(),
+            image_id: 1,
+            width: 10,
+            height: 100,
+            instances: 1,
+            attributes: 0,
+            relations: 0,
+            phrase_type: None,
+            ranks: Some(FrequencyRanks::default()),
+            coco_category: false,
+            coco_picture: false,
+        }
+    }
+
+    fn names(task: &PhraseCutTask, area: u64) -> Vec<&'static str> {
+        Subset::of(task, area)
+            .into_iter()
+            .map(Subset::name)
+            .collect()
+    }
+
+    #[test]
+    fn names_and_places_agree() {
+        for (index, (subset, name, meaning)) in SUBSETS.into_iter().enumerate() {
+            assert_eq!(subset as usize, index, "{name}");
+            assert_eq!(Subset::from_name(name), Some(subset));
+            assert_eq!(
+                (subset.to_string().as_str(), subset.describe()),
+                (name, meaning)
+            );
+        }
+        assert_eq!(Subset::from_name("t_stuff"), None);
+    }
+
+    #[test]
+    fn a_plain_task() {
+        let expected = ["all", "c500+", "i_single", "s_mid", "a200+", "d_notcocotv"];
+        assert_eq!(names(&task(), 50), expected);
+        let unknown = PhraseCutTask {
+            ranks: None,
+            ..task()
+        };
+        assert_eq!(
+            names(&unknown, 50),
+            ["all", "i_single", "s_mid", "d_notcocotv"]
+        );
+    }
+
+    #[test]
+    fn ranks_fall_on_the_official_side_of_each_border() {
+        let with = |category, attribute| {
+            let ranks = Some(FrequencyRanks {
+                category,
+                attribute,
+            });
+            names(&PhraseCutTask { ranks, ..task() }, 50)
+                .into_iter()
+                .filter(|name| name.starts_with(['c', 'a']) && *name != "all")
+                .collect::<Vec<_>>()
+        };
+        let common = ["c20", "c100", "c500", "a20", "a100", "a200"];
+        assert_eq!(with(Some(0), Some(0)), common);
+        assert_eq!(with(Some(19), Some(19)), common);
+        let middle = ["c100", "c500", "c21-100", "a100", "a200", "a21-100"];
+        assert_eq!(with(Some(20), Some(20)), middle);
+        assert_eq!(with(Some(99), Some(99)), middle);
+        let rare = ["c500", "c101-500", "a200", "a101-200"];
+        assert_eq!(with(Some(100), Some(100)), rare);
+        assert_eq!(with(Some(499), Some(199)), rare);
+        assert_eq!(with(Some(500), Some(200)), ["c500+", "a200+"]);
+        assert_eq!(with(None, None), ["c500+", "a200+"]);
+    }
+
+    #[test]
+    fn sizes_instances_and_words() {
+        let size = |area| names(&task(), area)[3];
+        assert_eq!(
+            [19, 20, 200, 201].map(size),
+            ["s_small", "s_mid", "s_mid", "s_large"]
+        );
+        let instances = |instances| {
+            names(
+                &PhraseCutTask {
+                    instances,
+                    ..task()
+                },
+                50,
+            )[2]
+        };
+        assert_eq!(
+            [1, 2, 4, 5, 9].map(instances),
+            ["i_single", "i_multi", "i_multi", "i_many", "i_many"]
+        );
+        let full = PhraseCutTask {
+            attributes: 2,
+            relations: 2,
+            phrase_type: Some(PhraseType::Verbose),
+            coco_category: is_coco_category("dog"),
+            coco_picture: true,
+            ranks: None,
+            ..task()
+        };
+        let expected = [
+            "all",
+            "c_coco",
+            "i_single",
+            "p_att",
+            "p_rel",
+            "p_verbose",
+            "p_attm",
+            "p_relm",
+            "s_mid",
+            "p_att_rel",
+            "d_cocotv",
+        ];
+        assert_eq!(names(&full, 50), expected);
+        assert!(!is_coco_category("dogs"));
+        for (name, subset) in [
+            ("name", "p_name"),
+            ("attribute", "p_att+"),
+            ("relation", "p_rel+"),
+            ("verbose", "p_verbose"),
+        ] {
+            let phrase_type = PhraseType::from_name(name);
+            let found = names(
+                &PhraseCutTask {
+                    phrase_type,
+                    ..task()
+                },
+                50,
+            );
+            assert!(found.contains(&subset), "{found:?}");
+        }
+        assert_eq!(PhraseType::from_name("location"), None);
+    }
+}

@@ -1,0 +1,334 @@
+//! Counts at 49 thresholds from one pass over the pixels.
+
+use crate::batch::Batch;
+use crate::confusion::Confusion;
+use crate::error::Result;
+use crate::mask_value::{MaskValue, check_binary, check_length, check_numbers};
+use crate::probability::sigmoid;
+use burn::prelude::*;
+use std::ops::AddAssign;
+
+/// Number of thresholds of a sweep.
+pub const SWEEP_THRESHOLDS: usize = 49;
+
+/// Pixels fall into one bin more than there are thresholds.
+const BINS: usize = SWEEP_THRESHOLDS + 1;
+
+/// The thresholds of a sweep: 0.02, 0.04, … 0.98.
+pub fn sweep_thresholds() -> [f64; SWEEP_THRESHOLDS] {
+    std::array::from_fn(|index| (index + 1) as f64 / BINS as f64)
+}
+
+/// The counts of masks at each of the [`sweep_thresholds`], where a pixel is inside if
+/// `probability > threshold`, both in single precision, as PyTorch compares them.
+///
+/// Each pixel is looked at once: what is kept is how many pixels lie between two neighbouring
+/// thresholds. Sweeps are merged by `+=`, in any order with the same result.
+///
+/// ```
+/// use clipseg_metrics::ThresholdSweep;
+///
+/// let mut sweep = ThresholdSweep::new();
+/// sweep.add_probabilities(&[0.9, 0.5, 0.31], &[1u8, 0, 1], "a mask")?;
+/// let counts = sweep.counts();
+/// assert_eq!(counts[24].false_positive, 0); // 0.5 is not above 0.50
+/// assert_eq!(counts[14].true_positive, 2); // 0.31 is above 0.30
+/// # Ok::<(), clipseg_metrics::MetricsError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThresholdSweep {
+    /// Pixels of the truth by the number of thresholds below their probability.
+    inside: [u64; BINS],
+    /// The same for the other pixels.
+    outside: [u64; BINS],
+}
+
+impl Default for ThresholdSweep {
+    fn default() -> Self {
+        Self {
+            inside: [0; BINS],
+            outside: [0; BINS],
+        }
+    }
+}
+
+impl ThresholdSweep {
+    /// A sweep of no pixel.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a mask; `item` names it in errors.
+    ///
+    /// # Errors
+    ///
+    /// If the sizes differ, a prediction is NaN, or a truth is neither 0 nor 1. Nothing is added then.
+    pub fn add_probabilities<T: MaskValue>(
+        &mut self,
+        probabilities: &[f32],
+        truth: &[T],
+        item: &str,
+    ) -> Result<()> {
+        check_length(probabilities.len(), truth.len(), item)?;
+        let (histogram, sound) = histogram(probabilities, truth);
+        if !sound {
+            check_numbers(probabilities, item)?;
+            check_binary(truth, "truth", item)?;
+        }
+        *self += histogram;
+        Ok(())
+    }
+
+    /// Adds a mask of logits; `item` names it in errors.
+    ///
+    /// Their probabilities are those of PyTorch on a processor, to the last bit, whatever the device:
+    /// that bit decides on which side of a threshold a pixel falls.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_probabilities`](Self::add_probabilities).
+    pub fn add_logits<T: MaskValue>(
+        &mut self,
+        logits: &[f32],
+        truth: &[T],
+        item: &str,
+    ) -> Result<()> {
+        let probabilities: Vec<f32> = logits.iter().map(|&x| sigmoid(x)).collect();
+        self.add_probabilities(&probabilities, truth, item)
+    }
+
+    /// The sweep of each mask of a batch.
+    ///
+    /// # Shapes
+    ///
+    /// - logits, targets: `[batch, height, width]`
+    ///
+    /// # Errors
+    ///
+    /// As [`add_probabilities`](Self::add_probabilities), or if the device fails. The message says
+    /// which mask of the batch it is, counted from 0.
+    pub fn from_logits(logits: Tensor<3>, targets: Tensor<3>) -> Result<Vec<Self>> {
+        let batch = Batch::read(logits, targets)?;
+        batch
+            .masks()
+            .map(|(item, logits, truth)| {
+                let mut sweep = Self::new();
+                sweep.add_logits(logits, truth, &item)?;
+                Ok(sweep)
+            })
+            .collect()
+    }
+
+    /// The counts at each threshold.
+    pub fn counts(&self) -> [Confusion; SWEEP_THRESHOLDS] {
+        let (inside, outside): (u64, u64) = (self.inside.iter().sum(), self.outside.iter().sum());
+        let mut counts = [Confusion::default(); SWEEP_THRESHOLDS];
+        let (mut missed, mut left_alone) = (0, 0);
+        for (index, counts) in counts.iter_mut().enumerate() {
+            missed += self.inside[index];
+            left_alone += self.outside[index];
+            *counts = Confusion {
+                true_positive: inside - missed,
+                false_positive: outside - left_alone,
+                false_negative: missed,
+                true_negative: left_alone,
+            };
+        }
+        counts
+    }
+
+    /// The counts if every pixel is taken to be inside: a threshold below all probabilities.
+    pub(crate) fn everything(&self) -> Confusion {
+        Confusion {
+            true_positive: self.inside.iter().sum(),
+            false_positive: self.outside.iter().sum(),
+            ..Confusion::default()
+        }
+    }
+}
+
+impl AddAssign for ThresholdSweep {
+    fn add_assign(&mut self, other: Self) {
+        let pairs = self.inside.iter_mut().zip(other.inside);
+        for (sum, count) in pairs.chain(self.outside.iter_mut().zip(other.outside)) {
+            *sum += count;
+        }
+    }
+}
+
+impl std::iter::Sum for ThresholdSweep {
+    fn sum<I: Iterator<Item = Self>>(items: I) -> Self {
+        items.fold(Self::default(), |mut sum, item| {
+            sum += item;
+            sum
+        })
+    }
+}
+
+/// How many thresholds a probability exceeds.
+///
+/// `50 p`, rounded, is never below a whole number that the exact product reaches, so cutting it off
+/// gives the answer or, where `p` is at or just below that threshold, one more. The threshold itself
+/// is the whole number over 50 in single precision.
+fn bin(probability: f32) -> i32 {
+    let near = ((probability * BINS as f32) as i32).clamp(0, BINS as i32);
+    let above = near - i32::from(probability <= near as f32 / BINS as f32);
+    above.clamp(0, SWEEP_THRESHOLDS as i32)
+}
+
+/// The histogram of a mask, and whether all its values could be used.
+fn histogram<T: MaskValue>(probabilities: &[f32], truth: &[T]) -> (ThresholdSweep, bool) {
+    /// Few enough to stay in the fastest cache, many enough for vector code.
+    const BLOCK: usize = 1024;
+    /// Neighbouring pixels often fall into one bin; counting them in turns in several histograms
+    /// keeps each increment from waiting for the one before.
+    const LANES: usize = 4;
+    let mut lanes = [[0u64; 2 * BINS]; LANES];
+    let mut cells = [0u8; BLOCK];
+    let (mut numbers, mut codes) = (true, 0u8);
+    for (probabilities, truth) in probabilities.chunks(BLOCK).zip(truth.chunks(BLOCK)) {
+        let cells = &mut cells[..probabilities.len()];
+        for ((cell, &probability), &truth) in cells.iter_mut().zip(probabilities).zip(truth) {
+            let code = truth.code();
+            numbers &= !probability.is_nan();
+            codes |= code;
+            // Below 100, so nothing is cut off.
+            *cell = (2 * bin(probability)) as u8 | (code & 1);
+        }
+        let mut quads = cells.chunks_exact(LANES);
+        for quad in &mut quads {
+            for (lane, &cell) in lanes.iter_mut().zip(quad) {
+                lane[usize::from(cell)] += 1;
+            }
+        }
+        for &cell in quads.remainder() {
+            lanes[0][usize::from(cell)] += 1;
+        }
+    }
+    let mut sweep = ThresholdSweep::new();
+    for lane in lanes {
+        for (index, pair) in lane.chunks_exact(2).enumerate() {
+            sweep.outside[index] += pair[0];
+            sweep.inside[index] += pair[1];
+        }
+    }
+    (sweep, numbers && codes <= 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn naive(probabilities: &[f32], truth: &[u8]) -> Vec<Confusion> {
+        sweep_thresholds()
+            .iter()
+            .map(|&t| Confusion::from_probabilities(probabilities, truth, t as f32, "").unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn every_number_near_a_threshold_falls_on_the_right_side() {
+        for threshold in sweep_thresholds() {
+            let exact = threshold as f32;
+            let steps = -40i32..=40;
+            let near: Vec<f32> = steps
+                .map(|step| f32::from_bits((exact.to_bits() as i32 + step) as u32))
+                .collect();
+            let truth: Vec<u8> = (0..near.len()).map(|index| (index % 2) as u8).collect();
+            let mut sweep = ThresholdSweep::new();
+            sweep.add_probabilities(&near, &truth, "").unwrap();
+            assert_eq!(sweep.counts().to_vec(), naive(&near, &truth), "{threshold}");
+        }
+    }
+
+    #[test]
+    fn extremes() {
+        let odd = [
+            0.0,
+            -0.0,
+            1.0,
+            -1.0,
+            7.0,
+            f32::MIN_POSITIVE,
+            f32::MAX,
+            f32::MIN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+        ];
+        let truth = [1u8; 10];
+        let mut sweep = ThresholdSweep::new();
+        sweep.add_probabilities(&odd, &truth, "").unwrap();
+        assert_eq!(sweep.counts().to_vec(), naive(&odd, &truth));
+    }
+
+    #[test]
+    fn bad_input_is_named_and_adds_nothing() {
+        let mut sweep = ThresholdSweep::new();
+        let mut message = |p: &[f32], t: &[u8]| {
+            let error = sweep.add_probabilities(p, t, "2300__41").unwrap_err();
+            assert_eq!(sweep, ThresholdSweep::new());
+            error.to_string()
+        };
+        assert_eq!(
+            message(&[0.5], &[1, 0]),
+            "2300__41: the prediction is [1], the truth is [2]"
+        );
+        assert_eq!(
+            message(&[0.5, 0.1, f32::NAN], &[1, 0, 1]),
+            "2300__41: the prediction is not a number at pixel 2"
+        );
+        assert_eq!(
+            message(&[0.5, 0.1], &[1, 255]),
+            "2300__41: the truth holds 255 at pixel 1, expected 0 or 1"
+        );
+        let logits = sweep
+            .add_logits(&[f32::NAN], &[0u8], "2300__41")
+            .unwrap_err();
+        assert_eq!(
+            logits.to_string(),
+            "2300__41: the prediction is not a number at pixel 0"
+        );
+    }
+
+    #[test]
+    fn huge_logits_are_probabilities() {
+        let mut sweep = ThresholdSweep::new();
+        sweep
+            .add_logits(&[1e4, -1e4, 0.0], &[1u8, 0, 0], "")
+            .unwrap();
+        let mut expected = ThresholdSweep::new();
+        expected
+            .add_probabilities(&[1.0, 0.0, 0.5], &[1u8, 0, 0], "")
+            .unwrap();
+        assert_eq!(sweep, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn one_pass_equals_a_scan_for_each_threshold(
+            pixels in prop::collection::vec((0f32..=1.0, 0u8..2), 0..3000),
+            round in prop::bool::ANY,
+            cut in 0usize..3000,
+        ) {
+            // Rounded, they hit the thresholds themselves.
+            let probabilities: Vec<f32> = pixels
+                .iter()
+                .map(|&(p, _)| if round { (p * 50.0).round() / 50.0 } else { p })
+                .collect();
+            let truth: Vec<u8> = pixels.iter().map(|&(_, t)| t).collect();
+            let mut whole = ThresholdSweep::new();
+            whole.add_probabilities(&probabilities, &truth, "").unwrap();
+            prop_assert_eq!(whole.counts().to_vec(), naive(&probabilities, &truth));
+
+            let cut = cut.min(truth.len());
+            let mut merged = ThresholdSweep::new();
+            merged.add_probabilities(&probabilities[cut..], &truth[cut..], "").unwrap();
+            let mut first = ThresholdSweep::new();
+            let floats: Vec<f32> = truth[..cut].iter().map(|&t| f32::from(t)).collect();
+            first.add_probabilities(&probabilities[..cut], &floats, "").unwrap();
+            merged += first;
+            prop_assert_eq!(whole, merged);
+        }
+    }
+}

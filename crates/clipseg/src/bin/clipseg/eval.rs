@@ -1,0 +1,280 @@
+//! `clipseg eval`: predictions and a data set in, PhraseCut's figures out.
+
+use crate::Failure;
+use clipseg::clip::{ClipError, write_aside, write_text};
+use clipseg::data::{PhraseCut, Split};
+use clipseg::metrics::{
+    Bootstrap, Comparison, Interval, PhraseCutEvaluator, PictureFigure, Share, Subset, SubsetScores,
+};
+use clipseg::train::{PredictionFolder, WordRanks, evaluate_phrasecut};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Folder in the layout of VGPhraseCut_v0.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// train, val, test or miniv.
+    #[arg(long, value_name = "NAME", value_parser = split)]
+    split: Split,
+    /// Folder of predictions: <task_id>.png of the picture's size, inside where it is not black.
+    #[arg(long, value_name = "DIR")]
+    predictions: PathBuf,
+    /// Predictions of another run, to test whether the difference could be chance.
+    #[arg(long, value_name = "DIR")]
+    against: Option<PathBuf>,
+    /// Write a row for each phrase.
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Write all figures.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Decides which pictures are drawn for the intervals.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+fn split(name: &str) -> Result<Split, String> {
+    Split::ALL
+        .into_iter()
+        .find(|split| split.name() == name)
+        .ok_or_else(|| format!("expected one of {}", Split::ALL.map(Split::name).join(", ")))
+}
+
+const FIGURES: [(&str, PictureFigure); 3] = [
+    ("mean_iou", PictureFigure::MeanIou),
+    ("cumulative_iou", PictureFigure::CumulativeIou),
+    ("precision_at_0.5", PictureFigure::PrecisionAt(0.5)),
+];
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let data = PhraseCut::open(&arguments.data)?;
+    let ranks = WordRanks::open(&arguments.data)?;
+    if ranks.is_none() {
+        let folder = arguments.data.display();
+        eprintln!("clipseg: {folder} has no name_att_rel_count.json: no subsets by frequency");
+    }
+    let score = |folder: &Path| score(&data, arguments.split, ranks.as_ref(), folder);
+    let evaluator = score(&arguments.predictions)?;
+    let bootstrap = Bootstrap {
+        seed: arguments.seed,
+        ..Bootstrap::default()
+    };
+    let intervals = intervals(&bootstrap, &evaluator)?;
+    let comparisons = match &arguments.against {
+        None => Vec::new(),
+        Some(folder) => compare(&bootstrap, &score(folder)?, &evaluator)?,
+    };
+    let subsets: Vec<SubsetScores> = evaluator
+        .all_scores()
+        .into_iter()
+        .filter(|scores| scores.count + scores.missing > 0)
+        .collect();
+
+    if let Some(path) = &arguments.csv {
+        write_csv(path, &data, arguments.split, &evaluator)?;
+    }
+    if let Some(path) = &arguments.json {
+        let report = json!({
+            "split": arguments.split.name(),
+            "predictions": arguments.predictions,
+            "against": arguments.against,
+            "subsets": subsets,
+            "intervals": object(intervals.iter().map(|(name, interval)| (*name, json!(interval)))),
+            "differences": object(comparisons.iter().map(|(name, both)| (*name, json!(both)))),
+        });
+        write_text(path, &format!("{report:#}\n"))?;
+    }
+    println!("{}", table(&subsets));
+    for line in summary(&evaluator, &intervals, &comparisons) {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+fn score(
+    data: &PhraseCut,
+    split: Split,
+    ranks: Option<&WordRanks>,
+    folder: &Path,
+) -> Result<PhraseCutEvaluator, Box<dyn Error>> {
+    let predictions = PredictionFolder::open(folder)?;
+    let tasks = data.phrases(split).iter();
+    let unknown = predictions.unknown(tasks.map(|phrase| phrase.task_id.as_str()));
+    if let Some(first) = unknown.first() {
+        let (folder, count) = (folder.display(), unknown.len());
+        eprintln!(
+            "clipseg: {folder}: {count} files are of no phrase of {split}, such as {first}.png"
+        );
+    }
+    let bar = ProgressBar::new(data.phrases(split).len() as u64);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} phrases, {eta} left") {
+        bar.set_style(style);
+    }
+    let evaluator = evaluate_phrasecut(data, split, ranks, |task| {
+        let mask = predictions.load(task);
+        bar.inc(1);
+        mask
+    });
+    bar.finish_and_clear();
+    let evaluator = evaluator?;
+    if evaluator.scores(Subset::All).count == 0 {
+        let folder = folder.display();
+        return Err(
+            format!("{folder} holds no prediction for {split}, expected <task_id>.png").into(),
+        );
+    }
+    Ok(evaluator)
+}
+
+type Named<T> = Vec<(&'static str, T)>;
+
+fn intervals(
+    bootstrap: &Bootstrap,
+    evaluator: &PhraseCutEvaluator,
+) -> Result<Named<Interval>, Box<dyn Error>> {
+    let mut intervals = Vec::new();
+    for (name, figure) in FIGURES {
+        let pictures: Vec<Share> = evaluator
+            .by_picture(Subset::All, figure)
+            .into_values()
+            .collect();
+        intervals.push((name, bootstrap.interval(&pictures)?));
+    }
+    Ok(intervals)
+}
+
+/// Compares two runs on the pictures for which both have predictions.
+fn compare(
+    bootstrap: &Bootstrap,
+    first: &PhraseCutEvaluator,
+    second: &PhraseCutEvaluator,
+) -> Result<Named<Comparison>, Box<dyn Error>> {
+    let same = |a: &PhraseCutEvaluator, b: &PhraseCutEvaluator| -> PhraseCutEvaluator {
+        let pairs = a.tasks().iter().zip(b.tasks());
+        let both = pairs.filter(|(a, b)| a.predicted && b.predicted);
+        both.map(|(a, _)| a.clone()).collect()
+    };
+    let (first, second) = (same(first, second), same(second, first));
+    if first.tasks().is_empty() {
+        return Err("the two folders have no phrase in common".into());
+    }
+    let mut comparisons = Vec::new();
+    for (name, figure) in FIGURES {
+        let [a, b] = [&first, &second].map(|run| -> Vec<Share> {
+            run.by_picture(Subset::All, figure).into_values().collect()
+        });
+        comparisons.push((name, bootstrap.compare(&a, &b)?));
+    }
+    Ok(comparisons)
+}
+
+fn object(pairs: impl Iterator<Item = (&'static str, Value)>) -> Value {
+    let pairs = pairs.map(|(name, value)| (name.to_owned(), value));
+    Value::Object(pairs.collect())
+}
+
+/// A line for each subset, with four digits as in the official evaluator.
+fn table(subsets: &[SubsetScores]) -> String {
+    let mut lines = vec![
+        "subset       phrases  missing  mean IoU  cum IoU   Pr@.5   Pr@.6   Pr@.7   Pr@.8   Pr@.9"
+            .to_owned(),
+    ];
+    for scores in subsets {
+        let SubsetScores { subset, .. } = scores;
+        let precision = scores.precision_at.map(|share| format!("  {share:.4}"));
+        lines.push(format!(
+            "{subset:<12} {:>7}  {:>7}    {:.4}   {:.4}{}",
+            scores.count,
+            scores.missing,
+            scores.mean_iou,
+            scores.cumulative_iou,
+            precision.concat()
+        ));
+    }
+    lines.join("\n")
+}
+
+fn summary(
+    evaluator: &PhraseCutEvaluator,
+    intervals: &[(&'static str, Interval)],
+    comparisons: &[(&'static str, Comparison)],
+) -> Vec<String> {
+    let all = evaluator.scores(Subset::All);
+    let mut lines = Vec::new();
+    if all.missing > 0 {
+        lines.push(format!(
+            "{} phrases have no prediction; with 0 for them the mean IoU is {:.4}",
+            all.missing, all.mean_iou_of_all
+        ));
+    }
+    let words = |name: &str| match name {
+        "mean_iou" => "mean IoU",
+        "cumulative_iou" => "cum IoU",
+        _ => "Pr@.5",
+    };
+    for (name, interval) in intervals {
+        lines.push(format!(
+            "{:<8} {:.4}, {:.0} % interval over pictures {:.4} to {:.4}",
+            words(name),
+            interval.estimate,
+            100.0 * interval.level,
+            interval.low,
+            interval.high
+        ));
+    }
+    for (name, comparison) in comparisons {
+        let difference = comparison.difference;
+        lines.push(format!(
+            "{:<8} {:+.4} against the other run, {:.0} % interval {:+.4} to {:+.4}, p = {:.4}",
+            words(name),
+            difference.estimate,
+            100.0 * difference.level,
+            difference.low,
+            difference.high,
+            comparison.p_value
+        ));
+    }
+    lines
+}
+
+/// A row for each phrase, in the order of the file.
+fn write_csv(
+    path: &Path,
+    data: &PhraseCut,
+    split: Split,
+    evaluator: &PhraseCutEvaluator,
+) -> Result<(), Box<dyn Error>> {
+    let mut rows = csv::Writer::from_writer(Vec::new());
+    rows.write_record([
+        "task_id",
+        "image_id",
+        "phrase",
+        "predicted",
+        "intersection",
+        "union",
+        "iou",
+        "subsets",
+    ])?;
+    for (phrase, score) in data.phrases(split).iter().zip(evaluator.tasks()) {
+        let subsets: Vec<&str> = score.subsets.iter().map(|subset| subset.name()).collect();
+        rows.write_record([
+            phrase.task_id.as_str(),
+            &phrase.image_id.to_string(),
+            &phrase.phrase,
+            &score.predicted.to_string(),
+            &score.intersection.to_string(),
+            &score.union.to_string(),
+            &score.iou().to_string(),
+            &subsets.join(" "),
+        ])?;
+    }
+    let bytes = rows.into_inner()?;
+    write_aside(path, |aside| {
+        std::fs::write(aside, &bytes).map_err(ClipError::io("write", path))
+    })?;
+    Ok(())
+}
