@@ -15,19 +15,29 @@
 
 #![deny(missing_docs)]
 
+mod check;
 mod error;
+#[cfg(feature = "fetch")]
+mod fetch;
+mod jpeg;
+mod json_list;
 mod mask;
 mod phrasecut;
 mod pictures;
+mod problems;
 mod raster;
 mod records;
 mod samples;
 mod scenes;
 
+pub use check::{OTHER_SIZE_PICTURES, Report, SplitReport, check};
 pub use error::{DataError, Result};
+#[cfg(feature = "fetch")]
+pub use fetch::{FailedPicture, FetchProgress, FetchReport, Fetcher};
 pub use mask::{BoundingBox, Mask};
-pub use phrasecut::PhraseCut;
+pub use phrasecut::{PhraseCut, list_pictures, read_phrases};
 pub use pictures::{Filter, decode_rgb, load_rgb, resize_rgb};
+pub use problems::{Problem, ProblemKind};
 pub use raster::fill_polygon;
 pub use records::{ImageRecord, Phrase, PhraseStructure, Polygons, Split};
 pub use samples::{PhraseCutDataset, Sample, SampleOptions, SegmentationBatch};
