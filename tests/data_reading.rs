@@ -75,10 +75,10 @@ fn problems_are_told_as_they_are() {
     let messages: Vec<String> = report.problems().iter().map(ToString::to_string).collect();
     let expected = "phrase `2300042__4000001`: polygon 2 has 1 of at least 2 points";
     assert_eq!(messages[0], expected);
-    let expected = "recorded as 178x70, the file has 171x70";
+    let expected = "recorded as 179x130, the file has 172x130";
     assert_eq!(
         messages.last().unwrap(),
-        &format!("picture 2300187: {expected}")
+        &format!("picture 2300110: {expected}")
     );
 }
 

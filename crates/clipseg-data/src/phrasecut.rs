@@ -45,6 +45,7 @@ impl PhraseCut {
     /// If the folder has no list of pictures or no phrases, or a file is no JSON or of another shape
     /// (the message names the file, the byte and the field).
     pub fn open(root: &Path) -> Result<Self> {
+        picture_list(root)?;
         let there = |split: &Split| file_of(root, *split).is_some();
         let splits: Vec<Split> = Split::ALL.into_iter().filter(there).collect();
         if splits.is_empty() {
@@ -235,12 +236,7 @@ fn report_repeated(split: Split, phrases: &[Phrase], found: &mut [Vec<Problem>])
 ///
 /// If there is none, or it is no JSON or of another shape.
 pub fn list_pictures(root: &Path) -> Result<Vec<ImageRecord>> {
-    let list = PICTURE_LISTS
-        .map(|name| root.join(name))
-        .into_iter()
-        .find(|path| path.is_file())
-        .ok_or_else(|| none_of(root, PICTURE_LISTS))?;
-    read_list_file(&list)
+    read_list_file(&picture_list(root)?)
 }
 
 /// Reads phrases from the text of a `refer_*.json`, whatever may be wrong with them; `name` is for
@@ -255,6 +251,14 @@ pub fn read_phrases(json: impl BufRead + Send, name: &Path) -> Result<Vec<Phrase
 
 pub(crate) fn image_path(root: &Path, image_id: u64) -> PathBuf {
     root.join("images").join(format!("{image_id}.jpg"))
+}
+
+fn picture_list(root: &Path) -> Result<PathBuf> {
+    PICTURE_LISTS
+        .map(|name| root.join(name))
+        .into_iter()
+        .find(|path| path.is_file())
+        .ok_or_else(|| none_of(root, PICTURE_LISTS))
 }
 
 fn truth_file(split: Split) -> String {
