@@ -210,39 +210,3 @@ fn scenes_are_the_same_for_the_same_seed_and_read_back() {
         .unwrap();
     assert!(truth.eq(found));
 }
-
-#[test]
-fn broken_data_sets_are_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let message = || PhraseCut::open(folder.path()).unwrap_err().to_string();
-    assert!(
-        message().contains("it holds none of image_data_split3000.json"),
-        "{}",
-        message()
-    );
-    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-    write(
-        "image_data_split.json",
-        "[{\"image_id\": 1, \"width\": 4, \"height\": 4}]",
-    );
-    assert!(
-        message().contains("missing field `split` at line 1"),
-        "{}",
-        message()
-    );
-    write(
-        "image_data_split.json",
-        "[{\"image_id\": 1, \"width\": 4, \"height\": 4, \"split\": \"train\"}]",
-    );
-    assert!(message().contains("refer_train.json"), "{}", message());
-    write(
-        "refer_train.json",
-        "[{\"task_id\": \"2__1\", \"image_id\": 2, \"phrase\": \"cat\"}]",
-    );
-    assert_eq!(
-        message(),
-        "phrase `2__1`: picture 2 is not in the picture list"
-    );
-    write("refer_train.json", "{\"task_id\"");
-    assert!(message().contains("refer_train.json"), "{}", message());
-}

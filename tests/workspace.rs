@@ -7,6 +7,8 @@ mod bad_input;
 mod checkpoints;
 mod damaged_checkpoints;
 mod data;
+mod data_program;
+mod data_reading;
 mod encoders;
 mod eval_program;
 mod full_size;

@@ -38,12 +38,16 @@ pub enum DataError {
         height: u32,
     },
     /// A file is not JSON, or JSON of another shape.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: byte {offset}{}: {message}", path.display(), at(field))]
     Json {
         /// The file.
         path: PathBuf,
-        /// What was found where, and what was expected.
-        source: serde_json::Error,
+        /// The byte at which it was found out, counted from 0.
+        offset: u64,
+        /// The field, as `[12].Polygons[0]`; empty if it is the file as a whole.
+        field: String,
+        /// What was found and what was expected.
+        message: String,
     },
     /// A folder has none of the files that make it a data set.
     #[error("{} is not a data set: it holds none of {}", folder.display(), expected.join(", "))]
@@ -64,6 +68,14 @@ pub enum DataError {
     /// An argument has a value that cannot be used.
     #[error("{0}")]
     Input(String),
+}
+
+fn at(field: &str) -> String {
+    if field.is_empty() {
+        String::new()
+    } else {
+        format!(", field `{field}`")
+    }
 }
 
 impl DataError {

@@ -15,24 +15,33 @@
 
 #![deny(missing_docs)]
 
+mod check;
 mod error;
+#[cfg(feature = "fetch")]
+mod fetch;
+mod jpeg;
+mod json_list;
 mod mask;
 mod phrasecut;
 mod pictures;
+mod problems;
 mod raster;
 mod records;
 mod samples;
 mod scenes;
 
+pub use check::{OTHER_SIZE_PICTURES, Report, SplitReport, check};
 pub use error::{DataError, Result};
+#[cfg(feature = "fetch")]
+pub use fetch::{FailedPicture, FetchProgress, FetchReport, Fetcher};
 pub use mask::{BoundingBox, Mask};
-pub use phrasecut::PhraseCut;
+pub use phrasecut::{PhraseCut, list_pictures, read_phrases};
 pub use pictures::{Filter, decode_rgb, load_rgb, resize_rgb};
+pub use problems::{Problem, ProblemKind};
 pub use raster::RasterRule;
 pub use records::{ImageRecord, Phrase, PhraseStructure, Polygons, Split};
 pub use samples::{
-    BatchOrder, Grouping, Loader, MISMATCHED_PICTURES, MaskScaling, PhraseCutDataset, Sample,
-    SampleBatch, SampleBatcher, SampleOptions, SegmentationBatch, Selection, Support, TEMPLATES,
-    View,
+    BatchOrder, Grouping, Loader, MaskScaling, PhraseCutDataset, Sample, SampleBatch,
+    SampleBatcher, SampleOptions, SegmentationBatch, Selection, Support, TEMPLATES, View,
 };
 pub use scenes::{ScenesConfig, generate_scenes};

@@ -61,7 +61,7 @@ pub fn decode_rgb(bytes: &[u8], name: &Path) -> Result<RgbImage> {
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(fail)?;
     let (width, height) = decoder.dimensions();
-    if width.max(height) > LONGEST_SIDE || u64::from(width) * u64::from(height) > MOST_PIXELS {
+    if is_too_large(width, height) {
         return Err(DataError::TooLarge {
             path: name.to_owned(),
             width,
@@ -75,6 +75,11 @@ pub fn decode_rgb(bytes: &[u8], name: &Path) -> Result<RgbImage> {
         picture.apply_orientation(orientation);
     }
     Ok(picture.into_rgb8())
+}
+
+/// Whether a picture of so many pixels is refused.
+pub(crate) fn is_too_large(width: u32, height: u32) -> bool {
+    width.max(height) > LONGEST_SIDE || u64::from(width) * u64::from(height) > MOST_PIXELS
 }
 
 /// Resizes to exactly `width` × `height` pixels, of which there must be at least one.

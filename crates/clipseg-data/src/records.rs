@@ -2,7 +2,7 @@
 
 use crate::mask::Mask;
 use crate::raster::RasterRule;
-use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 /// A part of the data set.
@@ -149,14 +149,23 @@ impl Polygons {
         })
     }
 
-    fn push_polygon(&mut self, points: impl IntoIterator<Item = [f64; 2]>) {
-        self.points
-            .extend(points.into_iter().map(|point| point.map(toward_zero)));
+    fn push_point(&mut self, point: [f64; 2]) {
+        self.points.push(point.map(toward_zero));
+    }
+
+    fn end_polygon(&mut self) {
         self.polygon_ends.push(self.points.len() as u32);
     }
 
     fn end_instance(&mut self) {
         self.instance_ends.push(self.polygon_ends.len() as u32);
+    }
+
+    /// Growing leaves up to half of a buffer empty, which adds up over 300,000 phrases.
+    fn shrink(&mut self) {
+        self.points.shrink_to_fit();
+        self.polygon_ends.shrink_to_fit();
+        self.instance_ends.shrink_to_fit();
     }
 }
 
@@ -166,10 +175,14 @@ impl<P: IntoIterator<Item = [f64; 2]>, I: IntoIterator<Item = P>> FromIterator<I
         let mut all = Self::default();
         for instance in instances {
             for polygon in instance {
-                all.push_polygon(polygon);
+                for point in polygon {
+                    all.push_point(point);
+                }
+                all.end_polygon();
             }
             all.end_instance();
         }
+        all.shrink();
         all
     }
 }
@@ -191,26 +204,58 @@ impl Serialize for Polygons {
 
 impl<'de> Deserialize<'de> for Polygons {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Instances;
-        impl<'de> Visitor<'de> for Instances {
-            type Value = Polygons;
+        let mut all = Self::default();
+        Level::Instances(&mut all).deserialize(deserializer)?;
+        all.shrink();
+        Ok(all)
+    }
+}
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("instances, each a list of polygons, each a list of [x, y]")
-            }
+/// One of the nested lists, whose points go straight into the one buffer.
+enum Level<'a> {
+    Instances(&'a mut Polygons),
+    Instance(&'a mut Polygons),
+    Polygon(&'a mut Polygons),
+}
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut instances: A) -> Result<Polygons, A::Error> {
-                let mut all = Polygons::default();
-                while let Some(instance) = instances.next_element::<Vec<Vec<[f64; 2]>>>()? {
-                    for polygon in instance {
-                        all.push_polygon(polygon);
-                    }
+impl<'de> DeserializeSeed<'de> for Level<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Level<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Instances(_) => "a list of instances",
+            Self::Instance(_) => "an instance, which is a list of polygons",
+            Self::Polygon(_) => "a polygon, which is a list of [x, y]",
+        })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut inner: A) -> Result<(), A::Error> {
+        match self {
+            Self::Instances(all) => {
+                while let Some(()) = inner.next_element_seed(Level::Instance(all))? {
                     all.end_instance();
                 }
-                Ok(all)
+            }
+            Self::Instance(all) => {
+                while let Some(()) = inner.next_element_seed(Level::Polygon(all))? {
+                    all.end_polygon();
+                }
+            }
+            Self::Polygon(all) => {
+                while let Some(point) = inner.next_element()? {
+                    all.push_point(point);
+                }
             }
         }
-        deserializer.deserialize_seq(Instances)
+        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ pub use dataset::{PhraseCutDataset, Sample, Support};
 pub use loader::Loader;
 pub use options::{MaskScaling, SampleOptions, TEMPLATES};
 pub use order::{BatchOrder, Grouping};
-pub use selection::{MISMATCHED_PICTURES, Selection};
+pub use selection::Selection;
 pub use view::View;
 
 use rand::SeedableRng;

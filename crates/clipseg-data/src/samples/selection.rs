@@ -1,6 +1,7 @@
 //! Which phrases of a data set are used.
 
 use super::words::has_words;
+use crate::check::OTHER_SIZE_PICTURES;
 use crate::error::{DataError, Result};
 use crate::phrasecut::PhraseCut;
 use crate::records::{Phrase, Split};
@@ -10,12 +11,6 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
-
-/// Pictures whose files have another size than the data set says, which CLIPSeg leaves out.
-pub const MISMATCHED_PICTURES: [u64; 17] = [
-    61564, 150333, 150344, 150417, 150516, 285665, 285743, 285761, 285814, 286061, 286065, 286093,
-    498010, 498042, 498187, 498246, 498269,
-];
 
 /// A part of the pictures, in an order that the seed decides; parts that do not overlap share no picture.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -54,7 +49,7 @@ impl From<Split> for Selection {
 }
 
 impl Selection {
-    /// All phrases of a split but those of the [`MISMATCHED_PICTURES`].
+    /// All phrases of a split but those of the [`OTHER_SIZE_PICTURES`](crate::OTHER_SIZE_PICTURES).
     pub fn new(split: Split) -> Self {
         Self {
             split,
@@ -63,7 +58,7 @@ impl Selection {
             without: Vec::new(),
             only: Vec::new(),
             minimum_area: 0,
-            skipped: MISMATCHED_PICTURES.to_vec(),
+            skipped: OTHER_SIZE_PICTURES.to_vec(),
         }
     }
 
@@ -117,7 +112,7 @@ impl Selection {
         self
     }
 
-    /// Without these pictures, instead of without the [`MISMATCHED_PICTURES`].
+    /// Without these pictures, instead of without the [`OTHER_SIZE_PICTURES`](crate::OTHER_SIZE_PICTURES).
     #[must_use]
     pub fn skipping(mut self, pictures: impl IntoIterator<Item = u64>) -> Self {
         self.skipped = pictures.into_iter().collect();

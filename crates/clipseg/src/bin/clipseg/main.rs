@@ -1,5 +1,7 @@
-//! The command-line program: `clipseg segment PHOTO… --prompt …` and `clipseg eval --data DIR …`.
+//! The command-line program: `clipseg segment PHOTO… --prompt …`, `clipseg data check DIR`,
+//! `clipseg eval --data DIR …`.
 
+mod data;
 mod eval;
 mod photos;
 mod report;
@@ -21,6 +23,9 @@ enum Command {
     Segment(segment::Arguments),
     /// Score predictions on PhraseCut: mean and cumulative IoU, Pr@.5 to Pr@.9, all subsets.
     Eval(eval::Arguments),
+    /// Look after a data set in PhraseCut's layout.
+    #[command(subcommand)]
+    Data(data::DataCommand),
 }
 
 /// Why a command did not do all that it was asked for.
@@ -47,6 +52,7 @@ fn main() -> ExitCode {
     let result = match Program::parse().command {
         Command::Segment(arguments) => segment::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
+        Command::Data(command) => data::run(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,172 @@
+//! A look at everything in a data set: its records and every picture that they name.
+
+use crate::error::DataError;
+use crate::jpeg::is_whole;
+use crate::phrasecut::PhraseCut;
+use crate::pictures::decode_rgb;
+use crate::problems::{Problem, ProblemKind};
+use crate::records::{ImageRecord, Split};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, HashSet};
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The pictures of the published data whose size is not the recorded one; CLIPSeg passes them over.
+pub const OTHER_SIZE_PICTURES: [u64; 17] = [
+    61530, 61564, 150333, 150344, 150417, 150516, 285665, 285743, 285761, 285814, 286065, 286093,
+    498010, 498042, 498187, 498246, 498269,
+];
+
+/// What a [`check`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    splits: Vec<SplitReport>,
+    problems: Vec<Problem>,
+}
+
+/// What was found in one split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SplitReport {
+    /// The split.
+    pub split: Split,
+    /// Number of different pictures that its phrases name and the list has.
+    pub pictures: usize,
+    /// Number of phrases in its file.
+    pub phrases: usize,
+    /// How many of them cannot be used, or have a picture that cannot.
+    pub unusable: usize,
+}
+
+impl Report {
+    /// A line for each split that was read.
+    pub fn splits(&self) -> &[SplitReport] {
+        &self.splits
+    }
+
+    /// All problems: those of the records in the order of the files, then those of the pictures in the
+    /// order of their numbers.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// How many problems of a kind a split has.
+    pub fn count(&self, kind: ProblemKind, split: Split) -> usize {
+        let these = |problem: &&Problem| problem.kind == kind && problem.split == split;
+        self.problems.iter().filter(these).count()
+    }
+
+    /// How many phrases cannot be used, in all splits.
+    pub fn unusable(&self) -> usize {
+        self.splits.iter().map(|split| split.unusable).sum()
+    }
+
+    pub(crate) fn unusable_pictures(&self) -> HashSet<u64> {
+        self.problems
+            .iter()
+            .filter(|problem| problem.task_id.is_none() && problem.kind.makes_unusable())
+            .map(|problem| problem.image_id)
+            .collect()
+    }
+}
+
+/// Decodes every picture that the phrases name, in parallel, and adds what is wrong with them to what
+/// is wrong with the records. Nothing that it finds is an error.
+///
+/// `progress` is called after each picture with the number of pictures done and of all.
+///
+/// ```no_run
+/// use clipseg_data::{PhraseCut, check};
+///
+/// let mut data = PhraseCut::open("VGPhraseCut_v0".as_ref())?;
+/// let report = check(&data, &|done, all| eprint!("\r{done} of {all} pictures"));
+/// for problem in report.problems() {
+///     println!("{}: {problem}", problem.kind);
+/// }
+/// data.leave_out_unusable(&report);
+/// # Ok::<(), clipseg_data::DataError>(())
+/// ```
+pub fn check(data: &PhraseCut, progress: &(dyn Fn(usize, usize) + Sync)) -> Report {
+    let mut named = BTreeMap::<u64, &ImageRecord>::new();
+    for split in data.splits() {
+        for phrase in data.phrases(split) {
+            if let Some(image) = data.image(phrase.image_id) {
+                named.insert(phrase.image_id, image);
+            }
+        }
+    }
+    let done = AtomicUsize::new(0);
+    let images: Vec<&ImageRecord> = named.into_values().collect();
+    let found: Vec<Option<Problem>> = images
+        .par_iter()
+        .map(|image| {
+            let problem = examine_file(&data.image_path(image.image_id), image);
+            progress(1 + done.fetch_add(1, Ordering::Relaxed), images.len());
+            problem
+        })
+        .collect();
+
+    let mut report = Report {
+        splits: Vec::new(),
+        problems: data.problems().to_vec(),
+    };
+    report.problems.extend(found.into_iter().flatten());
+    let bad = report.unusable_pictures();
+    report.splits.extend(data.splits().map(|split| {
+        let (phrases, left_out) = (data.phrases(split), data.left_out(split));
+        let of_bad = phrases
+            .iter()
+            .filter(|phrase| bad.contains(&phrase.image_id));
+        let pictures: HashSet<u64> = phrases.iter().map(|phrase| phrase.image_id).collect();
+        SplitReport {
+            split,
+            pictures: pictures.len(),
+            phrases: phrases.len() + left_out,
+            unusable: of_bad.count() + left_out,
+        }
+    }));
+    report
+}
+
+fn examine_file(path: &Path, image: &ImageRecord) -> Option<Problem> {
+    match std::fs::read(path) {
+        Ok(bytes) => examine_picture(&bytes, path, image),
+        Err(error) => {
+            let kind = match error.kind() {
+                ErrorKind::NotFound => ProblemKind::MissingPicture,
+                _ => ProblemKind::UnreadablePicture,
+            };
+            let detail = DataError::io("read", path)(error).to_string();
+            Some(Problem::of_picture(kind, image, detail))
+        }
+    }
+}
+
+/// What the content of a picture's file tells.
+pub(crate) fn examine_picture(bytes: &[u8], path: &Path, image: &ImageRecord) -> Option<Problem> {
+    let (kind, detail) = match decode_rgb(bytes, path) {
+        Err(error) => (ProblemKind::UnreadablePicture, error.to_string()),
+        Ok(_) if !is_whole(bytes) => (
+            ProblemKind::CutOffPicture,
+            format!("{} ends before the picture does", path.display()),
+        ),
+        Ok(picture) if picture.dimensions() != (image.width, image.height) => {
+            let (width, height) = picture.dimensions();
+            let known = if OTHER_SIZE_PICTURES.contains(&image.image_id) {
+                ", as is known"
+            } else {
+                ""
+            };
+            (
+                ProblemKind::OtherSize,
+                format!(
+                    "recorded as {}x{}, the file has {width}x{height}{known}",
+                    image.width, image.height
+                ),
+            )
+        }
+        Ok(_) => return None,
+    };
+    Some(Problem::of_picture(kind, image, detail))
+}

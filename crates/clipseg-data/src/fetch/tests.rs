@@ -1,0 +1,290 @@
+//! Downloads from a server in this process, undisturbed and disturbed.
+
+use super::*;
+use crate::records::Split;
+use image::codecs::jpeg::JpegEncoder;
+use image::{Rgb, RgbImage};
+use server::{Reply, Server};
+use std::time::{Instant, SystemTime};
+
+mod server;
+
+const WIDTH: u32 = 40;
+const HEIGHT: u32 = 30;
+
+fn jpeg(width: u32, height: u32) -> Vec<u8> {
+    let noise = |x: u32, y: u32| (x * x * 31 + y * y * 17 + x * y) as u8;
+    let picture = RgbImage::from_fn(width, height, |x, y| Rgb([noise(x, y), noise(y, x), 9]));
+    let mut bytes = Vec::new();
+    let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 95);
+    encoder.encode_image(&picture).unwrap();
+    bytes
+}
+
+fn picture() -> Vec<u8> {
+    jpeg(WIDTH, HEIGHT)
+}
+
+fn record(image_id: u64, url: String) -> ImageRecord {
+    ImageRecord {
+        image_id,
+        coco_id: None,
+        flickr_id: None,
+        width: WIDTH,
+        height: HEIGHT,
+        url,
+        split: Split::Train,
+    }
+}
+
+/// A server, a folder, and what is done with them.
+struct Case {
+    server: Server,
+    folder: tempfile::TempDir,
+    pictures: Vec<ImageRecord>,
+}
+
+impl Case {
+    /// A picture for each list of replies, numbered from 1.
+    fn new<R: IntoIterator<Item = Reply>>(files: impl IntoIterator<Item = R>) -> Self {
+        let server = Server::start();
+        let pictures = (1..)
+            .zip(files)
+            .map(|(id, replies)| record(id, server.file(&format!("{id}.jpg"), replies)))
+            .collect();
+        let folder = tempfile::tempdir().unwrap();
+        Self {
+            server,
+            folder,
+            pictures,
+        }
+    }
+
+    fn fetcher(&self) -> Fetcher {
+        Fetcher::new(self.folder.path()).with_pause(Duration::from_millis(1))
+    }
+
+    fn fetch(&self) -> FetchReport {
+        self.fetcher().fetch(&self.pictures, &|_| ()).unwrap()
+    }
+
+    fn path(&self, image_id: u64) -> PathBuf {
+        image_path(self.folder.path(), image_id)
+    }
+
+    fn asked_for(&self) -> Vec<String> {
+        let mut paths: Vec<String> = self.server.requests().into_iter().map(|r| r.path).collect();
+        paths.sort();
+        paths
+    }
+
+    /// That these pictures lie in the folder and nothing else does.
+    fn holds(&self, image_ids: &[u64]) {
+        let mut expected: Vec<String> = image_ids.iter().map(|id| format!("{id}.jpg")).collect();
+        let mut found: Vec<String> = std::fs::read_dir(self.folder.path().join("images"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        expected.sort();
+        found.sort();
+        assert_eq!(found, expected);
+        for &id in image_ids {
+            assert!(std::fs::read(self.path(id)).unwrap() == picture(), "{id}");
+        }
+    }
+}
+
+#[test]
+fn what_is_there_is_kept_and_the_rest_comes() {
+    let case = Case::new((0..9).map(|_| [Reply::Whole(picture())]));
+    let calls = Mutex::new(Vec::new());
+    let progress = |progress: FetchProgress| calls.lock().unwrap().push(progress);
+    let report = case.fetcher().fetch(&case.pictures, &progress).unwrap();
+    assert_eq!((report.kept, report.downloaded), (0, 9));
+    assert_eq!(report.bytes, 9 * picture().len());
+    case.holds(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    let mut calls = calls.into_inner().unwrap();
+    calls.sort_by_key(|progress| progress.done);
+    let done: Vec<usize> = calls.iter().map(|progress| progress.done).collect();
+    assert_eq!(done, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert!(calls.iter().all(|progress| progress.all == 9));
+    assert!(case.server.most_open() <= 4, "{}", case.server.most_open());
+    let requests = case.server.requests();
+    let name = "clipseg-data/";
+    assert!(requests.iter().all(|r| r.user_agent.starts_with(name)));
+
+    // An earlier download by other means was cut off in one, and left a page in another.
+    std::fs::write(case.path(3), &picture()[..picture().len() - 40]).unwrap();
+    std::fs::write(case.path(5), "<html>Sign in</html>").unwrap();
+    std::fs::remove_file(case.path(8)).unwrap();
+    let report = case.fetch();
+    assert_eq!((report.kept, report.downloaded), (6, 3));
+    assert_eq!(case.asked_for(), ["/3.jpg", "/5.jpg", "/8.jpg"]);
+    case.holds(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn what_breaks_off_is_begun_again() {
+    let broken = [
+        Reply::Half(picture()),
+        Reply::HangUp,
+        Reply::QuietHalf(picture()),
+        Reply::Whole(b"<html>Sign in</html>".to_vec()),
+        Reply::Whole(picture()),
+    ];
+    let case = Case::new([broken]);
+    let report = case.fetch();
+    assert_eq!((report.downloaded, report.failed.len()), (1, 0));
+    assert_eq!(case.server.requests().len(), 5);
+    case.holds(&[1]);
+}
+
+#[test]
+fn what_stays_broken_is_reported_and_leaves_nothing() {
+    let case = Case::new([
+        vec![Reply::Half(picture())],
+        vec![Reply::Whole(b"<html>Sign in</html>".to_vec())],
+        vec![Reply::QuietHalf(picture())],
+        vec![Reply::Status("404 Not Found", String::new())],
+        vec![Reply::Whole(picture())],
+    ]);
+    let mut pictures = case.pictures.clone();
+    pictures.push(record(6, String::new()));
+    let fetcher = case.fetcher().with_retries(2);
+    let report = fetcher.fetch(&pictures, &|_| ()).unwrap();
+    assert_eq!((report.downloaded, report.untried), (1, 0));
+    case.holds(&[5]);
+    let failed: Vec<u64> = report.failed.iter().map(|failed| failed.image_id).collect();
+    assert_eq!(failed, [1, 2, 3, 4, 6]);
+    for (failed, expected) in report.failed.iter().zip([
+        "the transfer broke off: ",
+        "2.jpg: not a readable picture",
+        "3.jpg ends before the picture does",
+        "the server answers 404 Not Found",
+        "its address is ``, expected one that begins with http:// or https://",
+    ]) {
+        assert!(failed.reason.contains(expected), "{}", failed.reason);
+    }
+    // What is not there does not come by asking again; the others were asked for three times.
+    let asked = case.asked_for();
+    let times = |path: &str| asked.iter().filter(|asked| *asked == path).count();
+    let counts = ["/1.jpg", "/2.jpg", "/3.jpg", "/4.jpg", "/5.jpg"].map(times);
+    assert_eq!(counts, [3, 3, 3, 1, 1]);
+}
+
+#[test]
+fn a_good_file_is_not_lost_to_a_bad_download() {
+    let case = Case::new([[Reply::Whole(b"garbage".to_vec())]]);
+    std::fs::create_dir(case.folder.path().join("images")).unwrap();
+    let cut = &picture()[..picture().len() - 40];
+    std::fs::write(case.path(1), cut).unwrap();
+    let report = case.fetch();
+    assert_eq!(report.failed.len(), 1);
+    assert!(std::fs::read(case.path(1)).unwrap() == cut);
+}
+
+#[test]
+fn a_server_that_is_asked_too_much_gets_its_rest() {
+    let busy = || Reply::Status("429 Too Many Requests", "Retry-After: 1".into());
+    let case = Case::new([
+        vec![busy(), Reply::Whole(picture())],
+        vec![Reply::Whole(picture())],
+        vec![Reply::Whole(picture())],
+    ]);
+    let fetcher = case.fetcher().with_connections(1);
+    let report = fetcher.fetch(&case.pictures, &|_| ()).unwrap();
+    assert_eq!((report.downloaded, report.failed.len()), (3, 0));
+    let requests = case.server.requests();
+    assert_eq!(requests.len(), 4);
+    assert!(requests[1].at - requests[0].at >= Duration::from_secs(1));
+
+    // All connections wait, not only the one that was told to.
+    let busy = [busy(), Reply::Whole(picture())];
+    let slow = (0..6).map(|_| vec![Reply::Whole(picture())]);
+    let case = Case::new(std::iter::once(busy.to_vec()).chain(slow));
+    assert_eq!(case.fetch().downloaded, 7);
+    let requests = case.server.requests();
+    let told = requests.iter().find(|request| request.path == "/1.jpg");
+    let told = told.unwrap().at;
+    // Those that were under way already cannot be called back.
+    let soon = Duration::from_millis(500)..Duration::from_millis(950);
+    let within =
+        |request: &server::Request| soon.contains(&(request.at.saturating_duration_since(told)));
+    assert!(!requests.iter().any(within), "{requests:?}");
+}
+
+#[test]
+fn a_date_to_wait_for_is_understood() {
+    let date = |seconds| {
+        let then = SystemTime::now() + Duration::from_secs(seconds);
+        format!("Retry-After: {}", httpdate::fmt_http_date(then))
+    };
+    let wait = |header| {
+        let status = Reply::Status("503 Service Unavailable", header);
+        let case = Case::new([[status, Reply::Whole(picture())]]);
+        let start = Instant::now();
+        assert_eq!(case.fetch().downloaded, 1);
+        start.elapsed()
+    };
+    // Dates are of whole seconds.
+    assert!(wait(date(2)) >= Duration::from_secs(1));
+    assert!(wait("Retry-After: Sun, 06 Nov 1994 08:49:37 GMT".into()) < Duration::from_secs(1));
+}
+
+#[test]
+fn a_server_that_wants_to_be_left_alone_is() {
+    let busy = || {
+        [Reply::Status(
+            "429 Too Many Requests",
+            "Retry-After: 3600".into(),
+        )]
+    };
+    let case = Case::new((0..50).map(|_| busy()));
+    let report = case.fetch();
+    assert!(case.server.requests().len() <= 4);
+    assert_eq!(report.failed.len() + report.untried, 50);
+    assert!(report.untried >= 46);
+    assert_eq!(
+        report.failed[0].reason,
+        "the server answers 429 Too Many Requests, and asks to wait 3600 s, which is more than 120 s"
+    );
+}
+
+#[test]
+fn without_a_network_it_gives_up_in_time() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nowhere = format!("http://{}/1.jpg", listener.local_addr().unwrap());
+    drop(listener);
+    let folder = tempfile::tempdir().unwrap();
+    let pictures: Vec<_> = (1..=1_000).map(|id| record(id, nowhere.clone())).collect();
+    let fetcher = Fetcher::new(folder.path())
+        .with_pause(Duration::ZERO)
+        .with_retries(1);
+    let report = fetcher.fetch(&pictures, &|_| ()).unwrap();
+    assert!((20..=24).contains(&report.failed.len()));
+    assert_eq!(report.failed.len() + report.untried, 1_000);
+}
+
+#[test]
+fn another_size_is_kept_and_reported() {
+    let case = Case::new([[Reply::Whole(jpeg(WIDTH + 7, HEIGHT))]]);
+    for downloaded in [1, 0] {
+        let report = case.fetch();
+        assert_eq!(
+            (report.downloaded, report.kept),
+            (downloaded, 1 - downloaded)
+        );
+        let problem = &report.other_size[0];
+        assert_eq!(problem.kind, ProblemKind::OtherSize);
+        assert_eq!(problem.detail, "recorded as 40x30, the file has 47x30");
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_an_error() {
+    let case = Case::new([[Reply::Whole(picture())]]);
+    std::fs::write(case.folder.path().join("images"), "in the way").unwrap();
+    let error = case.fetcher().fetch(&case.pictures, &|_| ()).unwrap_err();
+    assert!(error.to_string().starts_with("cannot make "), "{error}");
+    assert!(case.server.requests().is_empty());
+}

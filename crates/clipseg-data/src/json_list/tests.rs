@@ -1,0 +1,211 @@
+//! Lists in pieces, whole and damaged.
+
+use super::*;
+use crate::records::Phrase;
+use proptest::prelude::*;
+use serde_json::Value;
+
+fn read<T: DeserializeOwned + Send>(json: &str, piece: usize) -> Result<Vec<T>> {
+    let reader = BufReader::with_capacity(piece, json.as_bytes());
+    read_list(reader, Path::new("list.json"))
+}
+
+/// The message, which must not depend on how the text comes.
+fn message(json: &str) -> String {
+    let messages = [1, 2, 3, 7, json.len().max(1), 1 << 16].map(|piece| {
+        read::<Phrase>(json, piece)
+            .expect_err("the text is damaged")
+            .to_string()
+    });
+    assert!(
+        messages.iter().all(|message| *message == messages[0]),
+        "{messages:?}"
+    );
+    messages[0].clone()
+}
+
+#[test]
+fn errors_name_the_byte_and_the_field() {
+    let good = r#"{"task_id":"1__2","image_id":1,"phrase":"a cat"}"#;
+    for (json, expected) in [
+        (
+            "",
+            "byte 0: expected a list, which begins with `[`, found the end of the file",
+        ),
+        ("  {}", "byte 2: expected a list, which begins with `[`"),
+        (
+            "[",
+            "byte 1, field `[0]`: expected a value or `]`, found the end of the file",
+        ),
+        ("[,", "byte 1, field `[0]`: expected a value or `]`"),
+        ("[]\n]", "byte 3: expected nothing after the list"),
+        ("[{}]", "byte 2, field `[0]`: missing field `task_id`"),
+        (
+            "[7]",
+            "byte 1, field `[0]`: invalid type: integer `7`, expected struct Phrase",
+        ),
+        (
+            r#"[{"task_id":7}]"#,
+            "byte 12, field `[0].task_id`: invalid type: integer `7`, expected a string",
+        ),
+        (
+            r#"[{"Polygons":[[[[1,2],[3,"x"]]]]}]"#,
+            "byte 27, field `[0].Polygons[0][0][1][1]`: invalid type: string \"x\", expected f64",
+        ),
+        (
+            r#"[{"Polygons":[[7]]}]"#,
+            "byte 15, field `[0].Polygons[0][0]`: invalid type: integer `7`, expected a polygon, \
+             which is a list of [x, y]",
+        ),
+        (
+            "[{\n\n \"image_id\": -1}]",
+            "byte 18, field `[0].image_id`: invalid value: integer `-1`, expected u64",
+        ),
+        (
+            "[{\"task_id\": NaN}]",
+            "byte 13, field `[0].task_id`: expected value",
+        ),
+    ] {
+        assert_eq!(message(json), format!("list.json: {expected}"));
+    }
+    for (json, expected) in [
+        (
+            format!("[{good}"),
+            "byte 49, field `[0]`: expected `,` or `]`, found the end of the file",
+        ),
+        (
+            format!("[{good} {good}]"),
+            "byte 50, field `[0]`: expected `,` or `]`",
+        ),
+        (
+            format!("[{good},]"),
+            "byte 50, field `[1]`: expected a value",
+        ),
+        (
+            format!("[{good},{good}}}]"),
+            "byte 98, field `[1]`: expected `,` or `]`",
+        ),
+        (
+            format!("[{good}, {}", &good[..30]),
+            "byte 80, field `[1].image_id`: EOF while parsing an object",
+        ),
+        (
+            format!("[{good}, {}", &good[..5]),
+            "byte 55, field `[1]`: EOF while parsing a string",
+        ),
+    ] {
+        assert_eq!(message(&json), format!("list.json: {expected}"));
+    }
+}
+
+#[test]
+fn the_first_of_several_errors_is_told() {
+    let elements: Vec<String> = (0..5_000)
+        .map(|number| {
+            let id = if number % 1_000 == 700 { "x" } else { "1" };
+            format!(r#"{{"task_id":"{number}","image_id":{id},"phrase":""}}"#)
+        })
+        .collect();
+    let json = format!("[{}]", elements.join(","));
+    for piece in [100, 10_000, 1_000_000] {
+        let message = read::<Phrase>(&json, piece).unwrap_err().to_string();
+        assert!(message.contains("field `[700].image_id`"), "{message}");
+    }
+}
+
+#[test]
+fn an_element_without_end_is_not_read_to_its_end() {
+    struct Endless(u64);
+    impl std::io::Read for Endless {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            buffer.fill(b' ');
+            if self.0 == 0 {
+                buffer[..2].copy_from_slice(b"[\"");
+            }
+            self.0 += buffer.len() as u64;
+            assert!(self.0 < 4 * LONGEST as u64, "it goes on reading");
+            Ok(buffer.len())
+        }
+    }
+    let reader = BufReader::with_capacity(1 << 20, Endless(0));
+    let error = read_list::<Value>(reader, Path::new("list.json")).unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.ends_with("field `[0]`: an element is longer than 67108864 bytes"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_gap_may_be_longer_than_an_element() {
+    let json = format!("[1,{}2]", " ".repeat(LONGEST + 10));
+    let numbers: Vec<u8> = read(&json, 1 << 20).unwrap();
+    assert_eq!(numbers, [1, 2]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let message = read_list_file::<Value>(Path::new("no/such/list.json"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.starts_with("cannot read no/such/list.json: "),
+        "{message}"
+    );
+}
+
+/// Any JSON, as deep as records are.
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (-1e6..1e6).prop_map(Value::from),
+        r#"[a-c\[\]{},:"\\é ]{0,8}"#.prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(r#"[a-b"\\{}]{0,3}"#, inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_list_comes_in_any_pieces(
+        values in prop::collection::vec(value(), 0..6),
+        piece in 1..40_usize,
+        pretty in any::<bool>(),
+    ) {
+        let json = if pretty {
+            serde_json::to_string_pretty(&values)
+        } else {
+            serde_json::to_string(&values)
+        };
+        prop_assert_eq!(read::<Value>(&json.unwrap(), piece).unwrap(), values);
+    }
+
+    #[test]
+    fn damage_is_found_where_a_parser_of_the_whole_finds_it(
+        values in prop::collection::vec(value(), 0..4),
+        cut in any::<prop::sample::Index>(),
+        put in r#"[\[\]{},:"\\ 1a]{0,2}"#,
+        piece in 1..40_usize,
+    ) {
+        let mut json = serde_json::to_string(&values).unwrap();
+        let mut at = cut.index(json.len());
+        while !json.is_char_boundary(at) {
+            at -= 1;
+        }
+        let after = json.split_off(at);
+        json.push_str(&put);
+        json.extend(after.chars().skip(1));
+        let found = read::<Value>(&json, piece);
+        match serde_json::from_str::<Vec<Value>>(&json) {
+            Ok(expected) => prop_assert_eq!(found.unwrap(), expected),
+            Err(_) => prop_assert!(found.is_err(), "{} was read as {:?}", json, found),
+        }
+    }
+}

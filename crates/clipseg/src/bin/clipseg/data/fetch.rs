@@ -1,0 +1,88 @@
+//! `clipseg data fetch`: the pictures of a data set from where they are published.
+
+use super::split;
+use crate::Failure;
+use clipseg::data::{Fetcher, Split, list_pictures};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use std::path::PathBuf;
+
+/// How many failures are shown.
+const SHOWN: usize = 10;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Folder with a picture list, such as VGPhraseCut_v0; pictures go into its `images`.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Only the pictures of this split; may be given several times.
+    #[arg(long = "split", value_name = "SPLIT", value_parser = split)]
+    splits: Vec<Split>,
+    /// Only the first N of these pictures in the order of the list.
+    #[arg(long, value_name = "N")]
+    max: Option<usize>,
+    /// How many pictures come at once.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    connections: usize,
+    /// How often a picture that fails is tried again.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    retries: u32,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let mut pictures = list_pictures(&arguments.folder)?;
+    if !arguments.splits.is_empty() {
+        pictures.retain(|picture| arguments.splits.contains(&picture.split));
+    }
+    pictures.truncate(arguments.max.unwrap_or(usize::MAX));
+    if pictures.is_empty() {
+        return Err("the picture list has no such pictures".into());
+    }
+    let bar = ProgressBar::new(pictures.len() as u64);
+    let template = "{bar:30} {pos}/{len} pictures, {msg}, {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    let fetcher = Fetcher::new(&arguments.folder)
+        .with_connections(arguments.connections)
+        .with_retries(arguments.retries);
+    let report = fetcher.fetch(&pictures, &|progress| {
+        bar.set_message(HumanBytes(progress.bytes as u64).to_string());
+        bar.inc(1);
+    })?;
+    bar.finish_and_clear();
+
+    println!(
+        "{} of {} pictures are there: {} were, {} came ({})",
+        report.kept + report.downloaded,
+        pictures.len(),
+        report.kept,
+        report.downloaded,
+        HumanBytes(report.bytes as u64)
+    );
+    for problem in &report.other_size {
+        println!("{problem}");
+    }
+    for failed in report.failed.iter().take(SHOWN) {
+        eprintln!(
+            "clipseg: picture {} ({}): {}",
+            failed.image_id, failed.url, failed.reason
+        );
+    }
+    let more = report.failed.len().saturating_sub(SHOWN);
+    if more > 0 {
+        eprintln!("clipseg: and {more} more failed");
+    }
+    if report.untried > 0 {
+        let untried = report.untried;
+        let message = format!(
+            "gave up after too many failures, {untried} pictures were not tried; the next call goes \
+             on from there"
+        );
+        return Err(message.into());
+    }
+    match report.failed.len() {
+        0 => Ok(()),
+        1 => Err("1 picture did not come".into()),
+        failed => Err(format!("{failed} pictures did not come").into()),
+    }
+}
