@@ -30,21 +30,28 @@
 
 mod clipseg;
 mod config;
+mod decoder;
+mod decoder_config;
 mod error;
+mod features;
 mod label_map;
 mod original;
 mod prompt;
 mod render;
 mod segmenter;
 mod soft_mask;
+mod spread;
 mod transformer_decoder;
 
 pub use clipseg_clip as clip;
 pub use clipseg_data as data;
 
-pub use clipseg::{ClipSeg, ImageFeatures};
-pub use config::{ClipSegConfig, TransformerDecoderConfig};
+pub use clipseg::ClipSeg;
+pub use config::ClipSegConfig;
+pub use decoder::Decoder;
+pub use decoder_config::{DecoderConfig, TransformerDecoderConfig};
 pub use error::{ModelError, Result};
+pub use features::ImageFeatures;
 pub use label_map::{LabelMap, label_map};
 pub use original::OriginalOptions;
 pub use prompt::{Prompt, SegmentOptions, TEMPLATES, VisualPrompt};

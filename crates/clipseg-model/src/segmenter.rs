@@ -1,7 +1,8 @@
 //! From a photograph and prompts to masks at the photograph's own size.
 
-use crate::clipseg::{ClipSeg, ImageFeatures};
+use crate::clipseg::ClipSeg;
 use crate::error::{ModelError, Result};
+use crate::features::ImageFeatures;
 use crate::prompt::{Prompt, SegmentOptions, VisualPrompt};
 use crate::soft_mask::SoftMask;
 use burn::prelude::*;

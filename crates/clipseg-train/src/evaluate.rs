@@ -4,7 +4,7 @@ use crate::encoding::FrozenClip;
 use crate::error::{Result, TrainError};
 use clipseg_data::PhraseCutDataset;
 use clipseg_metrics::Confusion;
-use clipseg_model::TransformerDecoder;
+use clipseg_model::Decoder;
 
 /// The scores of a decoder on some phrases.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +33,7 @@ impl Evaluation {
 /// If the data set is empty, a sample cannot be read, or a prediction is not a number.
 pub fn evaluate(
     clip: &mut FrozenClip,
-    decoder: &TransformerDecoder,
+    decoder: &Decoder,
     data: &PhraseCutDataset,
     limit: usize,
     batch_size: usize,
@@ -47,9 +47,8 @@ pub fn evaluate(
     for batch in indices.chunks(batch_size.max(1)) {
         let input = clip.encode(data.batch(batch, clip.device())?)?;
         let logits = decoder.forward_grouped(
-            &input.features.hidden_states,
+            &input.features,
             input.conditional_embedding,
-            input.features.grid,
             &input.picture_of,
         );
         counts.extend(Confusion::from_logits(logits, input.masks, threshold)?);
