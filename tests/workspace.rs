@@ -7,6 +7,8 @@ mod bad_input;
 mod checkpoints;
 mod damaged_checkpoints;
 mod data;
+mod decoder_files;
+mod decoders;
 mod encoders;
 mod full_size;
 mod metrics;

@@ -76,7 +76,8 @@ impl ClipSeg {
         }
     }
 
-    /// Loads a CLIPSeg checkpoint in Hugging Face's layout.
+    /// Loads a CLIPSeg checkpoint in Hugging Face's layout, or one that
+    /// [`save_pretrained`](Self::save_pretrained) wrote with another decoder.
     ///
     /// # Errors
     ///
@@ -91,7 +92,8 @@ impl ClipSeg {
     }
 
     /// Writes `config.json` and `model.safetensors`, which transformers reads as
-    /// `CLIPSegForImageSegmentation`. Makes the folder if there is none.
+    /// `CLIPSegForImageSegmentation` if the decoder is CLIPSeg's own. Makes the folder if there is
+    /// none.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The shape of a CLIPSeg, as Hugging Face's `config.json` writes it down.
+//! The shape of a CLIPSeg, as `config.json` writes it down.
 
 use crate::decoder_config::{DecoderConfig, TransformerDecoderConfig};
 use crate::error::Result;
@@ -96,16 +96,12 @@ impl ClipSegConfig {
         Ok(config)
     }
 
-    /// The form that transformers reads back.
+    /// The form that [`from_json`](Self::from_json) reads back; transformers does too if the decoder is
+    /// its own.
     pub fn to_json(&self) -> Value {
         let mut json = json!(self.clip);
         if let Some(fields) = json.as_object_mut() {
             fields.extend(self.decoder.to_fields());
-            fields.insert("model_type".into(), json!("clipseg"));
-            fields.insert(
-                "architectures".into(),
-                json!(["CLIPSegForImageSegmentation"]),
-            );
         }
         json
     }

@@ -1,6 +1,7 @@
 //! The decoders' shapes.
 
 use crate::config::field_error;
+use crate::conv_config::ConvDecoderConfig;
 use crate::error::Result;
 use clipseg_clip::{ClipConfig, parse_field};
 use serde::{Deserialize, Serialize};
@@ -41,7 +42,41 @@ impl Default for TransformerDecoderConfig {
     }
 }
 
+/// The baseline CLIP-Deconv of the same paper; defaults are those that it was trained with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeconvBaselineConfig {
+    /// Width of the decoder's tokens. Default: 64.
+    pub reduce_dim: usize,
+    /// Inner width of the MLP. Default: 64.
+    pub mlp_dim: usize,
+    /// The 0-based block of the vision tower whose output is used. Default: 9.
+    pub extract_layer: usize,
+}
+
+impl Default for DeconvBaselineConfig {
+    fn default() -> Self {
+        Self {
+            reduce_dim: 64,
+            mlp_dim: 64,
+            extract_layer: 9,
+        }
+    }
+}
+
 /// One of the decoders, with its numbers.
+///
+/// In a `config.json` a transformer's numbers are where Hugging Face keeps them; the others' are our
+/// own layout: `"decoder_type": "conv"` or `"deconv"`, and an object `decoder_config`.
+///
+/// ```
+/// use clipseg_model::clip::ClipConfig;
+/// use clipseg_model::{ClipSegConfig, ConvDecoderConfig};
+///
+/// let config = ClipSegConfig::new(ClipConfig::vit_b_16(), ConvDecoderConfig::base())?;
+/// assert_eq!(config.to_json()["decoder_type"], "conv");
+/// # Ok::<(), clipseg_model::ModelError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(
     tag = "decoder_type",
@@ -52,6 +87,10 @@ impl Default for TransformerDecoderConfig {
 pub enum DecoderConfig {
     /// CLIPSeg's own.
     Transformer(TransformerDecoderConfig),
+    /// Convolutions at rising resolutions.
+    Conv(ConvDecoderConfig),
+    /// The paper's baseline, hardly any decoder.
+    Deconv(DeconvBaselineConfig),
 }
 
 impl Default for DecoderConfig {
@@ -66,18 +105,33 @@ impl From<TransformerDecoderConfig> for DecoderConfig {
     }
 }
 
+impl From<ConvDecoderConfig> for DecoderConfig {
+    fn from(config: ConvDecoderConfig) -> Self {
+        Self::Conv(config)
+    }
+}
+
+impl From<DeconvBaselineConfig> for DecoderConfig {
+    fn from(config: DeconvBaselineConfig) -> Self {
+        Self::Deconv(config)
+    }
+}
+
 impl DecoderConfig {
     /// The 0-based blocks of the vision tower whose outputs are used, shallow to deep.
     pub fn extract_layers(&self) -> &[usize] {
         match self {
             Self::Transformer(config) => &config.extract_layers,
+            Self::Conv(config) => &config.extract_layers,
+            Self::Deconv(config) => std::slice::from_ref(&config.extract_layer),
         }
     }
 
     /// Whether the decoder looks at the picture itself, beside what CLIP makes of it.
     pub fn uses_pixels(&self) -> bool {
         match self {
-            Self::Transformer(_) => false,
+            Self::Transformer(_) | Self::Deconv(_) => false,
+            Self::Conv(config) => config.picture_branch,
         }
     }
 
@@ -90,32 +144,65 @@ impl DecoderConfig {
             None | Some("transformer") => {
                 TransformerDecoderConfig::from_fields(fields, path)?.into()
             }
+            Some("conv") => Self::Conv(own_fields(fields, path)?),
+            Some("deconv") => Self::Deconv(own_fields(fields, path)?),
             Some(other) => {
-                return Err(field_error(
-                    path,
-                    "decoder_type",
-                    format!("`{other}` is not known, expected `transformer`"),
-                ));
+                let message =
+                    format!("`{other}` is not known, expected `transformer`, `conv` or `deconv`");
+                return Err(field_error(path, "decoder_type", message));
             }
         })
     }
 
-    /// The fields that [`from_fields`](Self::from_fields) reads.
+    /// The fields that [`from_fields`](Self::from_fields) reads, and those by which transformers
+    /// knows its own kind.
     pub(crate) fn to_fields(&self) -> Map<String, Value> {
         let value = match self {
             Self::Transformer(config) => json!(config),
+            Self::Conv(_) | Self::Deconv(_) => json!(self),
         };
-        match value {
-            Value::Object(fields) => fields,
-            _ => Map::new(),
+        let Value::Object(mut fields) = value else {
+            unreachable!("a struct becomes an object")
+        };
+        if matches!(self, Self::Transformer(_)) {
+            fields.insert("model_type".into(), json!("clipseg"));
+            fields.insert(
+                "architectures".into(),
+                json!(["CLIPSegForImageSegmentation"]),
+            );
         }
+        fields
     }
 
     /// Checks that the numbers fit together and fit the encoders; `path` is for messages.
     pub(crate) fn validate(&self, clip: &ClipConfig, path: &Path) -> Result<()> {
         match self {
             Self::Transformer(config) => config.validate(clip, path),
+            Self::Conv(config) => config.validate(clip, path),
+            Self::Deconv(config) => config.validate(clip, path),
         }
+    }
+}
+
+fn own_fields<T: serde::de::DeserializeOwned>(
+    fields: &Map<String, Value>,
+    path: &Path,
+) -> Result<T> {
+    let field = "decoder_config";
+    parse_field(fields, field, path)?
+        .ok_or_else(|| field_error(path, field, "missing, expected an object".into()))
+}
+
+impl DeconvBaselineConfig {
+    fn validate(&self, clip: &ClipConfig, path: &Path) -> Result<()> {
+        for (field, value) in [("reduce_dim", self.reduce_dim), ("mlp_dim", self.mlp_dim)] {
+            if value == 0 {
+                let field = format!("decoder_config.{field}");
+                return Err(field_error(path, &field, "0, expected at least 1".into()));
+            }
+        }
+        let layers = std::slice::from_ref(&self.extract_layer);
+        check_layers("decoder_config.extract_layer", layers, clip, path)
     }
 }
 
@@ -174,7 +261,13 @@ impl TransformerDecoderConfig {
     }
 }
 
-fn check_layers(field: &str, layers: &[usize], clip: &ClipConfig, path: &Path) -> Result<()> {
+/// That there are layers, and that the vision tower has them.
+pub(crate) fn check_layers(
+    field: &str,
+    layers: &[usize],
+    clip: &ClipConfig,
+    path: &Path,
+) -> Result<()> {
     let depth = clip.vision_config.num_hidden_layers;
     if layers.is_empty() || layers.iter().any(|&layer| layer >= depth) {
         let expected = match depth {
