@@ -6,8 +6,11 @@
 
 use burn::prelude::*;
 use burn::tensor::Distribution;
-use clipseg::clip::ClipTokenizer;
-use clipseg::model::{ClipSeg, ClipSegConfig};
+use clipseg::clip::{ClipConfig, ClipTokenizer};
+use clipseg::model::{
+    ClipSeg, ClipSegConfig, ConvDecoderConfig, Decoder, DecoderConfig, DeconvBaselineConfig,
+    ImageFeatures, TransformerDecoderConfig,
+};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 
@@ -85,5 +88,44 @@ fn model(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, matmul, model);
+/// The kinds of decoders on the same hidden states.
+fn decoders(criterion: &mut Criterion) {
+    let device = device();
+    device.seed(0);
+    let clip = ClipConfig::vit_b_16();
+    let grid = SIDE / clip.vision_config.patch_size;
+    let picture = ConvDecoderConfig {
+        picture_branch: true,
+        ..ConvDecoderConfig::base()
+    };
+    let kinds: [(&str, DecoderConfig); 6] = [
+        ("transformer", TransformerDecoderConfig::default().into()),
+        ("conv tiny", ConvDecoderConfig::tiny().into()),
+        ("conv base", ConvDecoderConfig::base().into()),
+        ("conv base with picture", picture.into()),
+        ("conv large", ConvDecoderConfig::large().into()),
+        ("deconv", DeconvBaselineConfig::default().into()),
+    ];
+    let mut group = criterion.benchmark_group("decoders");
+    group.sample_size(10);
+    for (name, config) in kinds {
+        let decoder = Decoder::init(&config, &clip, &device);
+        let hidden = || Tensor::random([1, 1 + grid * grid, 768], Distribution::Default, &device);
+        let features = ImageFeatures {
+            hidden_states: config.extract_layers().iter().map(|_| hidden()).collect(),
+            grid: [grid, grid],
+            pixel_values: config
+                .uses_pixels()
+                .then(|| Tensor::random([1, 3, SIDE, SIDE], Distribution::Default, &device)),
+        };
+        for count in [1, 4] {
+            let prompts = Tensor::<2>::random([count, 512], Distribution::Default, &device);
+            group.bench_function(BenchmarkId::new(name, count), |bencher| {
+                bencher.iter(|| finish(decoder.forward(&features, prompts.clone())));
+            });
+        }
+    }
+}
+
+criterion_group!(benches, matmul, model, decoders);
 criterion_main!(benches);

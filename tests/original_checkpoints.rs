@@ -4,7 +4,7 @@ use crate::checkpoints::{Tensors, check_logits, checkpoints, message, segmenter,
 use crate::support::{SEGMENTERS, device};
 use burn::prelude::*;
 use clipseg::clip::load_clip;
-use clipseg::model::{ClipSeg, ClipSegConfig, ModelError, OriginalOptions};
+use clipseg::model::{ClipSeg, ClipSegConfig, DecoderConfig, ModelError, OriginalOptions};
 use std::path::Path;
 
 /// The decoder of a fixture, renamed, its queries, keys and values put below each other.
@@ -43,10 +43,13 @@ fn decoder(name: &str) -> Tensors {
 
 fn options(name: &str) -> (ClipSegConfig, OriginalOptions) {
     let config = ClipSegConfig::from_file(&segmenter(name).join("config.json")).unwrap();
+    let DecoderConfig::Transformer(decoder) = &config.decoder else {
+        panic!("{name} has another decoder");
+    };
     let options = OriginalOptions {
-        extract_layers: config.decoder.extract_layers.clone(),
-        heads: config.decoder.decoder_num_attention_heads,
-        conditional_layer: config.decoder.conditional_layer,
+        extract_layers: decoder.extract_layers.clone(),
+        heads: decoder.decoder_num_attention_heads,
+        conditional_layer: decoder.conditional_layer,
     };
     (config, options)
 }

@@ -4,7 +4,7 @@
 use crate::support::{Answers, SEGMENTERS, fixtures, sizes};
 use burn::tensor::Device;
 use clipseg::clip::{TextBatch, load_clip};
-use clipseg::model::ClipSeg;
+use clipseg::model::{ClipSeg, Decoder};
 
 fn texts(answers: &Answers, device: &Device) -> TextBatch {
     TextBatch {
@@ -74,15 +74,14 @@ pub(crate) fn decoder_layers_and_logits_of_text_and_visual_prompts(
 ) {
     for name in SEGMENTERS {
         let (answers, model) = segmenter(name, device);
+        let Decoder::Transformer(decoder) = model.decoder() else {
+            panic!("{name} has another decoder");
+        };
         let prompts = model.clip().text_embedding(&texts(&answers, device));
         for size in sizes(&answers) {
             let pixels = |kind: &str| answers.float(&format!("in.{size}.{kind}"), device);
             let features = model.encode_image(pixels("pixel_values"));
-            let layers = model.decoder().hidden_states(
-                &features.hidden_states,
-                prompts.clone(),
-                features.grid,
-            );
+            let layers = decoder.hidden_states(&features, prompts.clone());
             for (index, hidden) in layers.into_iter().enumerate() {
                 answers.check(
                     &format!("out.{size}.decoder.hidden.{index}"),

@@ -5,7 +5,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use clipseg::metrics::Loss;
-use clipseg::model::{ClipSeg, TransformerDecoder};
+use clipseg::model::{ClipSeg, Decoder};
 use clipseg::train::{AdamWOptions, DecoderTrainer, StepInput};
 use std::path::Path;
 
@@ -28,7 +28,7 @@ fn check_decoder(
     answers: &Answers,
     prefix: &str,
     model: &ClipSeg,
-    decoder: TransformerDecoder,
+    decoder: Decoder,
     folder: &Path,
 ) {
     let model = ClipSeg::from_parts(model.config().clone(), model.clip().clone(), decoder);

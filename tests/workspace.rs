@@ -9,6 +9,8 @@ mod damaged_checkpoints;
 mod data;
 mod data_program;
 mod data_reading;
+mod decoder_files;
+mod decoders;
 mod encoders;
 mod eval_program;
 mod full_size;

@@ -1,8 +1,9 @@
 //! CLIP and a decoder as one model.
 
 use crate::config::ClipSegConfig;
+use crate::decoder::Decoder;
 use crate::error::Result;
-use crate::transformer_decoder::TransformerDecoder;
+use crate::features::ImageFeatures;
 use burn::prelude::*;
 use clipseg_clip::{Checkpoint, Clip, ClipError, Source, save_module, write_text};
 use std::path::Path;
@@ -38,19 +39,9 @@ use std::path::Path;
 #[derive(Module, Debug)]
 pub struct ClipSeg {
     clip: Clip,
-    decoder: TransformerDecoder,
+    decoder: Decoder,
     #[module(skip)]
     config: ClipSegConfig,
-}
-
-/// What the decoder needs of pictures, made once for all prompts.
-#[derive(Debug, Clone)]
-pub struct ImageFeatures {
-    /// The hidden states of the extracted layers, shallow to deep:
-    /// `[pictures, 1 + rows · columns, hidden_size]` each, the class token first.
-    pub hidden_states: Vec<Tensor<3>>,
-    /// Rows and columns of patches.
-    pub grid: [usize; 2],
 }
 
 /// Names that differ between a module's fields and Hugging Face's files.
@@ -77,14 +68,7 @@ impl ClipSeg {
 
     /// A random decoder on a given CLIP, as training starts from.
     pub fn with_clip(config: &ClipSegConfig, clip: Clip, device: &Device) -> Self {
-        let vision = &config.clip.vision_config;
-        let decoder = TransformerDecoder::init(
-            &config.decoder,
-            vision.hidden_size,
-            config.clip.projection_dim,
-            vision.patch_size,
-            device,
-        );
+        let decoder = Decoder::init(&config.decoder, &config.clip, device);
         Self {
             clip,
             decoder,
@@ -92,7 +76,8 @@ impl ClipSeg {
         }
     }
 
-    /// Loads a CLIPSeg checkpoint in Hugging Face's layout.
+    /// Loads a CLIPSeg checkpoint in Hugging Face's layout, or one that
+    /// [`save_pretrained`](Self::save_pretrained) wrote with another decoder.
     ///
     /// # Errors
     ///
@@ -107,7 +92,8 @@ impl ClipSeg {
     }
 
     /// Writes `config.json` and `model.safetensors`, which transformers reads as
-    /// `CLIPSegForImageSegmentation`. Makes the folder if there is none.
+    /// `CLIPSegForImageSegmentation` if the decoder is CLIPSeg's own. Makes the folder if there is
+    /// none.
     ///
     /// # Errors
     ///
@@ -145,17 +131,17 @@ impl ClipSeg {
     }
 
     /// The decoder.
-    pub fn decoder(&self) -> &TransformerDecoder {
+    pub fn decoder(&self) -> &Decoder {
         &self.decoder
     }
 
     /// The encoders and the decoder, for training.
-    pub fn into_parts(self) -> (Clip, TransformerDecoder) {
+    pub fn into_parts(self) -> (Clip, Decoder) {
         (self.clip, self.decoder)
     }
 
     /// A model of encoders and a decoder that were made for `config`.
-    pub fn from_parts(config: ClipSegConfig, clip: Clip, decoder: TransformerDecoder) -> Self {
+    pub fn from_parts(config: ClipSegConfig, clip: Clip, decoder: Decoder) -> Self {
         Self {
             clip,
             decoder,
@@ -173,15 +159,7 @@ impl ClipSeg {
     ///
     /// If a side is not a multiple of the patch.
     pub fn encode_image(&self, pixel_values: Tensor<4>) -> ImageFeatures {
-        let layers = &self.config.decoder.extract_layers;
-        let output = self
-            .clip
-            .vision_model()
-            .forward(pixel_values, layers, false);
-        ImageFeatures {
-            hidden_states: output.hidden_states,
-            grid: output.grid,
-        }
+        ImageFeatures::extract(&self.clip, &self.config.decoder, pixel_values)
     }
 
     /// Decodes encoded pictures with one prompt each, or one picture with any number of prompts.
@@ -191,11 +169,7 @@ impl ClipSeg {
     /// - `conditional_embedding`: `[prompts, projection_dim]`, of texts or of pictures
     /// - output: logits, `[prompts, height, width]`
     pub fn decode(&self, features: &ImageFeatures, conditional_embedding: Tensor<2>) -> Tensor<3> {
-        self.decoder.forward(
-            &features.hidden_states,
-            conditional_embedding,
-            features.grid,
-        )
+        self.decoder.forward(features, conditional_embedding)
     }
 
     /// Both in one: pictures and their prompts to logits.

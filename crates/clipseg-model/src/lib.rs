@@ -1,7 +1,8 @@
 //! CLIPSeg and its decoders on Burn: a picture and a phrase in, a mask out.
 //!
 //! [`Segmenter`] is for people who have photographs and want masks. [`ClipSeg`] is for people who
-//! train: it takes and gives tensors. Both read and write checkpoints in Hugging Face's layout.
+//! train: it takes and gives tensors. Both read and write checkpoints, with CLIPSeg's own decoder in
+//! Hugging Face's layout. [`Decoder`] is any of the decoders that can be put on CLIP.
 //!
 //! ```
 //! # #[cfg(feature = "flex")] {
@@ -30,22 +31,36 @@
 
 mod clipseg;
 mod config;
+mod conv_config;
+mod conv_decoder;
+mod convolution;
+mod decoder;
+mod decoder_config;
+mod deconv_baseline;
 mod error;
+mod features;
 mod label_map;
 mod original;
 mod prompt;
 mod render;
 mod segmenter;
 mod soft_mask;
+mod spread;
 mod transformer_decoder;
 
 pub use clipseg_clip as clip;
 pub use clipseg_data as data;
 pub use clipseg_data::TEMPLATES;
 
-pub use clipseg::{ClipSeg, ImageFeatures};
-pub use config::{ClipSegConfig, TransformerDecoderConfig};
+pub use clipseg::ClipSeg;
+pub use config::ClipSegConfig;
+pub use conv_config::{ConvDecoderConfig, Upsampling};
+pub use conv_decoder::ConvDecoder;
+pub use decoder::Decoder;
+pub use decoder_config::{DecoderConfig, DeconvBaselineConfig, TransformerDecoderConfig};
+pub use deconv_baseline::DeconvBaseline;
 pub use error::{ModelError, Result};
+pub use features::ImageFeatures;
 pub use label_map::{LabelMap, label_map};
 pub use original::OriginalOptions;
 pub use prompt::{Prompt, SegmentOptions, VisualPrompt};

@@ -12,7 +12,8 @@
 //! Both number the layers from the deepest activation to the shallowest.
 
 use crate::clipseg::ClipSeg;
-use crate::config::{ClipSegConfig, TransformerDecoderConfig};
+use crate::config::ClipSegConfig;
+use crate::decoder_config::TransformerDecoderConfig;
 use crate::error::{ModelError, Result};
 use clipseg_clip::{Checkpoint, Clip, ClipConfig, ClipError, Source};
 use std::path::Path;
@@ -78,7 +79,7 @@ impl ClipSeg {
         let (clip_config, clip) = clip;
         let config = ClipSegConfig {
             clip: clip_config,
-            decoder: read_config(&checkpoint, options)?,
+            decoder: read_config(&checkpoint, options)?.into(),
         };
         config.validate(decoder)?;
 

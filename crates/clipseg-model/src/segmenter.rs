@@ -1,7 +1,8 @@
 //! From a photograph and prompts to masks at the photograph's own size.
 
-use crate::clipseg::{ClipSeg, ImageFeatures};
+use crate::clipseg::ClipSeg;
 use crate::error::{ModelError, Result};
+use crate::features::ImageFeatures;
 use crate::prompt::{Prompt, SegmentOptions, VisualPrompt};
 use crate::soft_mask::SoftMask;
 use burn::prelude::*;
@@ -77,7 +78,8 @@ impl Segmenter {
         }
     }
 
-    /// Loads a folder in Hugging Face's layout. Without a `preprocessor_config.json`, pictures are
+    /// Loads a folder in Hugging Face's layout, or one that [`save_pretrained`](Self::save_pretrained)
+    /// wrote with another decoder. Without a `preprocessor_config.json`, pictures are
     /// prepared as CLIPSeg is published, at 352×352.
     ///
     /// # Errors
@@ -92,8 +94,8 @@ impl Segmenter {
         Ok(Self::new(model, tokenizer, processor))
     }
 
-    /// Writes a folder that [`from_pretrained`](Self::from_pretrained) and transformers read:
-    /// configuration, weights, tokenizer and preprocessing.
+    /// Writes a folder that [`from_pretrained`](Self::from_pretrained) reads, and transformers if the
+    /// decoder is CLIPSeg's own: configuration, weights, tokenizer and preprocessing.
     ///
     /// # Errors
     ///

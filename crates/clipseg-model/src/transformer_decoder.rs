@@ -5,12 +5,14 @@
 //! not depend on the prompt, so a picture's hidden states are reduced once however many prompts
 //! there are, and the grid of patches may be rectangular.
 
-use crate::config::TransformerDecoderConfig;
+use crate::decoder_config::TransformerDecoderConfig;
+use crate::features::ImageFeatures;
+use crate::spread::Spread;
 use burn::nn::conv::{Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig};
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig, PaddingConfig2d};
 use burn::prelude::*;
 use burn::tensor::activation::relu;
-use clipseg_clip::{Activation, AttentionMask, Mlp, SelfAttention, initialise};
+use clipseg_clip::{Activation, AttentionMask, ClipConfig, Mlp, SelfAttention, initialise};
 
 /// One post-norm transformer layer.
 #[derive(Module, Debug)]
@@ -125,19 +127,14 @@ impl Head {
 
 impl TransformerDecoder {
     /// A decoder with random weights, drawn as PyTorch draws those of the reference.
-    ///
-    /// `hidden_size` and `patch_size` are the vision tower's, `projection_dim` is the width of the
-    /// prompt's embedding.
-    pub fn init(
-        config: &TransformerDecoderConfig,
-        hidden_size: usize,
-        projection_dim: usize,
-        patch_size: usize,
-        device: &Device,
-    ) -> Self {
+    pub fn init(config: &TransformerDecoderConfig, clip: &ClipConfig, device: &Device) -> Self {
+        let (hidden_size, patch_size) = (
+            clip.vision_config.hidden_size,
+            clip.vision_config.patch_size,
+        );
         let dim = config.reduce_dim;
         let depth = config.extract_layers.len();
-        let film = || LinearConfig::new(projection_dim, dim).init(device);
+        let film = || LinearConfig::new(clip.projection_dim, dim).init(device);
         let decoder = Self {
             film_mul: film(),
             film_add: film(),
@@ -158,30 +155,17 @@ impl TransformerDecoder {
     ///
     /// # Shapes
     ///
-    /// - `hidden_states`: `[pictures, 1 + rows · columns, hidden_size]` each, shallow to deep, the
-    ///   class token first
     /// - `conditional_embedding`: `[prompts, projection_dim]`; as many prompts as pictures, or any
     ///   number if there is one picture
-    /// - grid: rows and columns of patches
     /// - output: logits, `[prompts, height, width]`
     ///
     /// # Panics
     ///
     /// If the shapes do not fit.
-    pub fn forward(
-        &self,
-        hidden_states: &[Tensor<3>],
-        conditional_embedding: Tensor<2>,
-        grid: [usize; 2],
-    ) -> Tensor<3> {
-        let pictures = hidden_states[0].dims()[0];
+    pub fn forward(&self, features: &ImageFeatures, conditional_embedding: Tensor<2>) -> Tensor<3> {
         let [prompts, _] = conditional_embedding.dims();
-        let spread = if pictures == prompts {
-            Spread::Same
-        } else {
-            Spread::One(prompts)
-        };
-        self.run(hidden_states, conditional_embedding, grid, spread, |_| {})
+        let spread = Spread::evenly(features.pictures(), prompts);
+        self.run(features, conditional_embedding, &spread, |_| {})
     }
 
     /// Decodes pictures with several prompts each; `picture_of[i]` is the picture of prompt `i`.
@@ -195,22 +179,13 @@ impl TransformerDecoder {
     /// If the shapes do not fit, or a picture does not exist.
     pub fn forward_grouped(
         &self,
-        hidden_states: &[Tensor<3>],
+        features: &ImageFeatures,
         conditional_embedding: Tensor<2>,
-        grid: [usize; 2],
         picture_of: &[usize],
     ) -> Tensor<3> {
-        let pictures = hidden_states[0].dims()[0];
-        let spread = if picture_of.iter().copied().eq(0..pictures) {
-            Spread::Same
-        } else {
-            let indices: Vec<i64> = picture_of.iter().map(|&picture| picture as i64).collect();
-            Spread::By(Tensor::from_data(
-                TensorData::new(indices, [picture_of.len()]),
-                &hidden_states[0].device().without_autodiff(),
-            ))
-        };
-        self.run(hidden_states, conditional_embedding, grid, spread, |_| {})
+        let device = conditional_embedding.device();
+        let spread = Spread::grouped(features.pictures(), picture_of, &device);
+        self.run(features, conditional_embedding, &spread, |_| {})
     }
 
     /// The tokens after each layer, as `output_hidden_states` of transformers gives them, for
@@ -226,40 +201,32 @@ impl TransformerDecoder {
     /// If the shapes do not fit.
     pub fn hidden_states(
         &self,
-        hidden_states: &[Tensor<3>],
+        features: &ImageFeatures,
         conditional_embedding: Tensor<2>,
-        grid: [usize; 2],
     ) -> Vec<Tensor<3>> {
         let mut kept = Vec::with_capacity(self.layers.len());
-        self.run(
-            hidden_states,
-            conditional_embedding,
-            grid,
-            Spread::Same,
-            |hidden| {
-                kept.push(hidden.clone());
-            },
-        );
+        self.run(features, conditional_embedding, &Spread::Same, |hidden| {
+            kept.push(hidden.clone());
+        });
         kept
     }
 
     fn run(
         &self,
-        hidden_states: &[Tensor<3>],
+        features: &ImageFeatures,
         conditional_embedding: Tensor<2>,
-        [rows, columns]: [usize; 2],
-        spread: Spread,
+        spread: &Spread,
         mut after_layer: impl FnMut(&Tensor<3>),
     ) -> Tensor<3> {
         assert_eq!(
-            hidden_states.len(),
+            features.hidden_states.len(),
             self.layers.len(),
             "one hidden state for each layer"
         );
         // Until the prompt comes in, there is one row for each picture; from then on, one for each
         // prompt.
         let mut tokens: Option<Tensor<3>> = None;
-        let deepest_first = hidden_states.iter().rev();
+        let deepest_first = features.hidden_states.iter().rev();
         for (index, ((hidden, reduce), layer)) in deepest_first
             .zip(&self.reduces)
             .zip(&self.layers)
@@ -287,33 +254,10 @@ impl TransformerDecoder {
             unreachable!("a decoder has at least one layer")
         };
         let [prompts, _, dim] = tokens.dims();
+        let [rows, columns] = features.grid;
         let patches = tokens.slice(s![.., 1.., ..]).swap_dims(1, 2);
         let map = patches.reshape([prompts, dim, rows, columns]);
         self.transposed_convolution.forward(map).squeeze_dim(1)
-    }
-}
-
-/// How rows of pictures become rows of prompts.
-#[expect(clippy::large_enum_variant, reason = "lives for one pass of a decoder")]
-enum Spread {
-    /// One prompt for each picture.
-    Same,
-    /// One picture, so many prompts.
-    One(usize),
-    /// The picture of each prompt.
-    By(Tensor<1, Int>),
-}
-
-impl Spread {
-    fn apply(&self, x: Tensor<3>) -> Tensor<3> {
-        match self {
-            Self::Same => x,
-            Self::One(prompts) => {
-                let [_, tokens, width] = x.dims();
-                x.expand([*prompts, tokens, width])
-            }
-            Self::By(pictures) => x.select(0, pictures.clone()),
-        }
     }
 }
 
@@ -322,10 +266,14 @@ mod tests {
     use super::*;
     use burn::tensor::{Distribution, Tolerance};
 
-    fn inputs(pictures: usize, device: &Device) -> Vec<Tensor<3>> {
-        (0..3)
-            .map(|_| Tensor::random([pictures, 1 + 6, 20], Distribution::Default, device))
-            .collect()
+    fn inputs(pictures: usize, device: &Device) -> ImageFeatures {
+        ImageFeatures {
+            hidden_states: (0..3)
+                .map(|_| Tensor::random([pictures, 1 + 6, 20], Distribution::Default, device))
+                .collect(),
+            grid: [2, 3],
+            pixel_values: None,
+        }
     }
 
     fn decoder(conditional_layer: usize, device: &Device) -> TransformerDecoder {
@@ -335,7 +283,13 @@ mod tests {
             conditional_layer,
             ..TransformerDecoderConfig::default()
         };
-        TransformerDecoder::init(&config, 20, 5, 4, device)
+        let mut clip = ClipConfig {
+            projection_dim: 5,
+            ..ClipConfig::default()
+        };
+        clip.vision_config.hidden_size = 20;
+        clip.vision_config.patch_size = 4;
+        TransformerDecoder::init(&config, &clip, device)
     }
 
     #[test]
@@ -343,17 +297,19 @@ mod tests {
         let device = Device::flex();
         for conditional_layer in 0..3 {
             let decoder = decoder(conditional_layer, &device);
-            let hidden = inputs(2, &device);
+            let features = inputs(2, &device);
             let prompts = Tensor::random([4, 5], Distribution::Default, &device);
-            let grouped = decoder.forward_grouped(&hidden, prompts.clone(), [2, 3], &[1, 0, 0, 1]);
+            let grouped = decoder.forward_grouped(&features, prompts.clone(), &[1, 0, 0, 1]);
             assert_eq!(grouped.dims(), [4, 8, 12]);
             for (prompt, picture) in [1usize, 0, 0, 1].into_iter().enumerate() {
-                let one: Vec<_> = hidden
-                    .iter()
-                    .map(|h| h.clone().slice(s![picture..picture + 1]))
-                    .collect();
-                let alone =
-                    decoder.forward(&one, prompts.clone().slice(s![prompt..prompt + 1]), [2, 3]);
+                let hidden = features.hidden_states.iter();
+                let one = ImageFeatures {
+                    hidden_states: hidden
+                        .map(|h| h.clone().slice(s![picture..picture + 1]))
+                        .collect(),
+                    ..features.clone()
+                };
+                let alone = decoder.forward(&one, prompts.clone().slice(s![prompt..prompt + 1]));
                 let together = grouped.clone().slice(s![prompt..prompt + 1]);
                 alone
                     .into_data()
@@ -367,7 +323,7 @@ mod tests {
         let device = Device::flex();
         let mut config = TransformerDecoderConfig::default();
         let count = |config: &TransformerDecoderConfig| {
-            TransformerDecoder::init(config, 768, 512, 16, &device).num_params()
+            TransformerDecoder::init(config, &ClipConfig::vit_b_16(), &device).num_params()
         };
         assert_eq!(count(&config), 1_073_153);
         config.use_complex_transposed_convolution = true;

@@ -56,12 +56,7 @@ impl FrozenClip {
     /// - pixels: `[pictures, 3, height, width]` from 0 to 1; they are normalised here
     pub fn encode_pictures(&self, pixels: Tensor<4>) -> ImageFeatures {
         let pixels = self.processor.normalise(pixels);
-        let layers = &self.config.decoder.extract_layers;
-        let output = self.clip.vision_model().forward(pixels, layers, false);
-        ImageFeatures {
-            hidden_states: output.hidden_states,
-            grid: output.grid,
-        }
+        ImageFeatures::extract(&self.clip, &self.config.decoder, pixels)
     }
 
     /// The embeddings of phrases, `[phrases, projection_dim]`.

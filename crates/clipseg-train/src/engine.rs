@@ -6,14 +6,14 @@ use crate::error::{Result, TrainError};
 use crate::progress::Observer;
 use crate::trainer::DecoderTrainer;
 use clipseg_data::{BatchOrder, Grouping, PhraseCutDataset};
-use clipseg_model::TransformerDecoder;
+use clipseg_model::Decoder;
 
 /// What a training run ends with.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TrainOutcome {
     /// The trained decoder, on the plain device.
-    pub decoder: TransformerDecoder,
+    pub decoder: Decoder,
     /// The loss of every step.
     pub losses: Vec<f32>,
 }
@@ -40,7 +40,7 @@ impl TrainOutcome {
 /// If the configuration is unusable, a sample cannot be read, or the loss stops being a number.
 pub fn train(
     clip: &mut FrozenClip,
-    decoder: TransformerDecoder,
+    decoder: Decoder,
     training: &PhraseCutDataset,
     config: &TrainConfig,
     observer: &mut dyn Observer,

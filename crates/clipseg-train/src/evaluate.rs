@@ -4,7 +4,7 @@ use crate::encoding::FrozenClip;
 use crate::error::{Result, TrainError};
 use clipseg_data::PhraseCutDataset;
 use clipseg_metrics::{Confusion, Tally};
-use clipseg_model::TransformerDecoder;
+use clipseg_model::Decoder;
 
 /// Counts the pixels of the first phrases of a data set, at most `limit` of them, `batch_size` at a
 /// time; the tally has a mask for each phrase, in their order.
@@ -14,7 +14,7 @@ use clipseg_model::TransformerDecoder;
 /// If the data set is empty, a sample cannot be read, or a prediction is not a number.
 pub fn evaluate(
     clip: &mut FrozenClip,
-    decoder: &TransformerDecoder,
+    decoder: &Decoder,
     data: &PhraseCutDataset,
     limit: usize,
     batch_size: usize,
@@ -28,9 +28,8 @@ pub fn evaluate(
     for batch in indices.chunks(batch_size.max(1)) {
         let input = clip.encode(data.batch(batch, 0, clip.device())?)?;
         let logits = decoder.forward_grouped(
-            &input.features.hidden_states,
+            &input.features,
             input.conditional_embedding,
-            input.features.grid,
             &input.picture_of,
         );
         tally.extend(Confusion::from_logits(logits, input.masks, threshold)?);

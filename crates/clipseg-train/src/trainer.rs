@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use clipseg_metrics::Loss;
-use clipseg_model::{ImageFeatures, TransformerDecoder};
+use clipseg_model::{Decoder, ImageFeatures};
 
 /// What a step learns from, all of it on the plain device.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ pub struct StepInput {
 
 /// A decoder on the autodiff device with its optimizer.
 pub struct DecoderTrainer {
-    decoder: TransformerDecoder,
+    decoder: Decoder,
     optimizer: ModuleOptimizer,
     loss: Loss,
 }
@@ -37,7 +37,7 @@ impl std::fmt::Debug for DecoderTrainer {
 
 impl DecoderTrainer {
     /// Prepares a decoder for training.
-    pub fn new(decoder: TransformerDecoder, optimizer: &AdamWOptions, loss: Loss) -> Self {
+    pub fn new(decoder: Decoder, optimizer: &AdamWOptions, loss: Loss) -> Self {
         let optimizer = AdamWConfig::new()
             .with_weight_decay(optimizer.weight_decay)
             .with_beta_1(optimizer.beta_1)
@@ -53,16 +53,9 @@ impl DecoderTrainer {
 
     /// The loss, `[1]` on the autodiff device.
     pub fn loss(&self, input: &StepInput) -> Tensor<1> {
-        let hidden: Vec<Tensor<3>> = input
-            .features
-            .hidden_states
-            .iter()
-            .map(|hidden| hidden.clone().autodiff())
-            .collect();
         let logits = self.decoder.forward_grouped(
-            &hidden,
+            &input.features.autodiff(),
             input.conditional_embedding.clone().autodiff(),
-            input.features.grid,
             &input.picture_of,
         );
         self.loss.forward(logits, input.masks.clone().autodiff())
@@ -82,7 +75,7 @@ impl DecoderTrainer {
     }
 
     /// The decoder as it is now, on the plain device.
-    pub fn decoder(&self) -> TransformerDecoder {
+    pub fn decoder(&self) -> Decoder {
         self.decoder.valid()
     }
 }

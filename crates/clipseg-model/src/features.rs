@@ -1,0 +1,58 @@
+//! What a decoder needs of pictures.
+
+use crate::decoder_config::DecoderConfig;
+use burn::prelude::*;
+use clipseg_clip::Clip;
+
+/// What a decoder needs of pictures, made once for all prompts.
+#[derive(Debug, Clone)]
+pub struct ImageFeatures {
+    /// The hidden states of the extracted layers, shallow to deep:
+    /// `[pictures, 1 + rows · columns, hidden_size]` each, the class token first.
+    pub hidden_states: Vec<Tensor<3>>,
+    /// Rows and columns of patches.
+    pub grid: [usize; 2],
+    /// The pictures themselves, `[pictures, channels, height, width]`, if the decoder looks at them;
+    /// see [`DecoderConfig::uses_pixels`].
+    pub pixel_values: Option<Tensor<4>>,
+}
+
+impl ImageFeatures {
+    /// Runs the vision tower as far as the decoder needs it.
+    ///
+    /// # Shapes
+    ///
+    /// - `pixel_values`: `[pictures, channels, height, width]`, sides multiples of the patch
+    ///
+    /// # Panics
+    ///
+    /// If a side is not a multiple of the patch.
+    pub fn extract(clip: &Clip, decoder: &DecoderConfig, pixel_values: Tensor<4>) -> Self {
+        let kept = decoder.uses_pixels().then(|| pixel_values.clone());
+        let layers = decoder.extract_layers();
+        let output = clip.vision_model().forward(pixel_values, layers, false);
+        Self {
+            hidden_states: output.hidden_states,
+            grid: output.grid,
+            pixel_values: kept,
+        }
+    }
+
+    /// How many pictures there are.
+    pub fn pictures(&self) -> usize {
+        self.hidden_states
+            .first()
+            .map_or(0, |hidden| hidden.dims()[0])
+    }
+
+    /// The same on the autodiff device, to train a decoder with.
+    #[must_use]
+    pub fn autodiff(&self) -> Self {
+        let hidden = self.hidden_states.iter();
+        Self {
+            hidden_states: hidden.map(|hidden| hidden.clone().autodiff()).collect(),
+            grid: self.grid,
+            pixel_values: self.pixel_values.clone().map(Tensor::autodiff),
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Every decoder on a tiny CLIP: what it looks at, what it learns from, and that it learns.
+
+use crate::support::{device, fixtures};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::{AdamWConfig, GradientsParams};
+use burn::prelude::*;
+use burn::tensor::{Distribution, Tolerance};
+use clipseg::clip::{ClipTokenizer, load_clip};
+use clipseg::metrics::Loss;
+use clipseg::model::{
+    ClipSeg, ClipSegConfig, ConvDecoderConfig, Decoder, DecoderConfig, DeconvBaselineConfig,
+    ImageFeatures, TransformerDecoderConfig, Upsampling,
+};
+
+/// Small decoders of every kind that fit the fixtures' CLIP, with a name for messages.
+pub(crate) fn kinds() -> Vec<(&'static str, DecoderConfig)> {
+    let extract_layers = vec![1, 2, 4];
+    let conv = ConvDecoderConfig {
+        extract_layers: extract_layers.clone(),
+        width: 32,
+        ..ConvDecoderConfig::tiny()
+    };
+    let bilinear = ConvDecoderConfig {
+        upsampling: Upsampling::Bilinear,
+        ..conv.clone()
+    };
+    let picture = ConvDecoderConfig {
+        picture_branch: true,
+        blocks: 2,
+        ..conv.clone()
+    };
+    let transformer = TransformerDecoderConfig {
+        reduce_dim: 32,
+        extract_layers,
+        decoder_intermediate_size: 64,
+        ..TransformerDecoderConfig::default()
+    };
+    let deconv = DeconvBaselineConfig {
+        extract_layer: 4,
+        ..DeconvBaselineConfig::default()
+    };
+    vec![
+        ("transformer", transformer.into()),
+        ("conv", conv.into()),
+        ("conv, bilinear", bilinear.into()),
+        ("conv, picture", picture.into()),
+        ("deconv", deconv.into()),
+    ]
+}
+
+/// A decoder on the fixtures' CLIP.
+pub(crate) fn model(decoder: DecoderConfig) -> ClipSeg {
+    let device = device();
+    let (clip_config, clip) =
+        load_clip(&fixtures().join("models/clipseg-refined"), &device).expect("the fixture loads");
+    let config = ClipSegConfig::new(clip_config, decoder).expect("the parts fit");
+    device.seed(0);
+    ClipSeg::with_clip(&config, clip, &device)
+}
+
+/// The embeddings of two words.
+pub(crate) fn prompts(model: &ClipSeg) -> Tensor<2> {
+    let folder = fixtures().join("models/clipseg-refined");
+    let positions = model.config().clip.text_config.max_position_embeddings;
+    let tokenizer = ClipTokenizer::from_folder(&folder, positions).expect("the fixture loads");
+    let texts = tokenizer.batch(&["red", "a blue thing"], &device());
+    model.clip().text_embedding(&texts.expect("plain texts"))
+}
+
+fn random_pictures(count: usize) -> Tensor<4> {
+    let device = device();
+    device.seed(3);
+    Tensor::random([count, 3, 48, 64], Distribution::Normal(0.0, 1.0), &device)
+}
+
+fn row<const D: usize>(x: &Tensor<D>, index: usize) -> Tensor<D> {
+    x.clone().narrow(0, index, 1)
+}
+
+fn picture(features: &ImageFeatures, index: usize) -> ImageFeatures {
+    let hidden = features.hidden_states.iter();
+    ImageFeatures {
+        hidden_states: hidden.map(|hidden| row(hidden, index)).collect(),
+        grid: features.grid,
+        pixel_values: features.pixel_values.as_ref().map(|x| row(x, index)),
+    }
+}
+
+fn assert_close<const D: usize>(name: &str, a: Tensor<D>, b: Tensor<D>) {
+    assert_eq!(a.dims(), b.dims(), "{name}");
+    a.into_data()
+        .assert_approx_eq::<f32>(&b.into_data(), Tolerance::rel_abs(1e-4, 1e-4));
+}
+
+fn furthest<const D: usize>(a: &Tensor<D>, b: &Tensor<D>) -> f32 {
+    (a.clone() - b.clone()).abs().max().into_scalar::<f32>()
+}
+
+#[test]
+fn prompts_share_a_picture_and_rows_share_nothing() {
+    for (name, config) in kinds() {
+        let model = model(config);
+        let features = model.encode_image(random_pictures(2));
+        let prompts = prompts(&model);
+        let both = model.decode(&features, prompts.clone());
+        assert_eq!(both.dims(), [2, 48, 64], "{name}");
+        for index in 0..2 {
+            let alone = model.decode(&picture(&features, index), row(&prompts, index));
+            assert_close(name, row(&both, index), alone);
+        }
+
+        // Phrases of pictures 1, 0, 0 and 1 against pictures repeated as often.
+        let picture_of = [1, 0, 0, 1];
+        let phrases = prompts.repeat_dim(0, 2);
+        let grouped = model
+            .decoder()
+            .forward_grouped(&features, phrases.clone(), &picture_of);
+        for (index, &owner) in picture_of.iter().enumerate() {
+            let alone = model.decode(&picture(&features, owner), row(&phrases, index));
+            assert_close(name, row(&grouped, index), alone);
+        }
+        // One picture and several prompts.
+        let shared = model.decode(&picture(&features, 1), phrases.clone());
+        let said = model
+            .decoder()
+            .forward_grouped(&picture(&features, 1), phrases, &[0, 0, 0, 0]);
+        assert_close(name, shared, said);
+    }
+}
+
+#[test]
+fn the_prompt_and_every_layer_of_clip_matter() {
+    for (name, config) in kinds() {
+        let model = model(config);
+        let features = model.encode_image(random_pictures(2));
+        let (one, other) = (picture(&features, 0), picture(&features, 1));
+        let prompts = prompts(&model);
+        let prompt = row(&prompts, 0);
+        let logits = model.decode(&one, prompt.clone());
+        let changed = |what: &str, found: Tensor<3>| {
+            let change = furthest(&logits, &found);
+            assert!(change > 1e-3, "{name}: {what} moves logits by {change}");
+        };
+        changed("the prompt", model.decode(&one, row(&prompts, 1)));
+        for layer in 0..one.hidden_states.len() {
+            let mut mixed = one.clone();
+            mixed.hidden_states[layer] = other.hidden_states[layer].clone();
+            let what = format!("hidden state {layer}");
+            changed(&what, model.decode(&mixed, prompt.clone()));
+        }
+        if model.config().decoder.uses_pixels() {
+            let mut mixed = one.clone();
+            mixed.pixel_values = other.pixel_values.clone();
+            changed("the picture", model.decode(&mixed, prompt.clone()));
+        } else {
+            assert!(one.pixel_values.is_none(), "{name} keeps no pictures");
+        }
+    }
+}
+
+/// Says which parameters have no gradient, or one of zeros.
+struct WithoutGradient<'a> {
+    gradients: &'a GradientsParams,
+    path: Vec<String>,
+    names: Vec<String>,
+    without: Vec<String>,
+}
+
+impl ModuleVisitor for WithoutGradient<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let name = self.path.join(".");
+        let largest = self
+            .gradients
+            .get::<D>(param.id)
+            .map_or(0.0, |gradient| gradient.abs().max().into_scalar::<f32>());
+        // Softmax ignores a shift of all keys, so this one is zero but for rounding.
+        let vanishes = name.ends_with("k_proj.bias");
+        if !(largest.is_finite() && (largest > 0.0 || vanishes)) {
+            self.without.push(name.clone());
+        }
+        self.names.push(name);
+    }
+}
+
+#[test]
+fn gradients_reach_every_parameter() {
+    for (name, config) in kinds() {
+        let model = model(config);
+        let features = model.encode_image(random_pictures(2)).autodiff();
+        let prompts = prompts(&model).autodiff();
+        let (_, decoder) = model.into_parts();
+        let decoder = decoder.train();
+        let logits = decoder.forward_grouped(&features, prompts.repeat_dim(0, 2), &[0, 0, 1, 1]);
+        let truth = Tensor::random(logits.dims(), Distribution::Bernoulli(0.3), &device());
+        let loss = Loss::bce().forward(logits, truth.autodiff());
+        let gradients = GradientsParams::from_grads(loss.backward(), &decoder);
+        let mut visitor = WithoutGradient {
+            gradients: &gradients,
+            path: Vec::new(),
+            names: Vec::new(),
+            without: Vec::new(),
+        };
+        decoder.visit(&mut visitor);
+        let none: [&str; 0] = [];
+        assert_eq!(visitor.without, none, "{name}");
+        if matches!(decoder, Decoder::Conv(_)) {
+            for level in 0..4 {
+                for part in ["film_mul.weight", "film_add.weight"] {
+                    let expected = format!("levels.{level}.{part}");
+                    let there = visitor.names.iter().any(|name| name.ends_with(&expected));
+                    assert!(there, "{expected} is none of {:?}", visitor.names);
+                }
+            }
+            let projections = visitor
+                .names
+                .iter()
+                .filter(|name| name.ends_with("projection.weight"));
+            assert_eq!(projections.count(), 3);
+        }
+    }
+}
+
+/// Two pictures, one with a red top and a blue bottom and one the other way round, normalised, and
+/// the masks of red and of blue in each.
+fn scenes() -> (Tensor<4>, Tensor<3>) {
+    let (height, width) = (64, 64);
+    let colour = |red: bool, channel: usize| match (red, channel) {
+        (true, 0) | (false, 2) => 2.0f32,
+        _ => -1.5,
+    };
+    let (mut pixels, mut masks) = (Vec::new(), Vec::new());
+    for red_on_top in [true, false] {
+        let is_red = |y: usize| (y < height / 2) == red_on_top;
+        for channel in 0..3 {
+            for y in 0..height {
+                pixels.extend(vec![colour(is_red(y), channel); width]);
+            }
+        }
+        for wanted in [true, false] {
+            for y in 0..height {
+                masks.extend(vec![f32::from(u8::from(is_red(y) == wanted)); width]);
+            }
+        }
+    }
+    let device = device();
+    (
+        Tensor::from_data(TensorData::new(pixels, [2, 3, height, width]), &device),
+        Tensor::from_data(TensorData::new(masks, [4, height, width]), &device),
+    )
+}
+
+#[test]
+fn four_masks_are_learnt() {
+    for (name, config) in kinds() {
+        let model = model(config);
+        let (pixels, masks) = scenes();
+        let features = model.encode_image(pixels);
+        let prompts = prompts(&model).repeat_dim(0, 2);
+        let picture_of = [0, 0, 1, 1];
+        let (_, decoder) = model.into_parts();
+        let mut decoder = decoder.train();
+        let mut optimizer = AdamWConfig::new().with_weight_decay(0.01).init();
+        let (on_tape, asked) = (features.autodiff(), prompts.clone().autodiff());
+        for _ in 0..60 {
+            let logits = decoder.forward_grouped(&on_tape, asked.clone(), &picture_of);
+            let loss = Loss::bce().forward(logits, masks.clone().autodiff());
+            let gradients = GradientsParams::from_grads(loss.backward(), &decoder);
+            decoder = optimizer.step(5e-3, decoder, gradients);
+        }
+        let logits = decoder
+            .valid()
+            .forward_grouped(&features, prompts, &picture_of);
+        let found = logits.greater_elem(0.0).float();
+        let sum = |x: Tensor<3>| x.sum_dim(2).sum_dim(1).into_data().try_to_vec::<f32>();
+        let both = sum(found.clone() * masks.clone()).expect("floats");
+        let either = sum((found + masks).clamp_max(1.0)).expect("floats");
+        for (both, either) in both.iter().zip(&either) {
+            let iou = both / either;
+            assert!(iou > 0.95, "{name} learns masks to an IoU of {iou}");
+        }
+    }
+}
