@@ -15,14 +15,17 @@
 
 #![deny(missing_docs)]
 
+mod contours;
 mod error;
 mod mask;
 mod phrasecut;
 mod pictures;
 mod raster;
 mod records;
+mod render;
 mod samples;
 mod scenes;
+mod sheet;
 
 pub use error::{DataError, Result};
 pub use mask::{BoundingBox, Mask};
@@ -30,5 +33,7 @@ pub use phrasecut::PhraseCut;
 pub use pictures::{Filter, decode_rgb, load_rgb, resize_rgb};
 pub use raster::fill_polygon;
 pub use records::{ImageRecord, Phrase, PhraseStructure, Polygons, Split};
+pub use render::{add_legend, overlay, prompt_colour};
 pub use samples::{PhraseCutDataset, Sample, SampleOptions, SegmentationBatch};
-pub use scenes::{ScenesConfig, generate_scenes};
+pub use scenes::{ScenesConfig, UnseenPairs, generate_scenes, generate_scenes_with};
+pub use sheet::{SheetOptions, contact_sheet};
