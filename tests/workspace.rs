@@ -14,6 +14,7 @@ mod original_checkpoints;
 mod parity;
 mod program;
 mod round_trip;
+mod scenes;
 mod segmenter;
 mod support;
 mod training;

@@ -1,5 +1,6 @@
-//! The command-line program: `clipseg segment PHOTO… --prompt …`.
+//! The command-line program: `clipseg segment PHOTO… --prompt …` and `clipseg data …`.
 
+mod data;
 mod photos;
 mod report;
 mod segment;
@@ -18,6 +19,9 @@ struct Program {
 enum Command {
     /// Write heat maps, masks and an overlay for photographs and prompts.
     Segment(segment::Arguments),
+    /// Make and look at data in the layout of PhraseCut.
+    #[command(subcommand)]
+    Data(data::DataCommand),
 }
 
 /// Why a command did not do all that it was asked for.
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
         .init();
     let result = match Program::parse().command {
         Command::Segment(arguments) => segment::run(&arguments),
+        Command::Data(command) => data::run(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
