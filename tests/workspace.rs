@@ -21,6 +21,7 @@ mod phrasecut;
 mod program;
 mod round_trip;
 mod samples;
+mod scenes;
 mod segmenter;
 mod support;
 mod training;

@@ -16,6 +16,7 @@
 #![deny(missing_docs)]
 
 mod check;
+mod contours;
 mod error;
 #[cfg(feature = "fetch")]
 mod fetch;
@@ -27,8 +28,10 @@ mod pictures;
 mod problems;
 mod raster;
 mod records;
+mod render;
 mod samples;
 mod scenes;
+mod sheet;
 
 pub use check::{OTHER_SIZE_PICTURES, Report, SplitReport, check};
 pub use error::{DataError, Result};
@@ -40,8 +43,10 @@ pub use pictures::{Filter, decode_rgb, load_rgb, resize_rgb};
 pub use problems::{Problem, ProblemKind};
 pub use raster::RasterRule;
 pub use records::{ImageRecord, Phrase, PhraseStructure, Polygons, Split};
+pub use render::{add_legend, overlay, prompt_colour};
 pub use samples::{
     BatchOrder, Grouping, Loader, MaskScaling, PhraseCutDataset, Sample, SampleBatch,
     SampleBatcher, SampleOptions, SegmentationBatch, Selection, Support, TEMPLATES, View,
 };
-pub use scenes::{ScenesConfig, generate_scenes};
+pub use scenes::{ScenesConfig, UnseenPairs, generate_scenes, generate_scenes_with};
+pub use sheet::{SheetOptions, contact_sheet};

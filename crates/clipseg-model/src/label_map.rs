@@ -1,9 +1,8 @@
 //! One picture of labels from several soft masks.
 
 use crate::error::{ModelError, Result};
-use crate::render::prompt_colour;
 use crate::soft_mask::SoftMask;
-use clipseg_data::Mask;
+use clipseg_data::{Mask, prompt_colour};
 use image::{DynamicImage, ImageBuffer, Luma, Rgb, RgbImage};
 
 /// For each pixel the number of the prompt that it belongs to, counted from 1, or 0 for none.

@@ -50,7 +50,7 @@ mod transformer_decoder;
 
 pub use clipseg_clip as clip;
 pub use clipseg_data as data;
-pub use clipseg_data::TEMPLATES;
+pub use clipseg_data::{TEMPLATES, add_legend, overlay, prompt_colour};
 
 pub use clipseg::ClipSeg;
 pub use config::ClipSegConfig;
@@ -64,7 +64,7 @@ pub use features::ImageFeatures;
 pub use label_map::{LabelMap, label_map};
 pub use original::OriginalOptions;
 pub use prompt::{Prompt, SegmentOptions, VisualPrompt};
-pub use render::{add_legend, heat_map, overlay, prompt_colour};
+pub use render::heat_map;
 pub use segmenter::{EncodedImage, Segmenter};
 pub use soft_mask::SoftMask;
 pub use transformer_decoder::TransformerDecoder;

@@ -23,7 +23,7 @@ enum Command {
     Segment(segment::Arguments),
     /// Score predictions on PhraseCut: mean and cumulative IoU, Pr@.5 to Pr@.9, all subsets.
     Eval(eval::Arguments),
-    /// Look after a data set in PhraseCut's layout.
+    /// Make, fetch, check and look at data in the layout of PhraseCut.
     #[command(subcommand)]
     Data(data::DataCommand),
 }

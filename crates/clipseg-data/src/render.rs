@@ -1,0 +1,147 @@
+//! Pictures with masks and words on them, for people to look at.
+
+use crate::mask::Mask;
+use image::{Rgb, RgbImage};
+use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
+
+/// The colour of the `index`th prompt of an overlay.
+pub fn prompt_colour(index: usize) -> [u8; 3] {
+    let palette = colorous::TABLEAU10;
+    let colour = palette[index % palette.len()];
+    [colour.r, colour.g, colour.b]
+}
+
+/// A photograph with each mask tinted in its prompt's colour and outlined; later masks lie above
+/// earlier ones.
+///
+/// # Panics
+///
+/// If a mask has another size than the photograph.
+pub fn overlay(photo: &RgbImage, masks: &[Mask]) -> RgbImage {
+    let (width, height) = photo.dimensions();
+    let mut picture = photo.clone();
+    for (index, mask) in masks.iter().enumerate() {
+        assert_eq!(
+            (mask.width(), mask.height()),
+            (width, height),
+            "one size for all"
+        );
+        let tint = prompt_colour(index);
+        for (x, y, pixel) in picture
+            .enumerate_pixels_mut()
+            .filter(|(x, y, _)| mask.contains(*x, *y))
+        {
+            let neighbours = [
+                (x.wrapping_sub(1), y),
+                (x + 1, y),
+                (x, y.wrapping_sub(1)),
+                (x, y + 1),
+            ];
+            let edge = neighbours
+                .iter()
+                .any(|&(x, y)| x < width && y < height && !mask.contains(x, y));
+            let share = if edge { 1.0 } else { 0.45 };
+            for (value, tint) in pixel.0.iter_mut().zip(tint) {
+                *value =
+                    (f32::from(*value) * (1.0 - share) + f32::from(tint) * share).round() as u8;
+            }
+        }
+    }
+    picture
+}
+
+/// Height of a line of the legend.
+pub(crate) const LINE: u32 = 24;
+/// Space around the swatches and the names.
+pub(crate) const GAP: u32 = 4;
+
+/// A picture with a line under it for each prompt: its colour in [`overlay`] and its name.
+///
+/// A name too long for the picture is cut off; letters beyond Latin are shown as `?`.
+pub fn add_legend<S: AsRef<str>>(picture: &RgbImage, names: &[S]) -> RgbImage {
+    let (width, height) = picture.dimensions();
+    let mut page = RgbImage::from_pixel(width, height + LINE * names.len() as u32, PAPER);
+    image::imageops::replace(&mut page, picture, 0, 0);
+    for (index, name) in names.iter().enumerate() {
+        let top = height + LINE * index as u32;
+        let swatch = LINE - 2 * GAP;
+        fill_square(&mut page, [GAP, top + GAP], swatch, prompt_colour(index));
+        write_line(&mut page, name.as_ref(), swatch + 3 * GAP, top + GAP);
+    }
+    page
+}
+
+/// A square of one colour, as far as it lies on the page.
+pub(crate) fn fill_square(page: &mut RgbImage, [left, top]: [u32; 2], side: u32, colour: [u8; 3]) {
+    let (width, height) = page.dimensions();
+    for y in top..(top + side).min(height) {
+        for x in left..(left + side).min(width) {
+            page.put_pixel(x, y, Rgb(colour));
+        }
+    }
+}
+
+pub(crate) const PAPER: Rgb<u8> = Rgb([255; 3]);
+
+const LETTERS: (FontWeight, RasterHeight) = (FontWeight::Regular, RasterHeight::Size16);
+
+/// Width of every letter in pixels.
+pub(crate) fn letter_width() -> u32 {
+    get_raster_width(LETTERS.0, LETTERS.1) as u32
+}
+
+/// Writes in black on white, 16 pixels high; what does not fit the page is cut off.
+pub(crate) fn write_line(page: &mut RgbImage, text: &str, left: u32, top: u32) {
+    let (weight, size) = LETTERS;
+    let step = letter_width();
+    let letters = text
+        .chars()
+        .map(|letter| get_raster(letter, weight, size).or_else(|| get_raster('?', weight, size)));
+    let room = page.width().saturating_sub(left) / step.max(1);
+    for (index, letter) in letters.flatten().take(room as usize).enumerate() {
+        for (y, row) in letter.rows().enumerate() {
+            for (x, &ink) in row.iter().enumerate() {
+                let x = left + index as u32 * step + x as u32;
+                page.put_pixel(x, top + y as u32, Rgb([255 - ink; 3]));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overlay_changes_the_mask_only() {
+        let photo = RgbImage::from_pixel(4, 3, Rgb([100, 100, 100]));
+        let mut inside = vec![0u8; 12];
+        inside[5] = 1;
+        let picture = overlay(&photo, &[Mask::from_vec(4, 3, inside)]);
+        for (index, pixel) in picture.pixels().enumerate() {
+            if index == 5 {
+                assert_eq!(pixel.0, prompt_colour(0));
+            } else {
+                assert_eq!(pixel.0, [100; 3]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_legend_lies_under_the_picture() {
+        let photo = RgbImage::from_pixel(60, 10, Rgb([9; 3]));
+        let page = add_legend(&photo, &["a cat", "语"]);
+        assert_eq!(page.dimensions(), (60, 10 + 2 * LINE));
+        assert_eq!(page.get_pixel(59, 9).0, [9; 3]);
+        assert_eq!(page.get_pixel(GAP, 10 + GAP).0, prompt_colour(0));
+        assert_eq!(page.get_pixel(GAP, 10 + LINE + GAP).0, prompt_colour(1));
+        let written = |line: u32| {
+            let rows = (0..LINE).flat_map(|y| (30..60).map(move |x| (x, 10 + line * LINE + y)));
+            rows.filter(|&(x, y)| page.get_pixel(x, y).0 != [255; 3])
+                .count()
+        };
+        assert!(written(0) > 20 && written(1) > 5);
+        // Far too narrow for any of it.
+        assert_eq!(add_legend(&RgbImage::new(1, 1), &["long name"]).width(), 1);
+    }
+}

@@ -1,0 +1,210 @@
+//! From placed objects to a picture: textures, shading, shadows, light and noise.
+
+use super::coverage::{Coverage, index};
+use super::drawings::Ink;
+use super::ground::paint_ground;
+use super::looks::{Size, Texture, Tone};
+use super::placing::{Object, Scene};
+use image::{Rgb, RgbImage};
+use rand::{Rng, RngExt};
+use rand_chacha::ChaCha8Rng;
+use std::f32::consts::{PI, TAU};
+
+/// A square picture in the making, channels from 0 to 255.
+pub(crate) struct Canvas {
+    side: u32,
+    pixels: Vec<Tone>,
+}
+
+impl Canvas {
+    pub(crate) fn from_fn(side: u32, tone: impl Fn(u32, u32) -> Tone) -> Self {
+        let all = (0..side).flat_map(|y| (0..side).map(move |x| (x, y)));
+        Self {
+            side,
+            pixels: all.map(|(x, y)| tone(x, y)).collect(),
+        }
+    }
+
+    pub(crate) fn side(&self) -> u32 {
+        self.side
+    }
+
+    /// Paints what is covered, as far as it lies in the picture.
+    pub(crate) fn blend(
+        &mut self,
+        coverage: &Coverage,
+        opacity: f32,
+        tone: impl Fn(f32, f32) -> Tone,
+    ) {
+        for ([x, y], share) in coverage.pixels() {
+            if let Some(pixel) = index([x, y], self.side) {
+                let share = opacity * f32::from(share) / 255.0;
+                let tone = tone(x as f32 + 0.5, y as f32 + 0.5);
+                for (value, tone) in self.pixels[pixel].iter_mut().zip(tone) {
+                    *value += (tone - *value) * share;
+                }
+            }
+        }
+    }
+
+    fn darken(&mut self, coverage: &Coverage, [right, down]: [i32; 2], by: f32) {
+        for ([x, y], share) in coverage.pixels() {
+            if let Some(pixel) = index([x + right, y + down], self.side) {
+                let left = 1.0 - by * f32::from(share) / 255.0;
+                self.pixels[pixel] = self.pixels[pixel].map(|value| value * left);
+            }
+        }
+    }
+}
+
+/// Where the light comes from, and what it does to everything.
+struct Light {
+    toward: [f32; 2],
+    shadow: f32,
+    relief: f32,
+    exposure: Tone,
+    slope: f32,
+    vignette: f32,
+    noise: f32,
+}
+
+impl Light {
+    fn draw(random: &mut ChaCha8Rng) -> Self {
+        // From above, as light does.
+        let angle: f32 = random.random_range(-0.85 * PI..-0.15 * PI);
+        let exposure: f32 = random.random_range(0.82..1.1);
+        Self {
+            toward: [angle.cos(), angle.sin()],
+            shadow: random.random_range(0.1..0.45),
+            relief: random.random_range(0.04..0.2),
+            exposure: std::array::from_fn(|_| exposure * random.random_range(0.96..1.04)),
+            slope: random.random_range(0.0..0.24),
+            vignette: random.random_range(0.0..0.24),
+            noise: random.random_range(1.0..7.0),
+        }
+    }
+
+    /// How far a point lies toward the light, 1 at the distance `reach`.
+    fn height(&self, [x, y]: [f32; 2], centre: [f32; 2], reach: f32) -> f32 {
+        ((x - centre[0]) * self.toward[0] + (y - centre[1]) * self.toward[1]) / reach
+    }
+
+    /// The canvas in this light, with the noise of a camera.
+    fn expose(&self, random: &mut ChaCha8Rng, canvas: &Canvas) -> RgbImage {
+        let half = canvas.side as f32 / 2.0;
+        RgbImage::from_fn(canvas.side, canvas.side, |x, y| {
+            let at = [x as f32, y as f32];
+            let aside = ((at[0] - half).powi(2) + (at[1] - half).powi(2)) / (2.0 * half * half);
+            let bright =
+                1.0 + self.slope / 2.0 * self.height(at, [half; 2], half) - self.vignette * aside;
+            let tone = canvas.pixels[y as usize * canvas.side as usize + x as usize];
+            Rgb(std::array::from_fn(|channel| {
+                // Four bytes together are nearly normal, with a deviation of 148.
+                let bytes = random.next_u32().to_le_bytes().map(f32::from);
+                let noise = self.noise * (bytes.iter().sum::<f32>() - 510.0) / 148.0;
+                (tone[channel] * bright * self.exposure[channel] + noise).clamp(0.0, 255.0) as u8
+            }))
+        })
+    }
+}
+
+/// Stripes or dots, at rest on an object.
+struct Markings {
+    texture: Texture,
+    centre: [f32; 2],
+    along: [f32; 2],
+    period: f32,
+}
+
+impl Markings {
+    fn draw(random: &mut ChaCha8Rng, object: &Object, side: u32) -> Self {
+        let angle: f32 = random.random_range(0.0..TAU);
+        let large = if object.look.size == Size::Large {
+            1.5
+        } else {
+            1.0
+        };
+        let period = side as f32 * random.random_range(0.042..0.056) * large;
+        Self {
+            texture: object.look.texture,
+            centre: object.centre,
+            along: [angle.cos(), angle.sin()],
+            period: period.max(3.0),
+        }
+    }
+
+    /// Share of the marking's tone at a point, smooth over a pixel.
+    fn at(&self, x: f32, y: f32) -> f32 {
+        let [cos, sin] = self.along;
+        let (x, y) = (x - self.centre[0], y - self.centre[1]);
+        let (u, v) = (x * cos + y * sin, y * cos - x * sin);
+        // Signed distance to the nearest line of a grid of this period.
+        let off = |at: f32| at - self.period * (at / self.period).round();
+        let (distance, reach) = match self.texture {
+            Texture::Plain => return 0.0,
+            Texture::Striped => (off(u).abs(), 0.24 * self.period),
+            Texture::Dotted => (off(u).hypot(off(v)), 0.31 * self.period),
+        };
+        (reach - distance + 0.5).clamp(0.0, 1.0)
+    }
+}
+
+/// A picture of a scene.
+pub(crate) fn paint(random: &mut ChaCha8Rng, scene: &Scene) -> RgbImage {
+    let light = Light::draw(random);
+    let mut canvas = paint_ground(random, scene.side);
+    for object in &scene.objects {
+        paint_object(random, &mut canvas, object, &light);
+    }
+    light.expose(random, &canvas)
+}
+
+fn paint_object(random: &mut ChaCha8Rng, canvas: &mut Canvas, object: &Object, light: &Light) {
+    let far = 0.14 * object.radius;
+    let shift = light.toward.map(|value| (-value * far).round() as i32);
+    canvas.darken(&object.silhouette, shift, light.shadow);
+
+    let jitter: Tone = std::array::from_fn(|_| random.random_range(-9.0..9.0));
+    let bright = random.random_range(0.93..1.07);
+    let markings = Markings::draw(random, object, canvas.side);
+    let colour = object.look.colour;
+    for (ink, coverage) in &object.parts {
+        canvas.blend(coverage, 1.0, |x, y| {
+            let lit = 1.0 + light.relief * light.height([x, y], object.centre, object.radius);
+            let tone = match ink {
+                Ink::Body => {
+                    let share = markings.at(x, y);
+                    std::array::from_fn(|channel| {
+                        let (body, marking) = (colour.body[channel], colour.marking[channel]);
+                        body + (marking - body) * share
+                    })
+                }
+                Ink::Accent => colour.accent,
+                Ink::Detail => colour.detail,
+                Ink::Tyre => [34.0, 34.0, 38.0],
+                Ink::Steel => [176.0, 178.0, 184.0],
+                Ink::Wood => [112.0, 82.0, 56.0],
+                Ink::Cream => [238.0, 226.0, 200.0],
+                Ink::Glass => [152.0, 192.0, 216.0],
+            };
+            std::array::from_fn(|channel| (tone[channel] + jitter[channel]) * bright * lit)
+        });
+    }
+    rim(canvas, object);
+}
+
+/// Darkens the last pixels inside a silhouette, so that it stands out from what is like it.
+fn rim(canvas: &mut Canvas, object: &Object) {
+    let whole = &object.silhouette;
+    let tone = object.look.colour.accent.map(|value| 0.55 * value);
+    for [x, y] in whole.inside() {
+        let beside = [[x - 1, y], [x + 1, y], [x, y - 1], [x, y + 1]];
+        let open = beside.iter().map(|&[x, y]| whole.at(x, y)).min();
+        let share = 0.6 * (255.0 - f32::from(open.unwrap_or(255))) / 255.0;
+        if let Some(pixel) = index([x, y], canvas.side) {
+            for (value, tone) in canvas.pixels[pixel].iter_mut().zip(tone) {
+                *value += (tone - *value) * share;
+            }
+        }
+    }
+}

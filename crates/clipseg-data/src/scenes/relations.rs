@@ -1,0 +1,177 @@
+//! How objects lie to each other, as far as nobody would quarrel over it.
+//!
+//! | | holds | does not hold |
+//! |---|---|---|
+//! | left of | its box ends left of where the other's begins, and the centres lie at most twice as far from each other in height as in width | its centre is not further left |
+//! | right of, above, below | the same, turned | the same, turned |
+//! | inside | all of it, hidden parts too, has the other's outline on all four sides, and that is a plain closed shape | at most a quarter of it has |
+//! | on | it ends within two pixels of the other's flat top, and its centre is over that | it ends far above, begins below, or is beside it |
+//!
+//! In all other cases it is unclear, and no phrase is made of it. Boxes are those of what can be seen.
+
+use super::coverage::Enclosure;
+use super::placing::{Object, Scene, Visible};
+use crate::mask::BoundingBox;
+
+/// Whether something is so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Truth {
+    No,
+    /// People would differ.
+    Unclear,
+    Yes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Predicate {
+    LeftOf,
+    RightOf,
+    Above,
+    Below,
+    Inside,
+    On,
+}
+
+impl Predicate {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::LeftOf,
+        Self::RightOf,
+        Self::Above,
+        Self::Below,
+        Self::Inside,
+        Self::On,
+    ];
+
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::LeftOf => "left of",
+            Self::RightOf => "right of",
+            Self::Above => "above",
+            Self::Below => "below",
+            Self::Inside => "inside",
+            Self::On => "on",
+        }
+    }
+}
+
+/// Every relation of every object to every other.
+#[derive(Debug)]
+pub(crate) struct Relations {
+    count: usize,
+    truths: Vec<[Truth; 6]>,
+}
+
+impl Relations {
+    pub(crate) fn of(scene: &Scene, visible: &[Visible]) -> Self {
+        let count = scene.objects.len();
+        let boxes: Vec<Option<BoundingBox>> = visible
+            .iter()
+            .map(|seen| seen.mask.bounding_box())
+            .collect();
+        let enclosures: Vec<Enclosure> = scene
+            .objects
+            .iter()
+            .map(|object| Enclosure::of(&object.silhouette))
+            .collect();
+        let truth = |a: usize, b: usize| {
+            let (Some(box_a), Some(box_b)) = (boxes[a], boxes[b]) else {
+                return [Truth::No; 6];
+            };
+            let ((across_a, down_a), (across_b, down_b)) = (spans(box_a), spans(box_b));
+            let (object, other) = (&scene.objects[a], &scene.objects[b]);
+            [
+                before((across_a, down_a), (across_b, down_b)),
+                before((across_b, down_b), (across_a, down_a)),
+                before((down_a, across_a), (down_b, across_b)),
+                before((down_b, across_b), (down_a, across_a)),
+                inside(object, other, &enclosures[b]),
+                on((across_a, down_a), (across_b, down_b), other, scene.side),
+            ]
+        };
+        let pairs = (0..count).flat_map(|a| (0..count).map(move |b| (a, b)));
+        Self {
+            count,
+            truths: pairs.map(|(a, b)| truth(a, b)).collect(),
+        }
+    }
+
+    /// Whether object `a` has the relation to object `b`.
+    pub(crate) fn truth(&self, predicate: Predicate, a: usize, b: usize) -> Truth {
+        self.truths[a * self.count + b][predicate as usize]
+    }
+}
+
+/// First and last pixel in one direction.
+type Span = [f32; 2];
+
+fn spans(found: BoundingBox) -> (Span, Span) {
+    let span = |start: u32, length: u32| [start as f32, (start + length) as f32 - 1.0];
+    (span(found.x, found.width), span(found.y, found.height))
+}
+
+fn middle(span: Span) -> f32 {
+    (span[0] + span[1]) / 2.0
+}
+
+/// Left of, told by spans along and across; with both exchanged, above.
+fn before((along_a, across_a): (Span, Span), (along_b, across_b): (Span, Span)) -> Truth {
+    let ahead = middle(along_b) - middle(along_a);
+    let aside = (middle(across_b) - middle(across_a)).abs();
+    if ahead <= 0.0 {
+        Truth::No
+    } else if along_a[1] < along_b[0] && aside <= 2.0 * ahead {
+        Truth::Yes
+    } else {
+        Truth::Unclear
+    }
+}
+
+fn inside(object: &Object, other: &Object, enclosure: &Enclosure) -> Truth {
+    let pixels = object.silhouette.inside();
+    let held = pixels.filter(|pixel| enclosure.holds(*pixel)).count();
+    let whole = object.silhouette.area();
+    if held == whole && other.look.shape.room().is_some() {
+        Truth::Yes
+    } else if 4 * held <= whole {
+        Truth::No
+    } else {
+        Truth::Unclear
+    }
+}
+
+fn on(
+    (across_a, down_a): (Span, Span),
+    (across_b, down_b): (Span, Span),
+    other: &Object,
+    side: u32,
+) -> Truth {
+    if other.look.shape.top().is_none() {
+        return Truth::No;
+    }
+    let beside = across_a[1] < across_b[0] || across_b[1] < across_a[0];
+    let (end, top) = (down_a[1] + 1.0, down_b[0]);
+    if beside || end < top - 0.08 * side as f32 || down_a[0] > top {
+        Truth::No
+    } else if (end - top).abs() <= 2.0 && (across_b[0]..=across_b[1]).contains(&middle(across_a)) {
+        Truth::Yes
+    } else {
+        Truth::Unclear
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn left_is_clear_only_apart_and_not_too_steep() {
+        let level = [10.0, 20.0];
+        let far = ([40.0, 50.0], level);
+        assert_eq!(before(([0.0, 9.0], level), far), Truth::Yes);
+        assert_eq!(before(far, ([0.0, 9.0], level)), Truth::No);
+        assert_eq!(before(far, far), Truth::No);
+        // They overlap in width, or one is far above the other.
+        assert_eq!(before(([30.0, 40.0], level), far), Truth::Unclear);
+        assert_eq!(before(([28.0, 38.0], [80.0, 90.0]), far), Truth::Unclear);
+    }
+}

@@ -1,0 +1,110 @@
+//! What can be drawn: ten plain shapes and twelve that are composed of parts.
+
+use std::f32::consts::PI;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Circle,
+    Square,
+    Triangle,
+    Star,
+    Diamond,
+    Cross,
+    Ring,
+    Arrow,
+    Heart,
+    Moon,
+    House,
+    Tree,
+    Car,
+    Face,
+    Flower,
+    Fish,
+    Boat,
+    Mushroom,
+    Umbrella,
+    Rocket,
+    Table,
+    Cup,
+}
+
+impl Shape {
+    pub(crate) const ALL: [Self; 22] = [
+        Self::Circle,
+        Self::Square,
+        Self::Triangle,
+        Self::Star,
+        Self::Diamond,
+        Self::Cross,
+        Self::Ring,
+        Self::Arrow,
+        Self::Heart,
+        Self::Moon,
+        Self::House,
+        Self::Tree,
+        Self::Car,
+        Self::Face,
+        Self::Flower,
+        Self::Fish,
+        Self::Boat,
+        Self::Mushroom,
+        Self::Umbrella,
+        Self::Rocket,
+        Self::Table,
+        Self::Cup,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Circle => "circle",
+            Self::Square => "square",
+            Self::Triangle => "triangle",
+            Self::Star => "star",
+            Self::Diamond => "diamond",
+            Self::Cross => "cross",
+            Self::Ring => "ring",
+            Self::Arrow => "arrow",
+            Self::Heart => "heart",
+            Self::Moon => "moon",
+            Self::House => "house",
+            Self::Tree => "tree",
+            Self::Car => "car",
+            Self::Face => "face",
+            Self::Flower => "flower",
+            Self::Fish => "fish",
+            Self::Boat => "boat",
+            Self::Mushroom => "mushroom",
+            Self::Umbrella => "umbrella",
+            Self::Rocket => "rocket",
+            Self::Table => "table",
+            Self::Cup => "cup",
+        }
+    }
+
+    /// The middle of the room that something smaller can be drawn inside of, if people would say that
+    /// it is inside.
+    pub(crate) fn room(self) -> Option<[f32; 2]> {
+        match self {
+            Self::Circle | Self::Square | Self::Diamond | Self::Ring => Some([0.0, 0.0]),
+            Self::Triangle => Some([0.0, 0.1]),
+            Self::Heart => Some([0.0, -0.12]),
+            _ => None,
+        }
+    }
+
+    /// The height of the flat top that something can stand on.
+    pub(crate) fn top(self) -> Option<f32> {
+        (self == Self::Table).then_some(-0.5)
+    }
+
+    /// How far it may be turned, in radians, and still be what it is called.
+    pub(crate) fn turn(self) -> f32 {
+        match self {
+            Self::Arrow | Self::Circle | Self::Ring => PI,
+            Self::Star | Self::Triangle | Self::Heart | Self::Moon | Self::Flower => 0.3,
+            Self::Square | Self::Diamond | Self::Cross | Self::Rocket | Self::Fish => 0.2,
+            Self::Table => 0.0,
+            _ => 0.1,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Which attributes a decoder has never seen on which objects.
+
+use super::looks::{COLOURS, Colour, Texture};
+use super::shapes::Shape;
+use crate::error::{DataError, Result};
+use crate::records::PhraseStructure;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+const FILE: &str = "unseen.json";
+
+/// Pairs of an attribute and a name that no picture of the split `train` shows, so that phrases which
+/// join them can be scored apart.
+///
+/// They lie in `unseen.json` beside the files of PhraseCut's layout: `{"pairs": [["purple", "star"],
+/// …]}`. Generated scenes have a colour for each name and a texture for every third.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnseenPairs {
+    /// Attribute and name.
+    pub pairs: Vec<(String, String)>,
+}
+
+impl UnseenPairs {
+    /// Reads what a data set marks as unseen; `None` if it has no such file.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or is of another shape.
+    pub fn open(root: &Path) -> Result<Option<Self>> {
+        let path = root.join(FILE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = std::fs::read(&path).map_err(DataError::io("read", &path))?;
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|source| DataError::Json { path, source })
+    }
+
+    /// Whether a phrase joins an unseen pair: `purple star`, `small purple star on table`. One that
+    /// names such an object by other words, `small star`, does not.
+    pub fn is_unseen(&self, phrase: &PhraseStructure) -> bool {
+        self.pairs.iter().any(|(attribute, name)| {
+            *name == phrase.name && phrase.attributes.iter().any(|own| own == attribute)
+        })
+    }
+
+    /// All that is held back in generated scenes.
+    pub(crate) fn of_scenes() -> Self {
+        let names = Shape::ALL.into_iter().flat_map(|shape| {
+            let colour = Some(unseen_colour(shape).name);
+            let texture = unseen_texture(shape).map(Texture::name);
+            let attributes = [colour, texture].into_iter().flatten();
+            attributes.map(move |attribute| (attribute.to_owned(), shape.name().to_owned()))
+        });
+        Self {
+            pairs: names.collect(),
+        }
+    }
+
+    pub(crate) const fn file() -> &'static str {
+        FILE
+    }
+}
+
+/// The colour that a shape never has in training. Steps of three go through all ten colours, so each
+/// is held back for two shapes or three.
+pub(crate) fn unseen_colour(shape: Shape) -> &'static Colour {
+    &COLOURS[(3 * shape as usize + 6) % COLOURS.len()]
+}
+
+/// The texture that a shape never has in training, for every third shape. None is held back as plain.
+pub(crate) fn unseen_texture(shape: Shape) -> Option<Texture> {
+    match shape as usize % 6 {
+        1 => Some(Texture::Striped),
+        4 => Some(Texture::Dotted),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn phrase(name: &str, attributes: &[&str]) -> PhraseStructure {
+        PhraseStructure {
+            name: name.to_owned(),
+            attributes: attributes.iter().map(|&word| word.to_owned()).collect(),
+            ..PhraseStructure::default()
+        }
+    }
+
+    #[test]
+    fn a_phrase_is_unseen_if_it_joins_a_pair() {
+        let unseen = UnseenPairs::of_scenes();
+        assert!(unseen.is_unseen(&phrase("star", &["small", "purple"])));
+        assert!(!unseen.is_unseen(&phrase("star", &["small"])));
+        assert!(!unseen.is_unseen(&phrase("circle", &["purple"])));
+        assert!(!UnseenPairs::default().is_unseen(&phrase("star", &["purple"])));
+    }
+
+    #[test]
+    fn each_name_and_each_colour_keeps_something_back_but_stays_known() {
+        let pairs = UnseenPairs::of_scenes().pairs;
+        for shape in Shape::ALL {
+            let of = pairs.iter().filter(|(_, name)| name == shape.name());
+            assert!((1..=2).contains(&of.count()), "{shape:?}");
+        }
+        for colour in &COLOURS {
+            let of = pairs.iter().filter(|(word, _)| word == colour.name);
+            assert!((2..=3).contains(&of.count()), "{colour:?}");
+        }
+    }
+
+    #[test]
+    fn a_folder_without_marks_has_none_and_a_broken_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(UnseenPairs::open(folder.path()).unwrap(), None);
+        std::fs::write(folder.path().join(FILE), "{\"pairs\": [[\"red\"]]}").unwrap();
+        let error = UnseenPairs::open(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("unseen.json: invalid length 1, expected a tuple of size 2"),
+            "{error}"
+        );
+    }
+}

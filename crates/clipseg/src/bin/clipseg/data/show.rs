@@ -1,0 +1,55 @@
+//! `clipseg data show`: a contact sheet.
+
+use super::split;
+use crate::Failure;
+use clipseg::clip::{ClipError, write_aside};
+use clipseg::data::{PhraseCut, SheetOptions, Split, contact_sheet};
+use image::ImageFormat;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Folder in the layout of VGPhraseCut_v0.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Which pictures: train, val, test or miniv.
+    #[arg(long, value_parser = split)]
+    split: Split,
+    /// File for the sheet, a PNG.
+    #[arg(long, value_name = "SHEET.png")]
+    out: PathBuf,
+    /// Number of pictures.
+    #[arg(long, default_value_t = SheetOptions::default().pictures)]
+    count: usize,
+    /// Phrases under each picture, at most.
+    #[arg(long, default_value_t = SheetOptions::default().phrases)]
+    phrases: usize,
+    /// Pictures beside each other.
+    #[arg(long, default_value_t = SheetOptions::default().columns)]
+    columns: usize,
+    /// Longer side of each picture on the sheet in pixels.
+    #[arg(long, default_value_t = SheetOptions::default().side)]
+    side: u32,
+    /// Which pictures and phrases, if there are more.
+    #[arg(long, default_value_t = SheetOptions::default().seed)]
+    seed: u64,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let data = PhraseCut::open(&arguments.folder)?;
+    let options = SheetOptions {
+        pictures: arguments.count,
+        phrases: arguments.phrases,
+        columns: arguments.columns,
+        side: arguments.side,
+        seed: arguments.seed,
+    };
+    let sheet = contact_sheet(&data, arguments.split, &options)?;
+    let out = &arguments.out;
+    write_aside(out, |aside| {
+        sheet
+            .save_with_format(aside, ImageFormat::Png)
+            .map_err(|error| ClipError::format(out, error))
+    })?;
+    Ok(())
+}
