@@ -58,8 +58,11 @@ struct Elements {
 impl Elements {
     fn parse<T: DeserializeOwned + Send>(&self, name: &Path) -> Result<Vec<T>> {
         let parse = |(nth, span): (usize, &Range<usize>)| {
-            serde_json::from_slice::<T>(&self.text[span.clone()])
-                .map_err(|error| self.explain::<T>(nth, span.clone(), &error, name))
+            serde_json::from_slice::<T>(&self.text[span.clone()]).map_err(|error| {
+                let offset = self.offset + span.start as u64;
+                let prefix = format!("[{}]", self.index + nth);
+                explain::<T>(&self.text[span.clone()], offset, &prefix, &error, name)
+            })
         };
         self.spans
             .par_iter()
@@ -74,43 +77,55 @@ impl Elements {
                     .unwrap_or(error)
             })
     }
+}
 
-    fn explain<T: DeserializeOwned>(
-        &self,
-        nth: usize,
-        span: Range<usize>,
-        error: &serde_json::Error,
-        name: &Path,
-    ) -> DataError {
-        let text = &self.text[span.clone()];
-        // Following the fields costs time, so it is done only where there is something to report.
-        let json = &mut serde_json::Deserializer::from_slice(text);
-        let field = serde_path_to_error::deserialize::<_, T>(json)
-            .err()
-            .map(|error| error.path().to_string())
-            .filter(|field| field != ".")
-            .unwrap_or_default();
-        let dot = if field.is_empty() || field.starts_with('[') {
-            ""
-        } else {
-            "."
-        };
-        let (line, column) = (error.line(), error.column());
-        let before: usize = text
-            .split_inclusive(|&byte| byte == b'\n')
-            .take(line.saturating_sub(1))
-            .map(<[u8]>::len)
-            .sum();
-        let within = (before + column).saturating_sub(1).min(text.len());
-        let message = error.to_string();
-        // A line and a column of the element are of no use to who has the file.
-        let place = format!(" at line {line} column {column}");
-        DataError::Json {
-            path: name.to_owned(),
-            offset: self.offset + (span.start + within) as u64,
-            field: format!("[{}]{dot}{field}", self.index + nth),
-            message: message.strip_suffix(&place).unwrap_or(&message).to_owned(),
-        }
+/// Reads a JSON file of any shape at once.
+///
+/// # Errors
+///
+/// If the file cannot be read, or is no JSON or of another shape; the message names the file, the byte
+/// and the field.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read(path).map_err(DataError::io("read", path))?;
+    serde_json::from_slice(&text).map_err(|error| explain::<T>(&text, 0, "", &error, path))
+}
+
+/// Says where in a file and in which field a text went wrong; `offset` and `prefix` are the text's own.
+fn explain<T: DeserializeOwned>(
+    text: &[u8],
+    offset: u64,
+    prefix: &str,
+    error: &serde_json::Error,
+    name: &Path,
+) -> DataError {
+    // Following the fields costs time, so it is done only where there is something to report.
+    let json = &mut serde_json::Deserializer::from_slice(text);
+    let field = serde_path_to_error::deserialize::<_, T>(json)
+        .err()
+        .map(|error| error.path().to_string())
+        // A field that was not read far enough to have a name is `?`.
+        .map(|field| field.trim_end_matches(['?', '.']).to_owned())
+        .unwrap_or_default();
+    let dot = if prefix.is_empty() || field.is_empty() || field.starts_with('[') {
+        ""
+    } else {
+        "."
+    };
+    let (line, column) = (error.line(), error.column());
+    let before: usize = text
+        .split_inclusive(|&byte| byte == b'\n')
+        .take(line.saturating_sub(1))
+        .map(<[u8]>::len)
+        .sum();
+    let within = (before + column).saturating_sub(1).min(text.len());
+    let message = error.to_string();
+    // A line and a column of a part of the file are of no use to who has the file.
+    let place = format!(" at line {line} column {column}");
+    DataError::Json {
+        path: name.to_owned(),
+        offset: offset + within as u64,
+        field: format!("{prefix}{dot}{field}"),
+        message: message.strip_suffix(&place).unwrap_or(&message).to_owned(),
     }
 }
 

@@ -37,6 +37,7 @@ pub use check::{OTHER_SIZE_PICTURES, Report, SplitReport, check};
 pub use error::{DataError, Result};
 #[cfg(feature = "fetch")]
 pub use fetch::{FailedPicture, FetchProgress, FetchReport, Fetcher};
+pub use json_list::read_json;
 pub use mask::{BoundingBox, Mask};
 pub use phrasecut::{PhraseCut, list_pictures, read_phrases};
 pub use pictures::{Filter, decode_rgb, load_rgb, resize_rgb};

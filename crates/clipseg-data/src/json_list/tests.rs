@@ -87,7 +87,7 @@ fn errors_name_the_byte_and_the_field() {
         ),
         (
             format!("[{good}, {}", &good[..30]),
-            "byte 80, field `[1].image_id`: EOF while parsing an object",
+            "byte 80, field `[1]`: EOF while parsing an object",
         ),
         (
             format!("[{good}, {}", &good[..5]),

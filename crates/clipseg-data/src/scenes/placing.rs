@@ -263,7 +263,8 @@ fn place_inside(random: &mut ChaCha8Rng, scene: &mut Scene, looks: Looks) {
         .into_iter()
         .filter(|shape| shape.room().is_some())
         .collect();
-    let around = looks.draw(random, Some(*pick(random, &roomy)), Some(Size::Large));
+    let shape = *pick(random, &roomy);
+    let around = looks.draw(random, Some(shape), Some(Size::Large));
     let pose = Pose::draw(random, &around, scene.side as f32);
     let Some(room) = around.shape.room() else {
         return;
@@ -303,7 +304,8 @@ fn place_on_top(random: &mut ChaCha8Rng, scene: &mut Scene, looks: Looks) {
         .filter(|other| *other != shape)
         .collect();
     let size = *pick(random, &[Size::Small, Size::Small, Size::Medium]);
-    let look = looks.draw(random, Some(*pick(random, &others)), Some(size));
+    let other = *pick(random, &others);
+    let look = looks.draw(random, Some(other), Some(size));
     let mut above = Pose::draw(random, &look, side);
     above.angle = 0.0;
     let parts = look.shape.parts();

@@ -2,7 +2,8 @@
 
 use super::looks::{COLOURS, Colour, Texture};
 use super::shapes::Shape;
-use crate::error::{DataError, Result};
+use crate::error::Result;
+use crate::json_list::read_json;
 use crate::records::PhraseStructure;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -31,10 +32,7 @@ impl UnseenPairs {
         if !path.exists() {
             return Ok(None);
         }
-        let text = std::fs::read(&path).map_err(DataError::io("read", &path))?;
-        serde_json::from_slice(&text)
-            .map(Some)
-            .map_err(|source| DataError::Json { path, source })
+        read_json(&path).map(Some)
     }
 
     /// Whether a phrase joins an unseen pair: `purple star`, `small purple star on table`. One that
@@ -118,8 +116,9 @@ mod tests {
         assert_eq!(UnseenPairs::open(folder.path()).unwrap(), None);
         std::fs::write(folder.path().join(FILE), "{\"pairs\": [[\"red\"]]}").unwrap();
         let error = UnseenPairs::open(folder.path()).unwrap_err().to_string();
+        let wrong = "field `pairs[0]`: invalid length 1, expected a tuple of size 2";
         assert!(
-            error.contains("unseen.json: invalid length 1, expected a tuple of size 2"),
+            error.contains("unseen.json") && error.contains(wrong),
             "{error}"
         );
     }

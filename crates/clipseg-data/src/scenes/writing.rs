@@ -148,9 +148,7 @@ fn write_lists(folder: &Path, entries: Vec<Entry>) -> Result<()> {
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_vec(value).map_err(|source| DataError::Json {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text =
+        serde_json::to_vec(value).map_err(|error| DataError::io("write", path)(error.into()))?;
     std::fs::write(path, text).map_err(DataError::io("write", path))
 }
