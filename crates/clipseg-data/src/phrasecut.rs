@@ -8,6 +8,7 @@ use crate::pictures::is_too_large;
 use crate::problems::{Problem, ProblemKind, examine_phrase};
 use crate::records::{ImageRecord, Phrase, Split};
 use rayon::prelude::*;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
@@ -96,13 +97,16 @@ impl PhraseCut {
             problems: Vec::new(),
         };
         for image in list_pictures(root)? {
-            if data.images.contains_key(&image.image_id) {
-                let detail = "it is listed again".to_owned();
-                let kind = ProblemKind::RepeatedPicture;
-                data.problems
-                    .push(Problem::of_picture(kind, &image, detail));
-            } else {
-                data.images.insert(image.image_id, image);
+            match data.images.entry(image.image_id) {
+                Entry::Vacant(place) => {
+                    place.insert(image);
+                }
+                Entry::Occupied(_) => {
+                    let detail = "it is listed again".to_owned();
+                    let kind = ProblemKind::RepeatedPicture;
+                    let problem = Problem::of_picture(kind, &image, detail);
+                    data.problems.push(problem);
+                }
             }
         }
         for &split in splits {

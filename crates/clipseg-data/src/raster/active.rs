@@ -45,13 +45,16 @@ impl ActiveEdges {
     /// Until which row, excluded, edges do nothing but pass, if none begins or ends on `row`, which
     /// must be the one gone to.
     pub(super) fn passing_until(&self, row: i64) -> Option<i64> {
-        let next = self.waiting.last().map(|&edge| self.rows[edge as usize][0]);
-        let passing = self.active.iter().map(|&edge| self.rows[edge as usize]);
-        passing.fold(Some(next.unwrap_or(i64::MAX)), |until, [first, last]| {
-            until
-                .filter(|_| first < row && row < last)
-                .map(|until| until.min(last))
-        })
+        let next = self.waiting.last();
+        let mut until = next.map_or(i64::MAX, |&edge| self.rows[edge as usize][0]);
+        for &edge in &self.active {
+            let [first, last] = self.rows[edge as usize];
+            if first == row || last == row {
+                return None;
+            }
+            until = until.min(last);
+        }
+        Some(until)
     }
 }
 

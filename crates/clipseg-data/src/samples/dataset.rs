@@ -75,6 +75,13 @@ pub struct PhraseCutDataset {
     of_text: HashMap<String, Vec<u32>>,
 }
 
+/// What is seen of a picture, and where in it what its phrases name is.
+struct Seen {
+    picture: RgbImage,
+    view: View,
+    masks: Vec<Mask>,
+}
+
 /// What becomes of a phrase in a pass.
 struct Drawn {
     text: String,
@@ -167,7 +174,11 @@ impl PhraseCutDataset {
     ///
     /// If there are not so many phrases.
     pub fn sample(&self, index: usize, epoch: u64) -> Result<Sample> {
-        let (image, view, mut masks) = self.view(&[index], epoch)?;
+        let Seen {
+            picture,
+            view,
+            mut masks,
+        } = self.view(&[index], epoch)?;
         let phrase = self.record(index);
         let drawn = self.draw(index, epoch, view.flipped)?;
         let mask = masks.swap_remove(0);
@@ -175,7 +186,7 @@ impl PhraseCutDataset {
             task_id: phrase.task_id.clone(),
             image_id: phrase.image_id,
             phrase: drawn.text,
-            image,
+            image: picture,
             view,
             mask: if drawn.negative {
                 Mask::new(mask.width(), mask.height())
@@ -203,11 +214,11 @@ impl PhraseCutDataset {
         let same_picture =
             |&a: &usize, &b: &usize| self.record(a).image_id == self.record(b).image_id;
         let groups: Vec<&[usize]> = indices.chunk_by(same_picture).collect();
-        let loaded: Vec<((RgbImage, View, Vec<Mask>), Vec<Drawn>)> = groups
+        let loaded: Vec<(Seen, Vec<Drawn>)> = groups
             .par_iter()
             .map(|group| {
                 let seen = self.view(group, epoch)?;
-                let flipped = seen.1.flipped;
+                let flipped = seen.view.flipped;
                 let drawn = group.iter().map(|&index| self.draw(index, epoch, flipped));
                 Ok((seen, drawn.collect::<Result<_>>()?))
             })
@@ -226,8 +237,8 @@ impl PhraseCutDataset {
             masks: Vec::with_capacity(indices.len()),
             supports: Vec::with_capacity(indices.len()),
         };
-        for ((picture, view, masks), drawn) in loaded {
-            for (mask, drawn) in masks.into_iter().zip(drawn) {
+        for (seen, drawn) in loaded {
+            for (mask, drawn) in seen.masks.into_iter().zip(drawn) {
                 let empty = drawn
                     .negative
                     .then(|| Mask::new(mask.width(), mask.height()));
@@ -237,8 +248,8 @@ impl PhraseCutDataset {
                 batch.supports.push(drawn.support);
                 batch.picture_of.push(batch.pictures.len());
             }
-            batch.pictures.push(picture);
-            batch.views.push(view);
+            batch.pictures.push(seen.picture);
+            batch.views.push(seen.view);
         }
         Ok(batch)
     }
@@ -262,7 +273,7 @@ impl PhraseCutDataset {
     }
 
     /// What is seen of the picture that phrases share, and where in it what they name is.
-    fn view(&self, group: &[usize], epoch: u64) -> Result<(RgbImage, View, Vec<Mask>)> {
+    fn view(&self, group: &[usize], epoch: u64) -> Result<Seen> {
         let first = self.record(group[0]);
         let image = self
             .data
@@ -316,8 +327,11 @@ impl PhraseCutDataset {
                 mask
             }
         });
-        let masks = masks.collect();
-        Ok((picture, view, masks))
+        Ok(Seen {
+            picture,
+            masks: masks.collect(),
+            view,
+        })
     }
 
     /// The mask of a phrase, at the recorded size if a part is cut out of it, else as samples have it.

@@ -79,7 +79,7 @@ impl Drawing {
                 self.polygon(Ink::Body, &corners)
             }
             Shape::Star => {
-                let radius = |corner: usize| if corner % 2 == 0 { 1.0 } else { 0.42 };
+                let radius = |corner: usize| if corner.is_multiple_of(2) { 1.0 } else { 0.42 };
                 self.polygon(Ink::Body, &around(10, radius))
             }
             Shape::Diamond => self.polygon(

@@ -4,7 +4,7 @@ use super::coverage::Coverage;
 use super::looks::{COLOURS, Tone};
 use super::painting::Canvas;
 use super::pick;
-use rand::{Rng, RngExt};
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use std::f32::consts::{PI, TAU};
 use tiny_skia::{FillRule, LineCap, PathBuilder, Stroke};
@@ -228,7 +228,7 @@ fn stroke(random: &mut ChaCha8Rng, canvas: &mut Canvas) {
     }
     let stroke = Stroke {
         width: side * random.random_range(0.006..0.022),
-        line_cap: if random.next_u32() % 2 == 0 {
+        line_cap: if random.random() {
             LineCap::Round
         } else {
             LineCap::Butt
