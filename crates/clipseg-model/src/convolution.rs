@@ -34,7 +34,6 @@ pub(crate) fn conv3x3(channels: [usize; 2], stride: usize, gain: f64, device: &D
 
 /// A step to a higher resolution.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a decoder has few of them")]
 pub(crate) enum Upsample {
     /// A transposed convolution whose kernel is its stride.
     Transposed(ConvTranspose2d),

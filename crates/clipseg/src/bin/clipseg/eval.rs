@@ -20,7 +20,8 @@ pub(crate) struct Arguments {
     /// train, val, test or miniv.
     #[arg(long, value_name = "NAME", value_parser = split)]
     split: Split,
-    /// Folder of predictions: <task_id>.png of the picture's size, inside where it is not black.
+    /// Folder of predictions: for each phrase a PNG, named by its task id, of the picture's size, inside
+    /// where it is not black.
     #[arg(long, value_name = "DIR")]
     predictions: PathBuf,
     /// Predictions of another run, to test whether the difference could be chance.
