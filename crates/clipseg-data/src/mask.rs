@@ -348,17 +348,12 @@ impl From<&GrayImage> for Mask {
 #[inline]
 fn fill(row: &mut [u64], left: u32, right: u32) {
     let (first, last) = ((left / WORD) as usize, (right / WORD) as usize);
-    let (from, to) = (
-        u64::MAX << (left % WORD),
-        u64::MAX >> (WORD - 1 - right % WORD),
-    );
-    if first == last {
-        row[first] |= from & to;
-    } else {
-        row[first] |= from;
-        row[first + 1..last].fill(u64::MAX);
-        row[last] |= to;
+    let mut bits = u64::MAX << (left % WORD);
+    for word in &mut row[first..last] {
+        *word |= bits;
+        bits = u64::MAX;
     }
+    row[last] |= bits & u64::MAX >> (WORD - 1 - right % WORD);
 }
 
 /// The pixels `start..end` of a row.

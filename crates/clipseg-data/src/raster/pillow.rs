@@ -10,6 +10,8 @@ use std::ops::Range;
 
 /// Rows whose crossings are computed at once, in loops that the compiler turns into vectors.
 const BLOCK: usize = 16;
+/// Most edges on a row that are sorted for all rows at once; the work grows with their square.
+const MOST_SORTED: usize = 32;
 
 /// An edge that is not horizontal.
 struct Edge {
@@ -31,7 +33,11 @@ impl Edge {
         match first.checked_sub(self.y0) {
             Some(rows) if rows < i32::MAX - BLOCK as i32 => {
                 let x0 = self.x0 as f32;
-                std::array::from_fn(|i| (rows + i as i32) as f32 * self.slope + x0)
+                let mut xs = [0.0; BLOCK];
+                for (i, x) in (0..).zip(&mut xs) {
+                    *x = (rows + i) as f32 * self.slope + x0;
+                }
+                xs
             }
             _ => std::array::from_fn(|i| self.x_at(first.saturating_add(i as i32))),
         }
@@ -102,6 +108,13 @@ pub(super) fn fill(mask: &mut Mask, points: &[[f32; 2]]) {
     }
 }
 
+fn fill_pairs(mask: &mut Mask, y: i32, crossings: &mut [f32]) {
+    crossings.sort_unstable_by(f32::total_cmp);
+    for pair in crossings.chunks_exact(2) {
+        fill_run(mask, y, round_half_up(pair[0]), round_half_down(pair[1]));
+    }
+}
+
 /// Fills rows on which no edge begins or ends: most rows, and each edge is crossed once.
 fn fill_passing<'a>(
     mask: &mut Mask,
@@ -109,29 +122,46 @@ fn fill_passing<'a>(
     rows: Range<i32>,
     blocks: &mut Vec<[f32; BLOCK]>,
 ) {
-    let mut crossings = Vec::new();
     for first in rows.clone().step_by(BLOCK) {
         let count = BLOCK.min((rows.end - first) as usize);
         blocks.clear();
         blocks.extend(edges.clone().map(|edge| edge.x_from(first)));
-        if let [a, b] = &blocks[..] {
-            let left: [i32; BLOCK] = std::array::from_fn(|i| round_half_up(a[i].min(b[i])));
-            let right: [i32; BLOCK] = std::array::from_fn(|i| round_half_down(a[i].max(b[i])));
-            mask.fill_runs(first as u32, left.into_iter().zip(right).take(count));
+        if blocks.len() > MOST_SORTED {
+            let mut crossings = vec![0.0; blocks.len()];
+            for row in 0..count {
+                for (crossing, block) in crossings.iter_mut().zip(&*blocks) {
+                    *crossing = block[row];
+                }
+                fill_pairs(mask, first + row as i32, &mut crossings);
+            }
             continue;
         }
-        for row in 0..count {
-            crossings.clear();
-            crossings.extend(blocks.iter().map(|block| block[row]));
-            fill_pairs(mask, first + row as i32, &mut crossings);
+        sort_rows(blocks);
+        for pair in blocks.chunks_exact(2) {
+            let (mut left, mut right) = ([0; BLOCK], [0; BLOCK]);
+            for row in 0..BLOCK {
+                left[row] = round_half_up(pair[0][row]);
+                right[row] = round_half_down(pair[1][row]);
+            }
+            mask.fill_runs(first as u32, left.into_iter().zip(right).take(count));
         }
     }
 }
 
-fn fill_pairs(mask: &mut Mask, y: i32, crossings: &mut [f32]) {
-    crossings.sort_unstable_by(f32::total_cmp);
-    for pair in crossings.chunks_exact(2) {
-        fill_run(mask, y, round_half_up(pair[0]), round_half_down(pair[1]));
+/// Sorts the crossings of each row by odd-even transposition, all rows at once.
+fn sort_rows(blocks: &mut [[f32; BLOCK]]) {
+    for pass in 0..blocks.len() {
+        let from = if blocks.len() == 2 { 0 } else { pass % 2 };
+        for pair in blocks[from..].chunks_exact_mut(2) {
+            if let [a, b] = pair {
+                for (a, b) in a.iter_mut().zip(b) {
+                    (*a, *b) = if *a < *b { (*a, *b) } else { (*b, *a) };
+                }
+            }
+        }
+        if blocks.len() == 2 {
+            return;
+        }
     }
 }
 
