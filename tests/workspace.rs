@@ -17,3 +17,5 @@ mod round_trip;
 mod segmenter;
 mod support;
 mod training;
+mod training_program;
+mod training_runs;

@@ -1,46 +1,71 @@
-//! Which phrases come together in a step.
+//! Which phrases come together in a batch.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
 
-/// Endless batches of phrase numbers, the same for the same seed.
+/// The batches of every epoch, a pure function of the seed and the epoch.
 ///
-/// Phrases of one picture stay together, so that the picture is encoded once for all of them.
-/// Each pass over the data has another order of pictures and of the phrases in each.
+/// Nothing is drawn from a generator that goes on from epoch to epoch, so a run can be taken up at
+/// any batch without anything remembered. Each epoch has every phrase once, in another order; the
+/// last batch may be smaller.
 #[derive(Debug, Clone)]
-pub(crate) struct GroupedOrder {
+pub(crate) struct BatchOrder {
+    /// Phrases that stay together: those of a picture, or each alone.
     groups: Vec<Vec<usize>>,
-    waiting: Vec<usize>,
-    random: ChaCha8Rng,
+    phrases: usize,
     batch_size: usize,
+    seed: u64,
 }
 
-impl GroupedOrder {
-    /// `picture_of` holds the picture of each phrase, of which there must be at least one.
-    pub(crate) fn new(picture_of: &[u64], batch_size: usize, seed: u64) -> Self {
-        let mut groups: std::collections::BTreeMap<u64, Vec<usize>> = Default::default();
-        for (phrase, &picture) in picture_of.iter().enumerate() {
-            groups.entry(picture).or_default().push(phrase);
+impl BatchOrder {
+    /// `phrases` are the numbers and pictures of the phrases to order.
+    pub(crate) fn new(
+        phrases: impl IntoIterator<Item = (usize, u64)>,
+        group_by_picture: bool,
+        batch_size: usize,
+        seed: u64,
+    ) -> Self {
+        let mut of_picture: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        let mut groups = Vec::new();
+        let mut count = 0;
+        for (phrase, picture) in phrases {
+            count += 1;
+            if group_by_picture {
+                of_picture.entry(picture).or_default().push(phrase);
+            } else {
+                groups.push(vec![phrase]);
+            }
         }
+        groups.extend(of_picture.into_values());
         Self {
-            groups: groups.into_values().collect(),
-            waiting: Vec::new(),
-            random: ChaCha8Rng::seed_from_u64(seed),
-            batch_size,
+            groups,
+            phrases: count,
+            batch_size: batch_size.max(1),
+            seed,
         }
     }
 
-    pub(crate) fn next_batch(&mut self) -> Vec<usize> {
-        while self.waiting.len() < self.batch_size && !self.groups.is_empty() {
-            self.groups.shuffle(&mut self.random);
-            for group in &mut self.groups {
-                group.shuffle(&mut self.random);
-            }
-            self.waiting.extend(self.groups.iter().flatten());
+    /// Batches of an epoch.
+    pub(crate) fn batches(&self) -> usize {
+        self.phrases.div_ceil(self.batch_size)
+    }
+
+    /// The phrases of each batch of an epoch, those of a picture next to each other.
+    pub(crate) fn epoch(&self, epoch: usize) -> Vec<Vec<usize>> {
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        random.set_stream(epoch as u64);
+        let mut groups = self.groups.clone();
+        groups.shuffle(&mut random);
+        for group in &mut groups {
+            group.shuffle(&mut random);
         }
-        let count = self.batch_size.min(self.waiting.len());
-        self.waiting.drain(..count).collect()
+        let phrases: Vec<usize> = groups.into_iter().flatten().collect();
+        phrases
+            .chunks(self.batch_size)
+            .map(<[usize]>::to_vec)
+            .collect()
     }
 }
 
@@ -48,26 +73,37 @@ impl GroupedOrder {
 mod tests {
     use super::*;
 
+    const PICTURES: [u64; 8] = [7, 7, 9, 9, 9, 4, 7, 4];
+
+    fn order(group: bool, batch_size: usize, seed: u64) -> BatchOrder {
+        BatchOrder::new(PICTURES.into_iter().enumerate(), group, batch_size, seed)
+    }
+
     #[test]
-    fn every_phrase_comes_once_in_a_pass_and_pictures_stay_together() {
-        let picture_of = [7, 7, 9, 9, 9, 4, 7, 4];
-        let mut order = GroupedOrder::new(&picture_of, 4, 1);
-        for _ in 0..5 {
-            let pass: Vec<usize> = (0..2).flat_map(|_| order.next_batch()).collect();
+    fn every_phrase_comes_once_in_an_epoch_and_pictures_stay_together() {
+        let order = order(true, 3, 1);
+        assert_eq!(order.batches(), 3);
+        for epoch in 0..5 {
+            let batches = order.epoch(epoch);
+            assert_eq!(
+                batches.iter().map(Vec::len).collect::<Vec<_>>(),
+                [3, 3, 2],
+                "epoch {epoch}"
+            );
+            let pass = batches.concat();
             let mut sorted = pass.clone();
             sorted.sort_unstable();
             assert_eq!(sorted, (0..8).collect::<Vec<_>>());
-            let mut pictures: Vec<u64> = pass.iter().map(|&phrase| picture_of[phrase]).collect();
+            let mut pictures: Vec<u64> = pass.iter().map(|&phrase| PICTURES[phrase]).collect();
             pictures.dedup();
             assert_eq!(pictures.len(), 3, "{pass:?}");
         }
     }
 
     #[test]
-    fn the_seed_decides() {
-        let picture_of: Vec<u64> = (0..40).map(|phrase| phrase / 3).collect();
-        let first = |seed| GroupedOrder::new(&picture_of, 40, seed).next_batch();
-        assert_eq!(first(3), first(3));
-        assert_ne!(first(3), first(4));
+    fn seed_and_epoch_decide() {
+        assert_eq!(order(false, 4, 3).epoch(2), order(false, 4, 3).epoch(2));
+        assert_ne!(order(false, 4, 3).epoch(2), order(false, 4, 4).epoch(2));
+        assert_ne!(order(false, 4, 3).epoch(2), order(false, 4, 3).epoch(1));
     }
 }

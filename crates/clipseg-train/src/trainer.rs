@@ -1,11 +1,19 @@
 //! One step of the optimizer on the decoder.
 
 use crate::config::AdamWOptions;
+use crate::error::{Result, TrainError};
+use crate::gradients;
+use crate::optimizer::adamw;
 use burn::module::Module;
-use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
+use burn::optim::{GradientsParams, ModuleOptimizer, OptimizerRecord};
 use burn::prelude::*;
+use burn::store::ModuleRecord;
+use burn::tensor::Bytes;
 use clipseg_metrics::Loss;
-use clipseg_model::{ImageFeatures, TransformerDecoder};
+use clipseg_model::ImageFeatures;
+
+/// The decoder that is trained.
+pub(crate) type Decoder = clipseg_model::TransformerDecoder;
 
 /// What a step learns from, all of it on the plain device.
 #[derive(Debug, Clone)]
@@ -22,7 +30,7 @@ pub struct StepInput {
 
 /// A decoder on the autodiff device with its optimizer.
 pub struct DecoderTrainer {
-    decoder: TransformerDecoder,
+    decoder: Decoder,
     optimizer: ModuleOptimizer,
     loss: Loss,
 }
@@ -37,34 +45,19 @@ impl std::fmt::Debug for DecoderTrainer {
 
 impl DecoderTrainer {
     /// Prepares a decoder for training.
-    pub fn new(decoder: TransformerDecoder, optimizer: &AdamWOptions, loss: Loss) -> Self {
-        let optimizer = AdamWConfig::new()
-            .with_weight_decay(optimizer.weight_decay)
-            .with_beta_1(optimizer.beta_1)
-            .with_beta_2(optimizer.beta_2)
-            .with_epsilon(optimizer.epsilon)
-            .init();
+    pub fn new(decoder: Decoder, optimizer: &AdamWOptions, loss: Loss) -> Self {
         Self {
             decoder: decoder.train(),
-            optimizer,
+            optimizer: adamw(optimizer),
             loss,
         }
     }
 
     /// The loss, `[1]` on the autodiff device.
     pub fn loss(&self, input: &StepInput) -> Tensor<1> {
-        let hidden: Vec<Tensor<3>> = input
-            .features
-            .hidden_states
-            .iter()
-            .map(|hidden| hidden.clone().autodiff())
-            .collect();
-        let logits = self.decoder.forward_grouped(
-            &hidden,
-            input.conditional_embedding.clone().autodiff(),
-            input.features.grid,
-            &input.picture_of,
-        );
+        let embedding = input.conditional_embedding.clone().autodiff();
+        let features = tracked(&input.features);
+        let logits = logits(&self.decoder, &features, embedding, &input.picture_of);
         self.loss.forward(logits, input.masks.clone().autodiff())
     }
 
@@ -75,6 +68,21 @@ impl DecoderTrainer {
         (loss.without_autodiff(), gradients)
     }
 
+    /// Multiplies gradients, as accumulating them over batches asks for.
+    pub fn scale(&self, gradients: GradientsParams, factor: f64) -> GradientsParams {
+        gradients::scaled(&self.decoder, gradients, factor)
+    }
+
+    /// Shortens the gradient of all weights together to a length, if it is longer, as PyTorch's
+    /// `clip_grad_norm_`; its length before is `[1]`.
+    pub fn clip(
+        &self,
+        gradients: GradientsParams,
+        longest: f64,
+    ) -> (GradientsParams, Option<Tensor<1>>) {
+        gradients::clipped(&self.decoder, gradients, longest)
+    }
+
     /// Moves the weights against the gradients.
     pub fn apply(&mut self, gradients: GradientsParams, learning_rate: f64) {
         let decoder = self.decoder.clone();
@@ -82,7 +90,53 @@ impl DecoderTrainer {
     }
 
     /// The decoder as it is now, on the plain device.
-    pub fn decoder(&self) -> TransformerDecoder {
+    pub fn decoder(&self) -> Decoder {
         self.decoder.valid()
     }
+
+    /// The decoder as it is trained.
+    pub(crate) fn module(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// Weights and moments, in Burn's own format.
+    pub(crate) fn to_bytes(&self) -> Result<[Bytes; 2]> {
+        let decoder = self.decoder.valid().into_record();
+        let decoder = decoder.into_bytes().map_err(TrainError::device)?;
+        let optimizer = self.optimizer.into_bytes().map_err(TrainError::device)?;
+        Ok([decoder, optimizer])
+    }
+
+    /// Takes weights and moments back; the decoder must be of the same shape.
+    pub(crate) fn load(&mut self, [decoder, optimizer]: [Bytes; 2]) -> Result<(), String> {
+        let record = ModuleRecord::from_bytes(decoder).map_err(|error| error.to_string())?;
+        let plain = self.decoder.valid().try_load_record(record);
+        self.decoder = plain.map_err(|error| error.to_string())?.train();
+        let record = OptimizerRecord::from_bytes(optimizer).map_err(|error| error.to_string())?;
+        self.optimizer = self.optimizer.clone().load_record(record);
+        Ok(())
+    }
+}
+
+/// Features on the autodiff device, where nothing is tracked before the decoder.
+pub(crate) fn tracked(features: &ImageFeatures) -> ImageFeatures {
+    let hidden = features.hidden_states.iter();
+    ImageFeatures {
+        hidden_states: hidden.map(|hidden| hidden.clone().autodiff()).collect(),
+        grid: features.grid,
+    }
+}
+
+/// The logits of prompts, `[phrases, height, width]`.
+pub(crate) fn logits(
+    decoder: &Decoder,
+    features: &ImageFeatures,
+    conditional_embedding: Tensor<2>,
+    picture_of: &[usize],
+) -> Tensor<3> {
+    let ImageFeatures {
+        hidden_states,
+        grid,
+    } = features;
+    decoder.forward_grouped(hidden_states, conditional_embedding, *grid, picture_of)
 }

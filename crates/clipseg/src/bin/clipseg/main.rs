@@ -1,14 +1,19 @@
-//! The command-line program: `clipseg segment PHOTO… --prompt …`.
+//! The command-line program: `clipseg segment PHOTO… --prompt …`, `clipseg train --config FILE`.
 
 mod photos;
 mod report;
 mod segment;
+mod train;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 #[derive(Parser)]
-#[command(name = "clipseg", version, about = "Segment pictures by text")]
+#[command(
+    name = "clipseg",
+    version,
+    about = "Segment pictures by text, and train models that do"
+)]
 struct Program {
     #[command(subcommand)]
     command: Command,
@@ -18,6 +23,8 @@ struct Program {
 enum Command {
     /// Write heat maps, masks and an overlay for photographs and prompts.
     Segment(segment::Arguments),
+    /// Train a decoder on a frozen CLIP and score it.
+    Train(Box<train::Arguments>),
 }
 
 /// Why a command did not do all that it was asked for.
@@ -26,6 +33,8 @@ enum Failure {
     Whole(Box<dyn std::error::Error>),
     /// So many files were passed over; each was reported when it came up.
     Files(usize),
+    /// It was asked to stop, and what was done by then is saved.
+    Stopped,
 }
 
 impl<E: Into<Box<dyn std::error::Error>>> From<E> for Failure {
@@ -43,6 +52,7 @@ fn main() -> ExitCode {
         .init();
     let result = match Program::parse().command {
         Command::Segment(arguments) => segment::run(&arguments),
+        Command::Train(arguments) => train::run_training(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -54,5 +64,7 @@ fn main() -> ExitCode {
             eprintln!("clipseg: {count} of the photographs could not be segmented");
             ExitCode::FAILURE
         }
+        // What shells report of a program that Ctrl-C has ended.
+        Err(Failure::Stopped) => ExitCode::from(130),
     }
 }
