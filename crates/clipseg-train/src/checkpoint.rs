@@ -38,7 +38,22 @@ pub(crate) struct TrainState {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Best {
     pub(crate) step: usize,
+    #[serde(with = "bits")]
     pub(crate) score: f64,
+}
+
+/// A double as its bits: `serde_json` reads decimals to within their last bit only, and a run that
+/// goes on must compare with the same score.
+mod bits {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(value.to_bits())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        u64::deserialize(from).map(f64::from_bits)
+    }
 }
 
 /// Writes a run's state; the file appears whole or not at all.
@@ -131,6 +146,10 @@ mod tests {
         let path = folder.path().join("last.safetensors");
         let state = TrainState {
             step: 7,
+            best: Some(Best {
+                step: 5,
+                score: 0.1 + 0.2,
+            }),
             ..TrainState::default()
         };
         save(&path, &trainer(8), &state).unwrap();

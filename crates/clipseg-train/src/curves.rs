@@ -79,10 +79,10 @@ fn panels(records: &[Record]) -> [Vec<Curve>; 2] {
                 ..
             } => {
                 let step = step as f64;
-                loss.push((step, value));
-                dice.push((step, of_dice));
-                iou.push((step, of_iou));
-                mean.push((step, mean_iou));
+                loss.push((step, f64::from(value)));
+                dice.push((step, f64::from(of_dice)));
+                iou.push((step, f64::from(of_iou)));
+                mean.push((step, f64::from(mean_iou)));
             }
         }
     }
@@ -180,11 +180,11 @@ mod tests {
         });
         let validations = (1..=3).map(|index| Record::Validation {
             step: 100 * index,
-            loss: 0.5 / index as f64,
+            loss: 0.5 / index as f32,
             accuracy: 0.9,
-            dice: 0.2 * index as f64,
-            iou: 0.15 * index as f64,
-            mean_iou: 0.1 * index as f64,
+            dice: 0.2 * index as f32,
+            iou: 0.15 * index as f32,
+            mean_iou: 0.1 * index as f32,
             best: true,
         });
         steps.chain(validations).collect()

@@ -160,7 +160,7 @@ impl<'a> Engine<'a> {
                 step: state.step,
                 epoch: done.epoch,
                 loss: done.loss,
-                learning_rate,
+                learning_rate: learning_rate as f32,
                 gradient_norm: done.gradient_norm,
             })?;
             observer.step(state.step, done.loss, learning_rate, done.phrases);
@@ -312,11 +312,11 @@ impl<'a> Engine<'a> {
         }
         journal.push(Record::Validation {
             step: state.step,
-            loss: scores.loss,
-            accuracy: pooled.accuracy(),
-            dice: pooled.dice(),
-            iou: pooled.iou(),
-            mean_iou,
+            loss: scores.loss as f32,
+            accuracy: pooled.accuracy() as f32,
+            dice: pooled.dice() as f32,
+            iou: pooled.iou() as f32,
+            mean_iou: mean_iou as f32,
             best,
         })?;
         observer.note(&format!(

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// A line of the metrics file.
 ///
+/// Single precision, which survives JSON: `serde_json` reads doubles to within their last bit only.
 /// No time of day and no speed, so that a run that was stopped and went on has the same file as one
 /// that was not.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -23,7 +24,7 @@ pub enum Record {
         /// Before the step.
         loss: f32,
         /// Of the step.
-        learning_rate: f64,
+        learning_rate: f32,
         /// Length of the gradient before it was shortened, if it may be.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         gradient_norm: Option<f32>,
@@ -33,15 +34,15 @@ pub enum Record {
         /// Steps done.
         step: usize,
         /// The mean over phrases.
-        loss: f64,
+        loss: f32,
         /// Of all pixels together.
-        accuracy: f64,
+        accuracy: f32,
         /// Of all pixels together.
-        dice: f64,
+        dice: f32,
         /// Of all pixels together.
-        iou: f64,
+        iou: f32,
         /// The mean over phrases.
-        mean_iou: f64,
+        mean_iou: f32,
         /// Whether it is the best so far.
         best: bool,
     },
