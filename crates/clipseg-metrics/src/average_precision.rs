@@ -84,3 +84,108 @@ fn parabolas(points: &[(f64, f64)]) -> f64 {
         })
         .sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_curve_by_hand() {
+        // Recall 1/2, 1/2, 1 with precision 1, 1/2, 2/3.
+        let area = average_precision(&[0.9, 0.8, 0.7, 0.1], &[1u8, 0, 1, 0], "");
+        assert!((area.unwrap() - (0.5 + 0.5 * 2.0 / 3.0)).abs() < 1e-15);
+        // Equal probabilities have no order.
+        let equal =
+            [[0, 1u8, 0, 1], [1, 1, 0, 0]].map(|truth| average_precision(&[0.5; 4], &truth, ""));
+        assert_eq!(equal, [Ok(0.5), Ok(0.5)]);
+        assert_eq!(average_precision(&[0.0, -0.0], &[true, false], ""), Ok(0.5));
+        assert_eq!(average_precision(&[0.9], &[0u8], ""), Ok(0.0));
+        assert_eq!(average_precision::<u8>(&[], &[], ""), Ok(0.0));
+    }
+
+    #[test]
+    fn simpson_is_that_of_scipy() {
+        // scipy.integrate.simps of SciPy 1.10.1; the last two have points of one x.
+        let cases: Vec<(Vec<(f64, f64)>, f64)> = vec![
+            (vec![(0.64, 0.27)], 0.0),
+            (vec![(0.02, 0.81), (0.04, 0.91)], 0.017200000000000003),
+            (
+                vec![(0.54, 0.94), (0.61, 0.82), (0.73, 0.0)],
+                0.12009960317460311,
+            ),
+            (
+                vec![(0.03, 0.86), (0.18, 0.54), (0.73, 0.3), (0.86, 0.42)],
+                0.32042329448329454,
+            ),
+            (
+                vec![
+                    (0.03, 0.38),
+                    (0.12, 1.0),
+                    (0.62, 0.98),
+                    (0.65, 0.69),
+                    (0.67, 0.65),
+                ],
+                0.8407465925925925,
+            ),
+            (
+                vec![
+                    (0.14, 0.49),
+                    (0.31, 0.89),
+                    (0.39, 0.93),
+                    (0.39, 0.36),
+                    (0.69, 0.57),
+                    (0.72, 0.32),
+                ],
+                0.39346990196078413,
+            ),
+            (
+                vec![
+                    (0.08, 0.83),
+                    (0.23, 0.79),
+                    (0.34, 0.24),
+                    (0.34, 0.88),
+                    (0.59, 0.06),
+                    (0.62, 0.34),
+                    (0.89, 0.15),
+                ],
+                0.3994844444444443,
+            ),
+        ];
+        for (points, area) in cases {
+            assert!((simpson(&points) - area).abs() < 1e-12, "{points:?}");
+        }
+        assert_eq!(simpson(&[]), 0.0);
+    }
+
+    #[test]
+    fn bad_input_is_named() {
+        let message = |p: &[f32], t: &[u8]| average_precision(p, t, "val").unwrap_err().to_string();
+        assert_eq!(
+            message(&[0.5], &[]),
+            "val: the prediction is [1], the truth is [0]"
+        );
+        assert_eq!(
+            message(&[f32::NAN], &[1]),
+            "val: the prediction is not a number at pixel 0"
+        );
+        assert_eq!(
+            message(&[0.5], &[3]),
+            "val: the truth holds 3 at pixel 0, expected 0 or 1"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_between_the_share_inside_and_all_where_the_order_is_perfect(
+            truth in prop::collection::vec(0u8..2, 1..50),
+        ) {
+            let right: Vec<f32> = truth.iter().map(|&t| 0.25 + 0.5 * f32::from(t)).collect();
+            let constant = vec![0.5; truth.len()];
+            let share = truth.iter().map(|&t| f64::from(t)).sum::<f64>() / truth.len() as f64;
+            let area = |p: &[f32]| average_precision(p, &truth, "").unwrap();
+            prop_assert!((area(&constant) - share).abs() < 1e-12);
+            prop_assert_eq!(area(&right), if share > 0.0 { 1.0 } else { 0.0 });
+        }
+    }
+}

@@ -24,7 +24,8 @@ pub enum SweepDefinition {
     /// all probabilities.
     ///
     /// That is [`average_precision`](crate::average_precision) of probabilities rounded up to the
-    /// next multiple of 0.02, so it differs from the exact figure by what happens between two thresholds.
+    /// next multiple of 0.02. The order of pixels between two thresholds is lost, so it differs from
+    /// the exact figure, by some percent where many probabilities are next to 0 or 1.
     Plain,
 }
 
