@@ -68,13 +68,13 @@ pub struct PhraseStructure {
     /// What is named: `plant`.
     pub name: String,
     /// What it is like: `green`, `small`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "compact")]
     pub attributes: Vec<String>,
     /// Numbers of the relations in the scene graph.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "compact")]
     pub relation_ids: Vec<u64>,
     /// Predicates and objects: `on`, `table`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "compact")]
     pub relation_descriptions: Vec<(String, String)>,
     /// `name`, `attribute`, `relation` or `verbose`.
     #[serde(default, rename = "type")]
@@ -89,10 +89,10 @@ pub struct Phrase {
     /// The picture.
     pub image_id: u64,
     /// The annotated objects, one for each instance.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "compact")]
     pub ann_ids: Vec<u64>,
     /// `[x, y, width, height]` of each instance.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "compact")]
     pub instance_boxes: Vec<[f32; 4]>,
     /// The outlines of each instance.
     #[serde(default, rename = "Polygons")]
@@ -102,6 +102,15 @@ pub struct Phrase {
     /// How they are made.
     #[serde(default)]
     pub phrase_structure: PhraseStructure,
+}
+
+/// A list without room to grow: with it, the short lists of 300,000 phrases take 100 MB more.
+fn compact<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let mut list = Vec::deserialize(deserializer)?;
+    list.shrink_to_fit();
+    Ok(list)
 }
 
 impl Phrase {
