@@ -28,7 +28,7 @@ struct Arguments {
     #[arg(long)]
     clip: Option<PathBuf>,
     /// What to minimise: bce, dice, focal, tversky or a sum such as 0.5*bce+dice.
-    #[arg(long, default_value = "bce")]
+    #[arg(long, default_value = "bce+dice")]
     loss: Loss,
     /// Steps of the optimizer.
     #[arg(long, default_value_t = 600)]
