@@ -87,7 +87,7 @@ impl Mask {
 
     /// Whether a pixel is inside; one beyond the borders is not.
     pub fn contains(&self, x: u32, y: u32) -> bool {
-        x < self.width && y < self.height && self.row(y)[(x / WORD) as usize] >> (x % WORD) & 1 == 1
+        x < self.width && y < self.height && bit(self.row(y), x)
     }
 
     /// Whether each pixel is inside, row by row.
@@ -206,10 +206,7 @@ impl Mask {
         let mut flipped = Self::new(self.width, self.height);
         for (row, words) in self.rows().zip(flipped.rows_mut()) {
             let reversed = (0..self.width).rev();
-            pack(
-                reversed.map(|x| row[(x / WORD) as usize] >> (x % WORD) & 1 == 1),
-                words,
-            );
+            pack(reversed.map(|x| bit(row, x)), words);
         }
         flipped
     }
@@ -319,12 +316,7 @@ impl Mask {
         let mut resized = Self::new(width, height);
         for (y, words) in rows.into_iter().zip(resized.rows_mut()) {
             let row = self.row(y);
-            pack(
-                columns
-                    .iter()
-                    .map(|&x| row[(x / WORD) as usize] >> (x % WORD) & 1 == 1),
-                words,
-            );
+            pack(columns.iter().map(|&x| bit(row, x)), words);
         }
         resized
     }
@@ -356,9 +348,14 @@ fn fill(row: &mut [u64], left: u32, right: u32) {
     row[last] |= bits & u64::MAX >> (WORD - 1 - right % WORD);
 }
 
+/// Whether a pixel of a row is inside.
+fn bit(row: &[u64], x: u32) -> bool {
+    row[(x / WORD) as usize] >> (x % WORD) & 1 == 1
+}
+
 /// The pixels `start..end` of a row.
 fn bits(row: &[u64], start: u32, end: u32) -> impl Iterator<Item = bool> {
-    (start..end).map(|x| row[(x / WORD) as usize] >> (x % WORD) & 1 == 1)
+    (start..end).map(|x| bit(row, x))
 }
 
 /// Writes pixels into words that are 0.

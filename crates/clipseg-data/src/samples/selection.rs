@@ -157,32 +157,35 @@ impl Selection {
 
     /// The pictures of the part; `None` if it is all of them.
     fn pictures(&self, phrases: &[Phrase]) -> Option<HashSet<u64>> {
+        match &self.part {
+            Part::All => None,
+            Part::Share(share) => {
+                let order = self.shuffled(phrases);
+                let place = |share: f64| (share * order.len() as f64).round() as usize;
+                let kept = &order[place(share.start)..place(share.end)];
+                Some(kept.iter().map(|&(picture, _)| picture).collect())
+            }
+            Part::Phrases(wanted) => {
+                let mut before = 0;
+                let order = self.shuffled(phrases).into_iter();
+                let kept = order.filter(|(_, phrases)| {
+                    let first = before;
+                    before += phrases;
+                    wanted.contains(&first)
+                });
+                Some(kept.map(|(picture, _)| picture).collect())
+            }
+        }
+    }
+
+    /// The pictures in the order that the seed decides, each with its number of phrases.
+    fn shuffled(&self, phrases: &[Phrase]) -> Vec<(u64, usize)> {
         let mut counts = BTreeMap::<u64, usize>::new();
         for phrase in phrases {
             *counts.entry(phrase.image_id).or_default() += 1;
         }
-        let mut order: Vec<u64> = counts.keys().copied().collect();
+        let mut order: Vec<(u64, usize)> = counts.into_iter().collect();
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(self.seed));
-        match &self.part {
-            Part::All => None,
-            Part::Share(share) => {
-                let place = |share: f64| (share * order.len() as f64).round() as usize;
-                Some(
-                    order[place(share.start)..place(share.end)]
-                        .iter()
-                        .copied()
-                        .collect(),
-                )
-            }
-            Part::Phrases(wanted) => {
-                let mut before = 0;
-                let first = order.into_iter().filter(|picture| {
-                    let first = before;
-                    before += counts[picture];
-                    wanted.contains(&first)
-                });
-                Some(first.collect())
-            }
-        }
+        order
     }
 }
