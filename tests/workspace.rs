@@ -25,3 +25,5 @@ mod scenes;
 mod segmenter;
 mod support;
 mod training;
+mod training_program;
+mod training_runs;

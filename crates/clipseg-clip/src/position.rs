@@ -5,6 +5,7 @@
 //! a backward pass on some only, and rectangular grids cost nothing extra.
 
 use burn::prelude::*;
+use burn::tensor::FloatDType;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,6 +29,9 @@ impl CubicWeights {
         let [_, width] = table.dims();
         let device = table.device();
         let [height, columns] = to;
+        // The weights are single precision, the table may be half.
+        let dtype = table.dtype();
+        let table = table.cast(FloatDType::F32);
         let class = table.clone().slice(s![0..1, ..]);
         let grid = table.slice(s![1.., ..]).reshape([from, from * width]);
         let rows = self.matrix(from, height, &device).matmul(grid);
@@ -36,7 +40,8 @@ impl CubicWeights {
             .matrix(from, columns, &device)
             .unsqueeze::<3>()
             .matmul(rows);
-        Tensor::cat(vec![class, both.reshape([height * columns, width])], 0).unsqueeze()
+        let resized = Tensor::cat(vec![class, both.reshape([height * columns, width])], 0);
+        resized.cast(FloatDType::from(dtype)).unsqueeze()
     }
 
     fn matrix(&self, from: usize, to: usize, device: &Device) -> Tensor<2> {

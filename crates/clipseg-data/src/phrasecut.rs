@@ -187,6 +187,11 @@ impl PhraseCut {
         }
     }
 
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// A picture by its number.
     pub fn image(&self, image_id: u64) -> Option<&ImageRecord> {
         self.images.get(&image_id)

@@ -1,45 +1,231 @@
 //! What a training run is made of.
 
-use crate::error::{Result, TrainError};
+use crate::bytes::ByteSize;
+use clipseg_data::Split;
 use clipseg_metrics::Loss;
+use clipseg_model::Upsampling;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
-/// How a decoder is trained.
+/// How a decoder is trained: what a configuration file holds.
+///
+/// Every field has a default, so a file needs to name only what is different.
+///
+/// # Example
+///
+/// ```
+/// use clipseg_train::TrainConfig;
+///
+/// let text = "loss = \"dice\"\n[schedule]\nsteps = 200\n";
+/// let config = TrainConfig::from_toml(text, "example".as_ref())?;
+/// assert_eq!((config.schedule.steps, config.schedule.batch_size), (Some(200), 16));
+/// # Ok::<(), clipseg_train::TrainError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Steps of the optimizer. Default: 300.
-    pub steps: usize,
-    /// Phrases in a step. Default: 16.
-    pub batch_size: usize,
-    /// What is minimised. Default: BCE.
+    /// Decides the order of the data, everything drawn at random in it, and the decoder's first
+    /// weights. Default: 0.
+    pub seed: u64,
+    /// `cpu`, `ndarray`, `wgpu`, `vulkan` or `cuda`, with a number after a colon for one of several
+    /// cards. Default: `cpu`.
+    pub device: String,
+    /// What is minimised. Default: `bce`.
     pub loss: Loss,
+    /// The phrases.
+    pub data: DataConfig,
+    /// What is changed about samples before they are learnt from.
+    pub augment: AugmentConfig,
+    /// The frozen encoders.
+    pub clip: ClipChoice,
+    /// The decoder.
+    pub decoder: DecoderChoice,
     /// The optimizer.
     pub optimizer: AdamWOptions,
-    /// Learning rate of the first step. Default: 1e-3, as in the paper.
-    pub learning_rate: f64,
-    /// Learning rate of the last step, reached on a cosine. Default: 1e-4, as in the paper.
-    pub final_learning_rate: f64,
-    /// Steps over which the rate rises to the first one before the cosine begins. Default: 0, as in
-    /// the paper.
-    pub warmup_steps: usize,
-    /// Decides the order of the data and the decoder's first weights. Default: 0.
-    pub seed: u64,
+    /// Steps, batches and learning rates.
+    pub schedule: ScheduleConfig,
+    /// How often and on what a run is scored.
+    pub validation: ValidationConfig,
+    /// How often a run is saved.
+    pub checkpoints: CheckpointConfig,
+    /// What is remembered of pictures and of the frozen vision tower.
+    pub cache: CacheConfig,
 }
 
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
-            steps: 300,
-            batch_size: 16,
-            loss: Loss::bce(),
-            optimizer: AdamWOptions::default(),
-            learning_rate: 1e-3,
-            final_learning_rate: 1e-4,
-            warmup_steps: 0,
             seed: 0,
+            device: "cpu".into(),
+            loss: Loss::bce(),
+            data: DataConfig::default(),
+            augment: AugmentConfig::default(),
+            clip: ClipChoice::default(),
+            decoder: DecoderChoice::default(),
+            optimizer: AdamWOptions::default(),
+            schedule: ScheduleConfig::default(),
+            validation: ValidationConfig::default(),
+            checkpoints: CheckpointConfig::default(),
+            cache: CacheConfig::default(),
         }
     }
+}
+
+/// The phrases of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// A folder in the layout of `VGPhraseCut_v0`. Without one, scenes are generated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+    /// The split to learn from. Default: `train`.
+    pub training: Split,
+    /// The split to choose by. Default: `val`.
+    pub validation: Split,
+    /// The split of the final table. Default: `test`.
+    pub test: Split,
+    /// Side of the pictures that the model sees, in pixels. Default: 352, or what the random CLIP
+    /// was made for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u32>,
+    /// Phrases with one of these words (or sequences of words) are neither trained on nor chosen by.
+    /// Default: none.
+    pub held_out: Vec<String>,
+    /// About so many phrases are trained on: whole pictures, drawn by the seed. Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Generated pictures, where there is no folder. Default: 1,000.
+    pub scenes: usize,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            folder: None,
+            training: Split::Train,
+            validation: Split::Val,
+            test: Split::Test,
+            size: None,
+            held_out: Vec::new(),
+            limit: None,
+            scenes: 1_000,
+        }
+    }
+}
+
+/// What is changed about samples before they are learnt from; validation sees them as they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AugmentConfig {
+    /// Cut a random square that shows the object, instead of squashing the picture. Default: false.
+    pub crop: bool,
+    /// Mirror half of the pictures, and with them "left" and "right" in phrases. Default: false.
+    pub flip: bool,
+    /// How far brightness, contrast and saturation may change, from 0 to 1. Default: 0.
+    pub colour_jitter: f32,
+    /// Share of phrases that are replaced by one of something else, with an empty mask. Default: 0.
+    pub negatives: f32,
+    /// Put phrases into sentences such as "a photo of a …". Default: false.
+    pub templates: bool,
+    /// The largest share of the embedding of another picture of the same thing that is mixed into the
+    /// phrase's, where there is one; each phrase draws its own from 0 to this. Default: 0.
+    pub visual: f32,
+}
+
+/// Which encoders the decoder stands on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClipChoice {
+    /// Folder of a CLIP or CLIPSeg checkpoint, or its id on the hub. Without one, a small CLIP with
+    /// random weights is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
+    /// Precision of the frozen encoders; the decoder is trained in single precision.
+    /// Default: `f32`.
+    pub data_type: Precision,
+}
+
+/// A float type of the frozen encoders.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Single.
+    #[default]
+    F32,
+    /// Half, with five bits of exponent.
+    F16,
+    /// Half, with the range of single precision.
+    Bf16,
+}
+
+/// Which decoder is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DecoderChoice {
+    /// The architecture. Default: `transformer`.
+    pub kind: DecoderKind,
+    /// Of `transformer` and `deconv`: width of the tokens, the paper's D. Default: 64.
+    pub reduce_dim: usize,
+    /// Of `transformer`: inner width of the MLPs. Default: 2,048, or 256 on the small random CLIP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intermediate_size: Option<usize>,
+    /// Of `conv`: how wide and deep it is. Default: `base`, with about as many parameters as the
+    /// transformer at D = 64.
+    pub size: ConvSize,
+    /// Of `conv`: how maps become larger. Default: `transposed`.
+    pub upsampling: Upsampling,
+    /// Of `conv`: whether the picture itself enters too. Default: false.
+    pub picture_branch: bool,
+    /// The 0-based blocks of the vision tower that it sees, shallow to deep; `deconv` takes one.
+    /// Default: 3, 6, 9, for `deconv` 9, or their like in a tower of another depth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extract_layers: Option<Vec<usize>>,
+    /// Of `transformer`: the three-step head instead of one transposed convolution. Default: false.
+    pub refined: bool,
+    /// Go on with the decoder of the checkpoint, a CLIPSeg one, whose shape it then has.
+    /// Default: false, a random one.
+    pub pretrained: bool,
+}
+
+impl Default for DecoderChoice {
+    fn default() -> Self {
+        Self {
+            kind: DecoderKind::Transformer,
+            reduce_dim: 64,
+            intermediate_size: None,
+            size: ConvSize::Base,
+            upsampling: Upsampling::default(),
+            picture_branch: false,
+            extract_layers: None,
+            refined: false,
+            pretrained: false,
+        }
+    }
+}
+
+/// A decoder's architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum DecoderKind {
+    /// CLIPSeg's own.
+    Transformer,
+    /// Convolutions at rising resolutions.
+    Conv,
+    /// The paper's baseline, hardly any decoder.
+    Deconv,
+}
+
+/// Sizes of the convolutional decoder, those of [`ConvDecoderConfig`](clipseg_model::ConvDecoderConfig).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConvSize {
+    /// About a tenth of `base`.
+    Tiny,
+    /// About a million parameters on ViT-B/16.
+    Base,
+    /// About three times `base`.
+    Large,
 }
 
 /// AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), with PyTorch's defaults, not Burn's.
@@ -48,6 +234,8 @@ impl Default for TrainConfig {
 pub struct AdamWOptions {
     /// Share of the weights taken off in each step, times the learning rate. Default: 0.01.
     pub weight_decay: f32,
+    /// Whether biases and the weights of norms decay too. Default: true, as in PyTorch.
+    pub decay_biases_and_norms: bool,
     /// Memory of the mean of the gradients. Default: 0.9.
     pub beta_1: f32,
     /// Memory of the mean of their squares. Default: 0.999.
@@ -60,6 +248,7 @@ impl Default for AdamWOptions {
     fn default() -> Self {
         Self {
             weight_decay: 1e-2,
+            decay_biases_and_norms: true,
             beta_1: 0.9,
             beta_2: 0.999,
             epsilon: 1e-8,
@@ -67,85 +256,131 @@ impl Default for AdamWOptions {
     }
 }
 
-impl TrainConfig {
-    /// Checks every number.
-    ///
-    /// # Errors
-    ///
-    /// [`TrainError::Config`] with the first that training cannot use.
-    pub fn validate(&self) -> Result<()> {
-        let fail = |field, message: String| Err(TrainError::Config { field, message });
-        for (field, value) in [("steps", self.steps), ("batch_size", self.batch_size)] {
-            if value == 0 {
-                return fail(field, "0, expected at least 1".into());
-            }
-        }
-        for (field, rate) in [
-            ("learning_rate", self.learning_rate),
-            ("final_learning_rate", self.final_learning_rate),
-        ] {
-            if !(rate > 0.0 && rate <= 1.0) {
-                return fail(field, format!("{rate}, expected more than 0 and at most 1"));
-            }
-        }
-        Ok(())
-    }
+/// Steps, batches and learning rates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScheduleConfig {
+    /// Steps of the optimizer. Default: 300, unless epochs are given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// Passes over the data, instead of steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<usize>,
+    /// Phrases that are decoded at a time. Default: 16.
+    pub batch_size: usize,
+    /// Batches whose gradients make one step. Default: 1.
+    pub accumulation: usize,
+    /// Keep the phrases of a picture in one batch, so that it is encoded once for all of them.
+    /// Default: true.
+    pub group_by_picture: bool,
+    /// Learning rate of the first step after the warm-up. Default: 1e-3, as in the paper.
+    pub learning_rate: f64,
+    /// Learning rate of the last step, reached on a cosine. Default: 1e-4, as in the paper.
+    pub final_learning_rate: f64,
+    /// Steps over which the rate rises before the cosine begins. Default: 0, as in the paper.
+    pub warmup_steps: usize,
+    /// Longest gradient over all weights together; longer ones are shortened. Default: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+}
 
-    /// The learning rate of a step counted from 0: a straight rise over the warm-up, then a cosine
-    /// from the first rate to the last.
-    pub fn learning_rate_at(&self, step: usize) -> f64 {
-        if step < self.warmup_steps {
-            return self.learning_rate * (step + 1) as f64 / self.warmup_steps as f64;
+impl Default for ScheduleConfig {
+    fn default() -> Self {
+        Self {
+            steps: None,
+            epochs: None,
+            batch_size: 16,
+            accumulation: 1,
+            group_by_picture: true,
+            learning_rate: 1e-3,
+            final_learning_rate: 1e-4,
+            warmup_steps: 0,
+            clip_norm: None,
         }
-        let length = self.steps.saturating_sub(1 + self.warmup_steps).max(1) as f64;
-        let progress = ((step - self.warmup_steps) as f64 / length).min(1.0);
-        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
-        self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// How often and on what a run is scored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ValidationConfig {
+    /// Steps between two validations; after the last step there is always one. Default: 100.
+    pub every: usize,
+    /// At most so many phrases, evenly spread over the split. Default: 300.
+    pub phrases: usize,
+    /// Probability above which a pixel is inside. Default: 0.5.
+    pub threshold: f32,
+    /// What the best checkpoint is best at. Default: `mean_iou`.
+    pub best_by: BestBy,
+    /// Stop when so many validations in a row bring no improvement. Default: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
+    /// Phrases in the picture of examples. Default: 6.
+    pub examples: usize,
+    /// At most so many phrases of the test split in the final table. Default: 1,000.
+    pub test_phrases: usize,
+}
 
-    #[test]
-    fn the_rate_falls_from_the_first_to_the_last() {
-        let config = TrainConfig {
-            steps: 11,
-            ..TrainConfig::default()
-        };
-        let rates: Vec<f64> = (0..11).map(|step| config.learning_rate_at(step)).collect();
-        assert!(
-            (rates[0] - 1e-3).abs() < 1e-12 && (rates[10] - 1e-4).abs() < 1e-12,
-            "{rates:?}"
-        );
-        assert!((rates[5] - 5.5e-4).abs() < 1e-12, "{rates:?}");
-        assert!(rates.windows(2).all(|pair| pair[1] < pair[0]), "{rates:?}");
+impl Default for ValidationConfig {
+    fn default() -> Self {
+        Self {
+            every: 100,
+            phrases: 300,
+            threshold: 0.5,
+            best_by: BestBy::MeanIou,
+            patience: None,
+            examples: 6,
+            test_phrases: 1_000,
+        }
     }
+}
 
-    #[test]
-    fn a_warm_up_rises_first() {
-        let config = TrainConfig {
-            steps: 20,
-            warmup_steps: 4,
-            ..TrainConfig::default()
-        };
-        let rates: Vec<f64> = (0..6).map(|step| config.learning_rate_at(step)).collect();
-        assert_eq!(rates[..5], [2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3]);
-        assert!(rates[5] < 1e-3 && (config.learning_rate_at(19) - 1e-4).abs() < 1e-12);
+/// What the best checkpoint is best at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BestBy {
+    /// The mean over phrases of intersection over union, the higher the better.
+    MeanIou,
+    /// The loss, the lower the better.
+    Loss,
+}
+
+/// How often a run is saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CheckpointConfig {
+    /// Steps between two checkpoints; each validation, Ctrl-C and the end save too. Default: 100.
+    pub every: usize,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self { every: 100 }
     }
+}
 
-    #[test]
-    fn bad_numbers_are_named() {
-        let message = |change: fn(&mut TrainConfig)| {
-            let mut config = TrainConfig::default();
-            change(&mut config);
-            config.validate().unwrap_err().to_string()
-        };
-        assert_eq!(
-            message(|c| c.steps = 0),
-            "field `steps`: 0, expected at least 1"
-        );
-        assert!(message(|c| c.learning_rate = f64::NAN).contains("field `learning_rate`: NaN"));
+/// What is remembered. Without memory and folder no hidden state is, and none is rounded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheConfig {
+    /// Most memory for hidden states. Default: 1 GiB.
+    pub memory: ByteSize,
+    /// A folder for what does not fit there, also for later runs. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+    /// Most bytes in that folder. Default: 20 GiB.
+    pub folder_limit: ByteSize,
+    /// Most memory for decoded pictures and masks to train on. Default: 256 MiB.
+    pub pictures: ByteSize,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            memory: ByteSize(1 << 30),
+            folder: None,
+            folder_limit: ByteSize(20 << 30),
+            pictures: ByteSize(256 << 20),
+        }
     }
 }

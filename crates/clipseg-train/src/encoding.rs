@@ -1,23 +1,79 @@
 //! What the frozen CLIP makes of pictures and phrases, on the plain device.
 
+use crate::cache_folder::CacheFolder;
+use crate::config::{CacheConfig, Precision};
 use crate::error::{Result, TrainError};
+use crate::fingerprint::{fingerprint, picture_keys};
+use crate::hidden_cache::{Found, Hidden, HiddenCache};
+use crate::trainer::StepInput;
+use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
+use burn::tensor::FloatDType;
 use clipseg_clip::{Clip, ClipTokenizer, ImageProcessor};
-use clipseg_data::SegmentationBatch;
-use clipseg_model::{ClipSegConfig, ImageFeatures};
+use clipseg_data::{SegmentationBatch, Support};
+use clipseg_model::{ClipSeg, ClipSegConfig, Decoder, ImageFeatures, Segmenter, VisualPrompt};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use image::RgbImage;
 use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Embeddings of phrases that are remembered; more than any split of PhraseCut has.
+const REMEMBERED_PHRASES: usize = 500_000;
 
 /// A frozen CLIP with what it needs around it.
 ///
-/// Each phrase is encoded once and remembered.
+/// Each phrase is encoded once and remembered. So are pictures, if there is a cache
+/// ([`with_cache`](Self::with_cache)).
+///
+/// What comes out for a phrase or a remembered picture is the same bit for bit whatever else is
+/// encoded with it and whether it was remembered: phrases and those pictures go through the towers
+/// one by one, and the hidden states of those pictures through half precision, found or not. A run
+/// that was stopped and goes on with an empty memory therefore sees the same numbers.
 #[derive(Debug)]
 pub struct FrozenClip {
     clip: Clip,
+    /// The same in the precision that it runs in.
+    running: Clip,
+    precision: Precision,
     config: ClipSegConfig,
     tokenizer: ClipTokenizer,
     processor: ImageProcessor,
     device: Device,
     known: HashMap<String, Tensor<1>>,
+    cache: Option<HiddenCache>,
+    counts: EncodingCounts,
+}
+
+/// How much was encoded, and how much was remembered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EncodingCounts {
+    /// Pictures that went through the vision tower.
+    pub pictures_encoded: u64,
+    /// Pictures whose hidden states were in memory.
+    pub pictures_from_memory: u64,
+    /// Pictures whose hidden states were in the folder.
+    pub pictures_from_folder: u64,
+    /// Phrases that went through the text tower.
+    pub phrases_encoded: u64,
+    /// Phrases whose embeddings were in memory.
+    pub phrases_from_memory: u64,
+}
+
+impl std::fmt::Display for EncodingCounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "pictures: {} encoded, {} from memory, {} from the folder; \
+             phrases: {} encoded, {} from memory",
+            self.pictures_encoded,
+            self.pictures_from_memory,
+            self.pictures_from_folder,
+            self.phrases_encoded,
+            self.phrases_from_memory
+        )
+    }
 }
 
 impl FrozenClip {
@@ -30,13 +86,65 @@ impl FrozenClip {
     ) -> Self {
         let device = clip.device();
         Self {
+            running: clip.clone(),
             clip,
+            precision: Precision::F32,
             config,
             tokenizer,
             processor,
             device,
             known: HashMap::new(),
+            cache: None,
+            counts: EncodingCounts::default(),
         }
+    }
+
+    /// Runs the encoders in another precision; what comes out is single precision all the same.
+    ///
+    /// # Errors
+    ///
+    /// If the device does not have it.
+    pub fn with_precision(mut self, precision: Precision) -> Result<Self> {
+        let dtype = dtype(precision);
+        if !self.device.supports_dtype(dtype) {
+            let message = format!("{precision:?}, which the device does not compute in");
+            return Err(TrainError::field("clip.data_type", message));
+        }
+        self.running = match precision {
+            Precision::F32 => self.clip.clone(),
+            _ => self.clip.clone().map(&mut Cast(dtype)),
+        };
+        self.precision = precision;
+        self.known.clear();
+        Ok(self)
+    }
+
+    /// Remembers hidden states of pictures that come again, in half precision.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be made or read.
+    pub fn with_cache(mut self, config: &CacheConfig) -> Result<Self> {
+        let folder = match &config.folder {
+            Some(root) if config.folder_limit.0 > 0 => {
+                let also = format!(
+                    "{:?} {:?} {}",
+                    self.config.decoder.extract_layers(),
+                    self.precision,
+                    self.processor.to_json()
+                );
+                let fingerprint = fingerprint(self.clip.vision_model(), &also)?;
+                Some(CacheFolder::open(
+                    root,
+                    &fingerprint,
+                    config.folder_limit.0,
+                )?)
+            }
+            _ => None,
+        };
+        let memory = config.memory.0;
+        self.cache = (memory > 0 || folder.is_some()).then(|| HiddenCache::new(memory, folder));
+        Ok(self)
     }
 
     /// The device that the encoders are on.
@@ -49,14 +157,51 @@ impl FrozenClip {
         &self.config
     }
 
-    /// Runs the vision tower as far as the decoder needs it.
+    /// How much was encoded so far.
+    pub fn counts(&self) -> EncodingCounts {
+        self.counts
+    }
+
+    /// Bytes of hidden states in memory.
+    pub fn cached_bytes(&self) -> u64 {
+        self.cache.as_ref().map_or(0, HiddenCache::used)
+    }
+
+    /// Runs the vision tower as far as the decoder needs it, past any cache.
     ///
     /// # Shapes
     ///
     /// - pixels: `[pictures, 3, height, width]` from 0 to 1; they are normalised here
     pub fn encode_pictures(&self, pixels: Tensor<4>) -> ImageFeatures {
         let pixels = self.processor.normalise(pixels);
-        ImageFeatures::extract(&self.clip, &self.config.decoder, pixels)
+        let running = pixels.clone().cast(dtype(self.precision));
+        let features = ImageFeatures::extract(&self.running, &self.config.decoder, running);
+        let single = |hidden: Tensor<3>| hidden.cast(FloatDType::F32);
+        ImageFeatures {
+            hidden_states: features.hidden_states.into_iter().map(single).collect(),
+            grid: features.grid,
+            pixel_values: self.config.decoder.uses_pixels().then_some(pixels),
+        }
+    }
+
+    /// The embeddings of examples as visual prompts, `[examples, projection_dim]`, by the recipe of
+    /// [`VisualPrompt`].
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or one shows nothing.
+    pub fn encode_supports(&self, supports: &[&Support]) -> Result<Tensor<2>> {
+        let prepared = supports.iter().map(|support| {
+            let prompt = VisualPrompt::with_mask(support.image.clone(), support.mask.clone())?;
+            Ok(prompt.prepare())
+        });
+        let prepared: Vec<RgbImage> = prepared.collect::<Result<_>>()?;
+        if prepared.is_empty() {
+            return Err(TrainError::Empty("given"));
+        }
+        let pixels = self.processor.pixel_values(&prepared, &self.device)?;
+        let pixels = pixels.cast(dtype(self.precision));
+        Ok(self.running.image_embedding(pixels).cast(FloatDType::F32))
     }
 
     /// The embeddings of phrases, `[phrases, projection_dim]`.
@@ -65,50 +210,182 @@ impl FrozenClip {
     ///
     /// If there is none, or one cannot be tokenized.
     pub fn encode_phrases(&mut self, phrases: &[String]) -> Result<Tensor<2>> {
-        let mut new: Vec<&String> = phrases
-            .iter()
-            .filter(|phrase| !self.known.contains_key(*phrase))
-            .collect();
-        new.sort_unstable();
-        new.dedup();
-        if !new.is_empty() {
-            let embeddings = self
-                .clip
-                .text_embedding(&self.tokenizer.batch(&new, &self.device)?);
-            for (row, phrase) in new.into_iter().enumerate() {
-                let embedding = embeddings
-                    .clone()
-                    .slice(s![row..row + 1, ..])
-                    .squeeze_dim(0);
-                self.known.insert(phrase.clone(), embedding);
-            }
-        }
-        let rows: Vec<Tensor<1>> = phrases
-            .iter()
-            .filter_map(|phrase| self.known.get(phrase).cloned())
-            .collect();
-        if rows.is_empty() {
+        if phrases.is_empty() {
             return Err(TrainError::Empty("given"));
+        }
+        if self.known.len() > REMEMBERED_PHRASES {
+            self.known.clear();
+        }
+        let mut rows = Vec::with_capacity(phrases.len());
+        for phrase in phrases {
+            let row = match self.known.get(phrase) {
+                Some(row) => {
+                    self.counts.phrases_from_memory += 1;
+                    row.clone()
+                }
+                None => {
+                    let tokens = self.tokenizer.batch(&[phrase], &self.device)?;
+                    let row = self.running.text_embedding(&tokens).cast(FloatDType::F32);
+                    let row: Tensor<1> = row.squeeze_dim(0);
+                    self.counts.phrases_encoded += 1;
+                    self.known.insert(phrase.clone(), row.clone());
+                    row
+                }
+            };
+            rows.push(row);
         }
         Ok(Tensor::stack(rows, 0))
     }
 
-    /// Everything that a step needs of a batch.
+    /// Everything that a step needs of a batch whose pictures will come again as they are.
     ///
     /// # Errors
     ///
-    /// As [`encode_phrases`](Self::encode_phrases).
-    pub fn encode(&mut self, batch: SegmentationBatch) -> Result<crate::StepInput> {
-        Ok(crate::StepInput {
+    /// If a phrase cannot be tokenized, a tensor cannot be read back, or a hidden state is too large
+    /// for the half precision of the cache.
+    pub fn encode(&mut self, batch: SegmentationBatch) -> Result<StepInput> {
+        self.encode_if(batch, true)
+    }
+
+    /// The same; pictures that will not come again as they are do not go through the cache.
+    pub(crate) fn encode_if(
+        &mut self,
+        batch: SegmentationBatch,
+        comes_again: bool,
+    ) -> Result<StepInput> {
+        let [pictures, ..] = batch.pixels.dims();
+        let features = if comes_again && self.cache.is_some() {
+            self.remembered_features(batch.pixels)?
+        } else {
+            self.counts.pictures_encoded += pictures as u64;
+            self.encode_pictures(batch.pixels)
+        };
+        Ok(StepInput {
             conditional_embedding: self.encode_phrases(&batch.phrases)?,
-            features: self.encode_pictures(batch.pixels),
+            features,
             picture_of: batch.picture_of,
             masks: batch.masks,
         })
+    }
+
+    fn remembered_features(&mut self, pixels: Tensor<4>) -> Result<ImageFeatures> {
+        let [pictures, _, height, width] = pixels.dims();
+        let patch = self.clip.vision_model().patch_size();
+        let keys = picture_keys(&pixels)?;
+        let mut rows: Vec<Vec<Tensor<3>>> = Vec::with_capacity(pictures);
+        for (picture, &key) in keys.iter().enumerate() {
+            let pixels = || pixels.clone().slice(s![picture..picture + 1]);
+            rows.push(self.remembered(key, pixels)?);
+        }
+        let layer = |layer: usize| {
+            let of_pictures = rows.iter().map(|row| row[layer].clone()).collect();
+            Tensor::cat(of_pictures, 0)
+        };
+        let decoder = &self.config.decoder;
+        Ok(ImageFeatures {
+            hidden_states: (0..decoder.extract_layers().len()).map(layer).collect(),
+            grid: [height / patch, width / patch],
+            pixel_values: decoder
+                .uses_pixels()
+                .then(|| self.processor.normalise(pixels)),
+        })
+    }
+
+    /// The hidden states of one picture, `[1, tokens, hidden_size]` each.
+    fn remembered(&mut self, key: u128, pixels: impl Fn() -> Tensor<4>) -> Result<Vec<Tensor<3>>> {
+        let found = self.cache.as_mut().and_then(|cache| cache.get(key));
+        let hidden = match found {
+            Some((hidden, found)) => {
+                match found {
+                    Found::Memory => self.counts.pictures_from_memory += 1,
+                    Found::Folder => self.counts.pictures_from_folder += 1,
+                }
+                hidden
+            }
+            None => {
+                self.counts.pictures_encoded += 1;
+                let hidden = Arc::new(halved(self.encode_pictures(pixels()).hidden_states)?);
+                if let Some(cache) = &mut self.cache {
+                    cache.put(key, &hidden);
+                }
+                hidden
+            }
+        };
+        let [_, tokens, width] = hidden.shape;
+        let layers = hidden.values.chunks_exact((tokens * width).max(1));
+        Ok(layers
+            .map(|values| {
+                let mut single = vec![0f32; values.len()];
+                values.convert_to_f32_slice(&mut single);
+                Tensor::from_data(TensorData::new(single, [1, tokens, width]), &self.device)
+            })
+            .collect())
     }
 
     /// The encoders and what is around them, to build a model or a segmenter.
     pub fn into_parts(self) -> (Clip, ClipSegConfig, ClipTokenizer, ImageProcessor) {
         (self.clip, self.config, self.tokenizer, self.processor)
     }
+
+    /// A segmenter of these encoders and a decoder.
+    pub fn segmenter(&self, decoder: Decoder) -> Segmenter {
+        let model = ClipSeg::from_parts(self.config.clone(), self.clip.clone(), decoder);
+        Segmenter::new(model, self.tokenizer.clone(), self.processor.clone())
+    }
+}
+
+/// Mixes the embeddings of phrases with those of pictures: `(1 − share) · text + share · visual`.
+///
+/// # Shapes
+///
+/// - text, visual: `[phrases, projection_dim]`
+/// - output: the same
+///
+/// # Panics
+///
+/// If there is not one share for each phrase.
+pub fn mix_embeddings(text: Tensor<2>, visual: Tensor<2>, shares: &[f32]) -> Tensor<2> {
+    let [phrases, _] = text.dims();
+    assert_eq!(shares.len(), phrases, "one share for each phrase");
+    let data = TensorData::new(shares.to_vec(), [phrases, 1]);
+    let share = Tensor::<2>::from_data(data, &text.device());
+    text.clone() + (visual - text) * share
+}
+
+fn dtype(precision: Precision) -> FloatDType {
+    match precision {
+        Precision::F32 => FloatDType::F32,
+        Precision::F16 => FloatDType::F16,
+        Precision::Bf16 => FloatDType::BF16,
+    }
+}
+
+struct Cast(FloatDType);
+
+impl ModuleMapper for Cast {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| tensor.cast(self.0))
+    }
+}
+
+/// The hidden states of one picture in half precision.
+fn halved(hidden_states: Vec<Tensor<3>>) -> Result<Hidden> {
+    let mut shape = [hidden_states.len(), 0, 0];
+    let mut values = Vec::new();
+    for hidden in hidden_states {
+        let [_, tokens, width] = hidden.dims();
+        (shape[1], shape[2]) = (tokens, width);
+        let single = hidden.try_into_data().map_err(TrainError::device)?;
+        let single = single.try_to_vec::<f32>();
+        let single = single.map_err(|error| TrainError::Device(format!("{error:?}")))?;
+        let start = values.len();
+        values.resize(start + single.len(), f16::ZERO);
+        values[start..].convert_from_f32_slice(&single);
+    }
+    if values.iter().any(|value| !value.is_finite()) {
+        let message = "a hidden state is too large for the cache's half precision; set \
+                       `cache.memory` to 0 and leave `cache.folder` out";
+        return Err(TrainError::field("cache.memory", message));
+    }
+    Ok(Hidden { shape, values })
 }

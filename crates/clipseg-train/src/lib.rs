@@ -1,7 +1,8 @@
 //! Training and evaluation of text-prompted segmentation on Burn.
 //!
 //! CLIP stays frozen: its encoders run on the plain device, where Burn has fused attention, and only
-//! the decoder is on the tape.
+//! the decoder is on the tape. [`run`] does everything that a [`TrainConfig`] asks for and leaves it
+//! in a [`RunFolder`]; [`Engine`] is the loop alone, [`DecoderTrainer`] one step.
 //!
 //! ```
 //! # #[cfg(feature = "flex")] {
@@ -17,7 +18,8 @@
 //! let scenes = folder.path().join("scenes");
 //! generate_scenes(&scenes, &ScenesConfig { images: 10, size: 64, seed: 7 })?;
 //! let data = Arc::new(PhraseCut::open(&scenes)?);
-//! let training = PhraseCutDataset::new(data, Split::Train, SampleOptions::new(64, 64))?;
+//! let options = SampleOptions::new(64, 64);
+//! let training = Arc::new(PhraseCutDataset::new(data, Split::Train, options)?);
 //!
 //! let device = device("cpu")?;
 //! device.seed(0);
@@ -27,31 +29,76 @@
 //! let tokenizer = ClipTokenizer::openai(77)?;
 //! let mut clip = FrozenClip::new(clip, config, tokenizer, ImageProcessor::clipseg(64));
 //!
-//! let run = TrainConfig { steps: 2, batch_size: 4, ..TrainConfig::default() };
+//! let run = TrainConfig::default()
+//!     .with_overrides(&["schedule.steps=2", "schedule.batch_size=4"])?;
 //! let outcome = train(&mut clip, decoder, &training, &run, &mut Silent)?;
-//! assert_eq!(outcome.losses.len(), 2);
+//! assert_eq!(outcome.losses().len(), 2);
 //! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 #![deny(missing_docs)]
 
+mod bytes;
+mod cache_folder;
+mod canvas;
+mod checkpoint;
 mod config;
+mod config_checks;
+mod config_file;
+mod curves;
 mod encoding;
 mod engine;
 mod error;
 mod evaluate;
+mod examples;
+mod feed;
+mod files;
+mod fingerprint;
+mod gradients;
+mod hidden_cache;
+mod interrupt;
+mod journal;
+#[cfg(feature = "burn-train")]
+mod learner;
+mod model_scores;
+mod optimizer;
+mod outcome;
 mod phrasecut_tasks;
+mod phrases;
 mod prediction_folder;
 mod progress;
+mod report;
+mod run;
+mod run_folder;
+mod schedule;
+mod setup;
 mod trainer;
 
-pub use config::{AdamWOptions, TrainConfig};
-pub use encoding::FrozenClip;
-pub use engine::{TrainOutcome, train};
+pub use bytes::ByteSize;
+pub use checkpoint::load_decoder;
+pub use config::{
+    AdamWOptions, AugmentConfig, BestBy, CacheConfig, CheckpointConfig, ClipChoice, ConvSize,
+    DataConfig, DecoderChoice, DecoderKind, Precision, ScheduleConfig, TrainConfig,
+    ValidationConfig,
+};
+pub use config_file::{PRESETS, preset_text};
+pub use encoding::{EncodingCounts, FrozenClip, mix_embeddings};
+pub use engine::{Engine, train};
 pub use error::{Result, TrainError};
-pub use evaluate::evaluate;
+pub use evaluate::{EvaluateOptions, Evaluation, evaluate};
+pub use interrupt::StopFlag;
+pub use journal::{Record, read_metrics};
+#[cfg(feature = "burn-train")]
+pub use learner::{DecoderLearner, EncodedPhrases, Segmented, StepBatcher};
+pub use model_scores::{ModelScores, score_model, sweep_model};
+pub use outcome::{End, TrainOutcome};
 pub use phrasecut_tasks::{WordRanks, evaluate_phrasecut, phrasecut_task};
+pub use phrases::Phrases;
 pub use prediction_folder::PredictionFolder;
 pub use progress::{Observer, Progress, Silent};
+pub use report::{Table, TableRow};
+pub use run::{RunOutcome, run};
+pub use run_folder::RunFolder;
+pub use setup::Setup;
 pub use trainer::{DecoderTrainer, StepInput};

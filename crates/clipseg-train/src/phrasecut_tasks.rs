@@ -131,13 +131,13 @@ pub fn evaluate_phrasecut(
     scores.into_iter().collect()
 }
 
-struct Pixels {
+pub(crate) struct Pixels {
     width: u32,
     height: u32,
     values: Vec<u8>,
 }
 
-fn pixels(mask: &Mask) -> Pixels {
+pub(crate) fn pixels(mask: &Mask) -> Pixels {
     Pixels {
         width: mask.width(),
         height: mask.height(),
@@ -145,7 +145,7 @@ fn pixels(mask: &Mask) -> Pixels {
     }
 }
 
-fn view(pixels: &Pixels) -> MaskRef<'_> {
+pub(crate) fn view(pixels: &Pixels) -> MaskRef<'_> {
     MaskRef {
         width: pixels.width,
         height: pixels.height,

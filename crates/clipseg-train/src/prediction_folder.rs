@@ -1,11 +1,15 @@
 //! Predictions in a folder of pictures, one for each task.
 
 use crate::error::Result;
+use clipseg_clip::{ClipError, write_aside};
 use clipseg_data::{DataError, Mask};
 use clipseg_metrics::{MetricsError, PhraseCutTask};
-use image::{DynamicImage, ImageDecoder, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
+
+/// Bytes that common systems allow in a file's name.
+const LONGEST_NAME: usize = 255;
 
 /// A folder of `<task_id>.png`, each of its picture's recorded size, in which any pixel but a black one
 /// is inside, as PhraseCut's official evaluator reads them.
@@ -41,6 +45,27 @@ impl PredictionFolder {
             }
         }
         Ok(Self { files })
+    }
+
+    /// Writes the prediction of a task into a folder that is there, white on black; false if the task's
+    /// id is too long for a file's name, in which case nobody will find a prediction.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be written.
+    pub fn write(folder: &Path, task_id: &str, mask: &Mask) -> Result<bool> {
+        let name = format!("{task_id}.png");
+        if name.len() > LONGEST_NAME {
+            return Ok(false);
+        }
+        let path = folder.join(name);
+        write_aside(&path, |aside| {
+            let saved = mask
+                .to_gray_image()
+                .save_with_format(aside, ImageFormat::Png);
+            saved.map_err(|error| ClipError::io("write", &path)(std::io::Error::other(error)))
+        })?;
+        Ok(true)
     }
 
     /// Number of predictions.
@@ -153,6 +178,21 @@ mod tests {
             predictions.unknown(["1__1", "1__3", "1__9"]),
             ["1__2", "1__4"]
         );
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let mask = Mask::from_vec(2, 1, vec![0, 1]);
+        assert!(PredictionFolder::write(folder.path(), "1__1", &mask).unwrap());
+        let long = format!("1__{}", "1234567_".repeat(60));
+        assert!(!PredictionFolder::write(folder.path(), &long, &mask).unwrap());
+        let predictions = PredictionFolder::open(folder.path()).unwrap();
+        assert_eq!(predictions.len(), 1);
+        assert_eq!(predictions.load(&task("1__1")).unwrap(), Some(mask.clone()));
+        let error = PredictionFolder::write(&folder.path().join("none"), "1__1", &mask);
+        let message = error.unwrap_err().to_string();
+        assert!(message.starts_with("cannot write "), "{message}");
     }
 
     #[test]

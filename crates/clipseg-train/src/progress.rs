@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 /// Hears of a run's progress.
 pub trait Observer {
-    /// A run of so many steps begins.
-    fn start(&mut self, steps: usize);
-    /// A step, counted from 1, is done.
-    fn step(&mut self, step: usize, loss: f32, learning_rate: f64);
+    /// A run of so many steps begins, or goes on after `done` of them.
+    fn start(&mut self, done: usize, steps: usize);
+    /// A step, counted from 1, is done; it learnt from so many phrases.
+    fn step(&mut self, step: usize, loss: f32, learning_rate: f64, phrases: usize);
+    /// Something happened that a line tells.
+    fn note(&mut self, line: &str);
     /// The last step is done.
     fn finish(&mut self);
 }
@@ -18,8 +20,9 @@ pub trait Observer {
 pub struct Silent;
 
 impl Observer for Silent {
-    fn start(&mut self, _steps: usize) {}
-    fn step(&mut self, _step: usize, _loss: f32, _learning_rate: f64) {}
+    fn start(&mut self, _done: usize, _steps: usize) {}
+    fn step(&mut self, _step: usize, _loss: f32, _learning_rate: f64, _phrases: usize) {}
+    fn note(&mut self, _line: &str) {}
     fn finish(&mut self) {}
 }
 
@@ -30,6 +33,8 @@ pub struct Progress {
     steps: usize,
     smooth_loss: Option<f32>,
     began: Instant,
+    steps_here: usize,
+    phrases_here: usize,
     last_line: Instant,
 }
 
@@ -44,6 +49,8 @@ impl Progress {
             steps: 0,
             smooth_loss: None,
             began: now,
+            steps_here: 0,
+            phrases_here: 0,
             last_line: now,
         }
     }
@@ -56,40 +63,50 @@ impl Default for Progress {
 }
 
 impl Observer for Progress {
-    fn start(&mut self, steps: usize) {
+    fn start(&mut self, done: usize, steps: usize) {
         self.bar = ProgressBar::new(steps as u64);
-        if let Ok(style) = ProgressStyle::with_template(
-            "{msg:24} {bar:30} {pos}/{len} steps, {per_sec}, {eta} left",
-        ) {
+        if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len}, {eta} left") {
             self.bar.set_style(style);
         }
+        self.bar.set_position(done as u64);
+        // What was done before must not count for the speed.
+        self.bar.reset_eta();
         self.steps = steps;
         self.began = Instant::now();
         self.last_line = self.began;
+        (self.steps_here, self.phrases_here) = (0, 0);
     }
 
-    fn step(&mut self, step: usize, loss: f32, learning_rate: f64) {
+    fn step(&mut self, step: usize, loss: f32, learning_rate: f64, phrases: usize) {
         let smooth = self
             .smooth_loss
             .map_or(loss, |smooth| 0.95 * smooth + 0.05 * loss);
         self.smooth_loss = Some(smooth);
-        self.bar.set_message(format!("training, loss {smooth:.4}"));
+        self.steps_here += 1;
+        self.phrases_here += phrases;
+        let elapsed = self.began.elapsed().as_secs_f64().max(1e-9);
+        let rate = self.steps_here as f64 / elapsed;
+        let samples = self.phrases_here as f64 / elapsed;
+        self.bar
+            .set_message(format!("loss {smooth:.4}, {samples:.1} phrases/s"));
         self.bar.set_position(step as u64);
         let last = step == self.steps;
         if self.bar.is_hidden() && (last || self.last_line.elapsed() >= BETWEEN_LINES) {
             self.last_line = Instant::now();
-            let elapsed = self.began.elapsed().as_secs_f64();
-            let rate = step as f64 / elapsed;
-            let left = (self.steps - step) as f64 / rate;
+            let left = self.steps.saturating_sub(step) as f64 / rate;
             eprintln!(
                 "step {step}/{}: loss {smooth:.4}, learning rate {learning_rate:.2e}, \
-                 {rate:.2} steps/s, {left:.0} s left",
+                 {samples:.1} phrases/s, {left:.0} s left",
                 self.steps
             );
         }
     }
 
+    fn note(&mut self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+
     fn finish(&mut self) {
-        self.bar.finish();
+        self.bar.finish_and_clear();
     }
 }

@@ -1,9 +1,14 @@
 //! One step of the optimizer on the decoder.
 
 use crate::config::AdamWOptions;
+use crate::error::{Result, TrainError};
+use crate::gradients;
+use crate::optimizer::adamw;
 use burn::module::Module;
-use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
+use burn::optim::{GradientsParams, ModuleOptimizer, OptimizerRecord};
 use burn::prelude::*;
+use burn::store::ModuleRecord;
+use burn::tensor::Bytes;
 use clipseg_metrics::Loss;
 use clipseg_model::{Decoder, ImageFeatures};
 
@@ -38,15 +43,9 @@ impl std::fmt::Debug for DecoderTrainer {
 impl DecoderTrainer {
     /// Prepares a decoder for training.
     pub fn new(decoder: Decoder, optimizer: &AdamWOptions, loss: Loss) -> Self {
-        let optimizer = AdamWConfig::new()
-            .with_weight_decay(optimizer.weight_decay)
-            .with_beta_1(optimizer.beta_1)
-            .with_beta_2(optimizer.beta_2)
-            .with_epsilon(optimizer.epsilon)
-            .init();
         Self {
             decoder: decoder.train(),
-            optimizer,
+            optimizer: adamw(optimizer),
             loss,
         }
     }
@@ -68,6 +67,21 @@ impl DecoderTrainer {
         (loss.without_autodiff(), gradients)
     }
 
+    /// Multiplies gradients, as accumulating them over batches asks for.
+    pub fn scale(&self, gradients: GradientsParams, factor: f64) -> GradientsParams {
+        gradients::scaled(&self.decoder, gradients, factor)
+    }
+
+    /// Shortens the gradient of all weights together to a length, if it is longer, as PyTorch's
+    /// `clip_grad_norm_`; its length before is `[1]`.
+    pub fn clip(
+        &self,
+        gradients: GradientsParams,
+        longest: f64,
+    ) -> (GradientsParams, Option<Tensor<1>>) {
+        gradients::clipped(&self.decoder, gradients, longest)
+    }
+
     /// Moves the weights against the gradients.
     pub fn apply(&mut self, gradients: GradientsParams, learning_rate: f64) {
         let decoder = self.decoder.clone();
@@ -77,5 +91,28 @@ impl DecoderTrainer {
     /// The decoder as it is now, on the plain device.
     pub fn decoder(&self) -> Decoder {
         self.decoder.valid()
+    }
+
+    /// The decoder as it is trained.
+    pub(crate) fn module(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// Weights and moments, in Burn's own format.
+    pub(crate) fn to_bytes(&self) -> Result<[Bytes; 2]> {
+        let decoder = self.decoder.valid().into_record();
+        let decoder = decoder.into_bytes().map_err(TrainError::device)?;
+        let optimizer = self.optimizer.into_bytes().map_err(TrainError::device)?;
+        Ok([decoder, optimizer])
+    }
+
+    /// Takes weights and moments back; the decoder must be of the same shape.
+    pub(crate) fn load(&mut self, [decoder, optimizer]: [Bytes; 2]) -> Result<(), String> {
+        let record = ModuleRecord::from_bytes(decoder).map_err(|error| error.to_string())?;
+        let plain = self.decoder.valid().try_load_record(record);
+        self.decoder = plain.map_err(|error| error.to_string())?.train();
+        let record = OptimizerRecord::from_bytes(optimizer).map_err(|error| error.to_string())?;
+        self.optimizer = self.optimizer.clone().load_record(record);
+        Ok(())
     }
 }

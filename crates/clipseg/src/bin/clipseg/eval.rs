@@ -1,8 +1,9 @@
-//! `clipseg eval`: predictions and a data set in, PhraseCut's figures out.
+//! `clipseg eval`: predictions or a model and a data set in, PhraseCut's figures out.
 
 use crate::Failure;
+use crate::eval_model::{ModelArguments, ModelFigures};
 use clipseg::clip::{ClipError, write_aside, write_text};
-use clipseg::data::{PhraseCut, Split};
+use clipseg::data::{PhraseCut, Split, UnseenPairs};
 use clipseg::metrics::{
     Bootstrap, Comparison, Interval, PhraseCutEvaluator, PictureFigure, Share, Subset, SubsetScores,
 };
@@ -22,8 +23,10 @@ pub(crate) struct Arguments {
     split: Split,
     /// Folder of predictions: for each phrase a PNG, named by its task id, of the picture's size, inside
     /// where it is not black.
-    #[arg(long, value_name = "DIR")]
-    predictions: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "model")]
+    predictions: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelArguments,
     /// Predictions of another run, to test whether the difference could be chance.
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
@@ -38,7 +41,7 @@ pub(crate) struct Arguments {
     seed: u64,
 }
 
-fn split(name: &str) -> Result<Split, String> {
+pub(crate) fn split(name: &str) -> Result<Split, String> {
     Split::ALL
         .into_iter()
         .find(|split| split.name() == name)
@@ -59,7 +62,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         eprintln!("clipseg: {folder} has no name_att_rel_count.json: no subsets by frequency");
     }
     let score = |folder: &Path| score(&data, arguments.split, ranks.as_ref(), folder);
-    let evaluator = score(&arguments.predictions)?;
+    let (evaluator, figures) = match &arguments.predictions {
+        Some(folder) => (score(folder)?, None),
+        None => {
+            let (evaluator, figures) =
+                arguments
+                    .model
+                    .score(&data, arguments.split, ranks.as_ref())?;
+            (evaluator, Some(figures))
+        }
+    };
+    let unseen = unseen(&data, arguments.split, &evaluator)?;
     let bootstrap = Bootstrap {
         seed: arguments.seed,
         ..Bootstrap::default()
@@ -82,6 +95,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let report = json!({
             "split": arguments.split.name(),
             "predictions": arguments.predictions,
+            "model": figures.as_ref().map(ModelFigures::to_json),
+            "unseen_pairs": unseen.as_ref().map(|apart| object(apart.iter().map(|(name, scores)| {
+                (*name, json!(scores))
+            }))),
             "against": arguments.against,
             "subsets": subsets,
             "intervals": object(intervals.iter().map(|(name, interval)| (*name, json!(interval)))),
@@ -90,6 +107,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         write_text(path, &format!("{report:#}\n"))?;
     }
     println!("{}", table(&subsets));
+    for (name, scores) in unseen.iter().flatten() {
+        println!(
+            "phrases of {name} pairs of attribute and name: {}, mean IoU {:.4}, cum IoU {:.4}",
+            scores.count, scores.mean_iou, scores.cumulative_iou
+        );
+    }
+    for line in figures.iter().flat_map(ModelFigures::lines) {
+        println!("{line}");
+    }
     for line in summary(&evaluator, &intervals, &comparisons) {
         println!("{line}");
     }
@@ -129,6 +155,24 @@ fn score(
         );
     }
     Ok(evaluator)
+}
+
+/// The scores of seen and of unseen phrases, where the data set marks pairs as unseen.
+fn unseen(
+    data: &PhraseCut,
+    split: Split,
+    evaluator: &PhraseCutEvaluator,
+) -> Result<Option<Named<SubsetScores>>, Box<dyn Error>> {
+    let Some(pairs) = UnseenPairs::open(data.root())? else {
+        return Ok(None);
+    };
+    let scores = [("seen", false), ("unseen", true)].map(|(name, wanted)| {
+        let both = data.phrases(split).iter().zip(evaluator.tasks());
+        let kept = both.filter(|(phrase, _)| pairs.is_unseen(&phrase.phrase_structure) == wanted);
+        let evaluator: PhraseCutEvaluator = kept.map(|(_, task)| task.clone()).collect();
+        (name, evaluator.scores(Subset::All))
+    });
+    Ok(Some(scores.into()))
 }
 
 type Named<T> = Vec<(&'static str, T)>;

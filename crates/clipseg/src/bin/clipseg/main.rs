@@ -1,17 +1,23 @@
 //! The command-line program: `clipseg segment PHOTO… --prompt …`, `clipseg data check DIR`,
-//! `clipseg eval --data DIR …`.
+//! `clipseg train --preset quick`, `clipseg eval --data DIR …`.
 
 mod data;
 mod eval;
+mod eval_model;
 mod photos;
 mod report;
 mod segment;
+mod train;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 #[derive(Parser)]
-#[command(name = "clipseg", version, about = "Segment pictures by text")]
+#[command(
+    name = "clipseg",
+    version,
+    about = "Segment pictures by text, and train models that do"
+)]
 struct Program {
     #[command(subcommand)]
     command: Command,
@@ -21,7 +27,9 @@ struct Program {
 enum Command {
     /// Write heat maps, masks and an overlay for photographs and prompts.
     Segment(segment::Arguments),
-    /// Score predictions on PhraseCut: mean and cumulative IoU, Pr@.5 to Pr@.9, all subsets.
+    /// Train a decoder on a frozen CLIP and score it.
+    Train(Box<train::Arguments>),
+    /// Score predictions or a model on PhraseCut: mean and cumulative IoU, Pr@.5 to Pr@.9, all subsets.
     Eval(eval::Arguments),
     /// Make, fetch, check and look at data in the layout of PhraseCut.
     #[command(subcommand)]
@@ -34,6 +42,8 @@ enum Failure {
     Whole(Box<dyn std::error::Error>),
     /// So many files were passed over; each was reported when it came up.
     Files(usize),
+    /// It was asked to stop, and what was done by then is saved.
+    Stopped,
 }
 
 impl<E: Into<Box<dyn std::error::Error>>> From<E> for Failure {
@@ -51,6 +61,7 @@ fn main() -> ExitCode {
         .init();
     let result = match Program::parse().command {
         Command::Segment(arguments) => segment::run(&arguments),
+        Command::Train(arguments) => train::run_training(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Data(command) => data::run(&command),
     };
@@ -64,5 +75,7 @@ fn main() -> ExitCode {
             eprintln!("clipseg: {count} of the photographs could not be segmented");
             ExitCode::FAILURE
         }
+        // What shells report of a program that Ctrl-C has ended.
+        Err(Failure::Stopped) => ExitCode::from(130),
     }
 }

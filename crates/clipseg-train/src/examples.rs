@@ -1,0 +1,173 @@
+//! A contact sheet: how the masks of some phrases change over a run.
+//!
+//! Each validation leaves a column of soft masks in `examples/`; the sheet is put together from them,
+//! so a run that goes on after an interruption has the columns from before.
+
+use crate::canvas::{LETTER_HEIGHT, text_width, write_text};
+use crate::curves::write_png;
+use crate::encoding::FrozenClip;
+use crate::error::{Result, TrainError};
+use crate::evaluate::{EvaluateOptions, for_each_batch};
+use crate::phrases::Phrases;
+use crate::run_folder::RunFolder;
+use burn::prelude::*;
+use clipseg_data::{Filter, load_rgb, resize_rgb};
+use clipseg_model::{Decoder, SoftMask, heat_map};
+use image::{DynamicImage, Rgb, RgbImage, imageops};
+use std::path::{Path, PathBuf};
+
+/// Side of a picture on the sheet.
+const TILE: u32 = 128;
+const GAP: u32 = 4;
+/// Columns of soft masks; with more validations than that, evenly spread ones are shown.
+const MOST_COLUMNS: usize = 8;
+
+/// Adds the column of a validation and puts the sheet together.
+pub(crate) fn write_examples(
+    folder: &RunFolder,
+    clip: &mut FrozenClip,
+    decoder: &Decoder,
+    phrases: &Phrases,
+    step: usize,
+) -> Result<()> {
+    if phrases.is_empty() {
+        return Ok(());
+    }
+    let inputs = inputs(phrases)?;
+    let mut column = blank(1, phrases.len());
+    write_text(&mut column, &format!("step {step}"), GAP, GAP / 2);
+    for (row, mask) in soft_masks(clip, decoder, phrases)?.iter().enumerate() {
+        paste(&mut column, &heat_map(mask), 0, row);
+    }
+    let path = folder.examples().join(format!("step-{step:08}.png"));
+    write_png(&path, &column)?;
+    let columns = columns(&folder.examples(), step)?;
+    write_png(&folder.example_sheet(), &sheet(&inputs, &columns, phrases)?)
+}
+
+/// Picture and truth of each phrase.
+fn inputs(phrases: &Phrases) -> Result<Vec<[RgbImage; 2]>> {
+    let samples = phrases.iter().map(|(index, _)| {
+        let sample = phrases.dataset().sample(index, 0)?;
+        let mask = DynamicImage::from(sample.mask.to_gray_image());
+        Ok([sample.image, mask.into_rgb8()])
+    });
+    samples.collect()
+}
+
+fn soft_masks(
+    clip: &mut FrozenClip,
+    decoder: &Decoder,
+    phrases: &Phrases,
+) -> Result<Vec<SoftMask>> {
+    let mut masks = Vec::with_capacity(phrases.len());
+    let options = EvaluateOptions::default();
+    for_each_batch(clip, decoder, phrases, &options, |_, logits, _| {
+        let [_, height, width] = logits.dims();
+        let size = [width as u32, height as u32];
+        for logits in read(logits)?.chunks_exact((height * width).max(1)) {
+            masks.push(SoftMask::from_logits(logits, size, size)?);
+        }
+        Ok(())
+    })?;
+    Ok(masks)
+}
+
+fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+    let data = tensor.try_into_data().map_err(TrainError::device)?;
+    data.convert::<f32>()
+        .try_to_vec()
+        .map_err(|error| TrainError::Device(format!("{error:?}")))
+}
+
+/// The columns of the validations up to a step; later ones are from steps that are done again.
+fn columns(folder: &Path, step: usize) -> Result<Vec<PathBuf>> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(TrainError::io("read", folder))? {
+        let path = entry.map_err(TrainError::io("read", folder))?.path();
+        let of_step: Option<usize> = path.file_name().and_then(|name| {
+            name.to_str()?
+                .strip_prefix("step-")?
+                .strip_suffix(".png")?
+                .parse()
+                .ok()
+        });
+        match of_step {
+            Some(of_step) if of_step > step => {
+                std::fs::remove_file(&path).map_err(TrainError::io("remove", &path))?;
+            }
+            Some(_) => found.push(path),
+            None => {}
+        }
+    }
+    found.sort();
+    let count = found.len();
+    if count > MOST_COLUMNS {
+        // The first and the last are always among them.
+        let spread = (0..MOST_COLUMNS).map(|index| index * (count - 1) / (MOST_COLUMNS - 1));
+        found = spread.map(|index| found[index].clone()).collect();
+    }
+    Ok(found)
+}
+
+/// White room for so many columns and rows, with a line for titles.
+fn blank(columns: usize, rows: usize) -> RgbImage {
+    let width = columns as u32 * (TILE + GAP);
+    let height = LETTER_HEIGHT + GAP + rows as u32 * (TILE + GAP);
+    RgbImage::from_pixel(width, height, Rgb([255; 3]))
+}
+
+fn paste(page: &mut RgbImage, picture: &RgbImage, column: usize, row: usize) {
+    let tile = resize_rgb(picture, TILE, TILE, Filter::Bilinear);
+    let left = column as u32 * (TILE + GAP);
+    let top = LETTER_HEIGHT + GAP + row as u32 * (TILE + GAP);
+    imageops::replace(page, &tile, i64::from(left), i64::from(top));
+}
+
+fn sheet(inputs: &[[RgbImage; 2]], columns: &[PathBuf], phrases: &Phrases) -> Result<RgbImage> {
+    let names: Vec<&str> = phrases
+        .iter()
+        .map(|(_, phrase)| phrase.phrase.as_str())
+        .collect();
+    let widest = names.iter().map(|name| text_width(name)).max().unwrap_or(0);
+    let tiles = blank(2 + columns.len(), inputs.len());
+    let mut page = RgbImage::from_pixel(
+        tiles.width() + widest + 2 * GAP,
+        tiles.height(),
+        Rgb([255; 3]),
+    );
+    write_text(&mut page, "picture", GAP, GAP / 2);
+    write_text(&mut page, "truth", TILE + 2 * GAP, GAP / 2);
+    for (row, [picture, truth]) in inputs.iter().enumerate() {
+        paste(&mut page, picture, 0, row);
+        paste(&mut page, truth, 1, row);
+    }
+    for (index, path) in columns.iter().enumerate() {
+        let left = (2 + index) as u32 * (TILE + GAP);
+        imageops::replace(&mut page, &load_rgb(path)?, i64::from(left), 0);
+    }
+    for (row, name) in names.iter().enumerate() {
+        let middle = row as u32 * (TILE + GAP) + (TILE + LETTER_HEIGHT) / 2;
+        write_text(&mut page, name, tiles.width() + GAP, middle);
+    }
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_of_steps_to_come_are_thrown_away_and_few_are_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |step: usize| folder.path().join(format!("step-{step:08}.png"));
+        for step in 1..=20 {
+            std::fs::write(path(step), "").unwrap();
+        }
+        std::fs::write(folder.path().join("notes.txt"), "").unwrap();
+        let found = columns(folder.path(), 15).unwrap();
+        assert!(!path(16).exists() && path(15).exists());
+        assert_eq!(found.len(), MOST_COLUMNS);
+        assert_eq!((&found[0], &found[7]), (&path(1), &path(15)));
+    }
+}

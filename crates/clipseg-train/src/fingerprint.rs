@@ -1,0 +1,80 @@
+//! Telling checkpoints and pictures from each other by what is in them.
+//!
+//! Names are not enough: a checkpoint can be trained on in its folder, and pictures of two data sets
+//! have the same numbers.
+
+use crate::error::{Result, TrainError};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::prelude::*;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
+
+/// A name for a module with these weights, and whatever else matters.
+pub(crate) fn fingerprint<M: Module>(module: &M, also: &str) -> Result<String> {
+    struct Weights {
+        hash: Xxh3,
+        error: Option<String>,
+    }
+    impl ModuleVisitor for Weights {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            match param.val().try_into_data() {
+                Ok(data) => self.hash.update(data.as_bytes()),
+                Err(error) => self.error = Some(error.to_string()),
+            }
+        }
+    }
+    let mut weights = Weights {
+        hash: Xxh3::new(),
+        error: None,
+    };
+    module.visit(&mut weights);
+    if let Some(error) = weights.error {
+        return Err(TrainError::Device(error));
+    }
+    weights.hash.update(also.as_bytes());
+    Ok(format!("{:032x}", weights.hash.digest128()))
+}
+
+/// A number for each picture of a batch `[pictures, channels, height, width]`.
+pub(crate) fn picture_keys(pixels: &Tensor<4>) -> Result<Vec<u128>> {
+    let [pictures, channels, height, width] = pixels.dims();
+    let data = pixels.clone().try_into_data().map_err(TrainError::device)?;
+    let bytes = data.as_bytes();
+    let size = (bytes.len() / pictures.max(1)).max(1);
+    // Two pictures of the same bytes and another shape are not the same.
+    let seed = ((channels as u64) << 40) ^ ((height as u64) << 20) ^ width as u64;
+    Ok(bytes
+        .chunks_exact(size)
+        .map(|picture| xxh3_128_with_seed(picture, seed))
+        .collect())
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::nn::{Linear, LinearConfig};
+
+    #[test]
+    fn weights_and_settings_decide() {
+        let device = Device::flex();
+        device.seed(1);
+        let first = LinearConfig::new(2, 2).init(&device);
+        let second = LinearConfig::new(2, 2).init(&device);
+        let name = |module: &Linear, also: &str| fingerprint(module, also).unwrap();
+        assert_eq!(name(&first, "x"), name(&first.clone(), "x"));
+        assert_ne!(name(&first, "x"), name(&second, "x"));
+        assert_ne!(name(&first, "x"), name(&first, "y"));
+    }
+
+    #[test]
+    fn pictures_are_told_apart() {
+        let device = Device::flex();
+        let pixels = Tensor::<1, Int>::arange(0..24, &device).float();
+        let keys = picture_keys(&pixels.clone().reshape([2, 3, 2, 2])).unwrap();
+        assert_ne!(keys[0], keys[1]);
+        let twice = Tensor::cat(vec![pixels.clone(), pixels], 0).reshape([2, 3, 2, 4]);
+        let same = picture_keys(&twice).unwrap();
+        assert_eq!(same[0], same[1]);
+        let other_shape = picture_keys(&twice.reshape([2, 3, 4, 2])).unwrap();
+        assert_ne!(same[0], other_shape[0]);
+    }
+}

@@ -1,0 +1,174 @@
+//! What happened in each step: `metrics.jsonl`, one line of JSON each.
+
+use crate::error::{Result, TrainError};
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// A line of the metrics file.
+///
+/// Single precision, which survives JSON: `serde_json` reads doubles to within their last bit only.
+/// No time of day and no speed, so that a run that was stopped and went on has the same file as one
+/// that was not.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Record {
+    /// A step of the optimizer.
+    Step {
+        /// Counted from 1.
+        step: usize,
+        /// Counted from 0, of the step's first batch.
+        epoch: u64,
+        /// Before the step.
+        loss: f32,
+        /// Of the step.
+        learning_rate: f32,
+        /// Length of the gradient before it was shortened, if it may be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gradient_norm: Option<f32>,
+    },
+    /// A validation.
+    Validation {
+        /// Steps done.
+        step: usize,
+        /// The mean over phrases.
+        loss: f32,
+        /// Of all pixels together.
+        accuracy: f32,
+        /// Of all pixels together.
+        dice: f32,
+        /// Of all pixels together.
+        iou: f32,
+        /// The mean over phrases.
+        mean_iou: f32,
+        /// Whether it is the best so far.
+        best: bool,
+    },
+}
+
+/// The records of a run, in memory and, if it has a folder, in its file.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    records: Vec<Record>,
+    file: Option<(PathBuf, File)>,
+    length: u64,
+}
+
+impl Journal {
+    /// Opens the file of a run of which the first `length` bytes are to be kept: what comes after
+    /// was written by steps that are done again.
+    pub(crate) fn open(path: &Path, length: u64) -> Result<Self> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(TrainError::io("write", path))?;
+        let there = file.metadata().map_err(TrainError::io("read", path))?.len();
+        if there < length {
+            let message = format!("{there} bytes, but the checkpoint is from when it had {length}");
+            return Err(TrainError::run(path, message));
+        }
+        file.set_len(length)
+            .map_err(TrainError::io("write", path))?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)
+            .map_err(TrainError::io("read", path))?;
+        file.seek(SeekFrom::End(0))
+            .map_err(TrainError::io("read", path))?;
+        let records = parse(&text, path)?;
+        Ok(Self {
+            records,
+            file: Some((path.to_owned(), file)),
+            length,
+        })
+    }
+
+    /// Adds a record.
+    pub(crate) fn push(&mut self, record: Record) -> Result<()> {
+        if let Some((path, file)) = &mut self.file {
+            let mut line =
+                serde_json::to_string(&record).map_err(|error| TrainError::run(path, error))?;
+            line.push('\n');
+            file.write_all(line.as_bytes())
+                .map_err(TrainError::io("write", path))?;
+            self.length += line.len() as u64;
+        }
+        self.records.push(record);
+        Ok(())
+    }
+
+    /// Waits until the file is on the disk, and gives its length.
+    pub(crate) fn sync(&self) -> Result<u64> {
+        if let Some((path, file)) = &self.file {
+            file.sync_data().map_err(TrainError::io("write", path))?;
+        }
+        Ok(self.length)
+    }
+
+    pub(crate) fn records(&self) -> &[Record] {
+        &self.records
+    }
+}
+
+/// Reads a metrics file.
+///
+/// # Errors
+///
+/// If it cannot be read or a line is none of its records; the message names the line.
+pub fn read_metrics(path: &Path) -> Result<Vec<Record>> {
+    let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
+    parse(&text, path)
+}
+
+fn parse(text: &str, path: &Path) -> Result<Vec<Record>> {
+    let lines = text.lines().enumerate();
+    let records = lines.map(|(index, line)| {
+        serde_json::from_str(line)
+            .map_err(|error| TrainError::run(path, format!("line {}: {error}", index + 1)))
+    });
+    records.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(step: usize) -> Record {
+        Record::Step {
+            step,
+            epoch: 0,
+            loss: 0.1 * step as f32,
+            learning_rate: 1e-3,
+            gradient_norm: step.is_multiple_of(2).then_some(2.5),
+        }
+    }
+
+    #[test]
+    fn what_came_after_the_checkpoint_is_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let mut journal = Journal::open(&path, 0).unwrap();
+        for number in 1..=3 {
+            journal.push(step(number)).unwrap();
+        }
+        let length = journal.sync().unwrap();
+        journal.push(step(4)).unwrap();
+        drop(journal);
+        // A process that was killed in the middle of a line.
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"{\"kind\":\"st").unwrap();
+
+        let mut journal = Journal::open(&path, length).unwrap();
+        assert_eq!(journal.records(), [step(1), step(2), step(3)]);
+        journal.push(step(4)).unwrap();
+        let whole = [step(1), step(2), step(3), step(4)];
+        assert_eq!(read_metrics(&path).unwrap(), whole);
+
+        let error = Journal::open(&path, 10_000).unwrap_err().to_string();
+        assert!(error.contains("but the checkpoint is from when it had 10000"));
+    }
+}

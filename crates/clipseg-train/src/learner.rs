@@ -1,0 +1,344 @@
+//! CLIPSeg's decoder in Burn's own training loop, with its dashboard and its strategies for several
+//! devices (feature `burn-train`).
+//!
+//! Burn's loop saves whole epochs and cannot go on exactly where it was, which is why
+//! [`Engine`](crate::Engine) exists. What it has beyond that is `ExecutionStrategy`: `single`; `multi`,
+//! one process whose devices each take a part of the batches, with the gradients summed on the first
+//! device or the optimizer split over all; and `ddp`, which needs CUDA and NCCL. They apply here
+//! without further ado: the frozen CLIP is in the data set and not in the module, so it stays on its
+//! own device, and each worker gets hidden states on its device.
+//!
+//! Tested is `single`, and `multi` as far as one machine with one processor allows: twice the same
+//! device. `multi` on several GPUs and `ddp` are untested.
+
+use crate::encoding::FrozenClip;
+use crate::phrases::Phrases;
+use crate::trainer::StepInput;
+use burn::data::dataloader::batcher::Batcher;
+use burn::data::dataset::{Dataset, DatasetError};
+use burn::prelude::*;
+use burn::tensor::ExecutionError;
+use burn::train::metric::{Adaptor, LossInput};
+use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
+use clipseg_metrics::{Loss, SegmentationInput};
+use clipseg_model::{Decoder, ImageFeatures};
+use std::sync::{Mutex, PoisonError};
+
+/// A decoder and what it minimises.
+///
+/// # Example
+///
+/// ```
+/// # #[cfg(feature = "flex")] {
+/// use burn::data::dataloader::DataLoaderBuilder;
+/// use burn::optim::AdamWConfig;
+/// use burn::train::metric::LossMetric;
+/// use burn::train::{Learner, SupervisedTraining};
+/// use clipseg_metrics::{DiceMetric, IouMetric, Loss};
+/// use clipseg_train::{DecoderLearner, EncodedPhrases, Phrases, Setup, StepBatcher, TrainConfig};
+/// # use clipseg_data::{ScenesConfig, generate_scenes};
+/// # let folder = tempfile::tempdir()?;
+/// # let scenes = folder.path().join("scenes");
+/// # generate_scenes(&scenes, &ScenesConfig { images: 12, size: 32, seed: 7 })?;
+///
+/// let config = TrainConfig::default().with_overrides(&["data.size=32", "decoder.reduce_dim=8"])?;
+/// # let config = config.with_overrides(&[format!("data.folder={}", scenes.display())])?;
+/// let setup = Setup::new(&config, |line| println!("{line}"))?;
+/// let device = setup.clip.device().clone();
+///
+/// let model = DecoderLearner::new(setup.decoder, Loss::bce());
+/// let phrases = Phrases::new(setup.training).spread(6);
+/// let data = EncodedPhrases::new(setup.clip, phrases);
+/// let loader = |data: EncodedPhrases, device| {
+///     DataLoaderBuilder::new(StepBatcher).batch_size(3).shuffle(1).set_device(device).build(data)
+/// };
+/// let training = SupervisedTraining::new(
+///     folder.path(),
+///     loader(data.clone(), device.clone().autodiff()),
+///     loader(data, device),
+/// )
+/// .metrics((LossMetric::new(), IouMetric::new(0.5), DiceMetric::new(0.5)))
+/// .with_application_logger(None)
+/// .num_epochs(1);
+/// let learner = Learner::new(model, AdamWConfig::new().init(), 1e-3);
+/// let result = training.launch(learner);
+/// assert!(result.error.is_none());
+/// let decoder = result.model.into_decoder();
+/// # drop(decoder);
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Module, Debug)]
+pub struct DecoderLearner {
+    decoder: Decoder,
+    #[module(skip)]
+    loss: Loss,
+}
+
+impl DecoderLearner {
+    /// A decoder to train.
+    pub fn new(decoder: Decoder, loss: Loss) -> Self {
+        Self {
+            decoder: decoder.train(),
+            loss,
+        }
+    }
+
+    /// The decoder, on the plain device.
+    pub fn into_decoder(self) -> Decoder {
+        self.decoder.valid()
+    }
+
+    fn output(&self, features: &ImageFeatures, embedding: Tensor<2>, input: Masked) -> Segmented {
+        let logits = self
+            .decoder
+            .forward_grouped(features, embedding, &input.picture_of);
+        Segmented {
+            loss: self.loss.forward(logits.clone(), input.masks.clone()),
+            logits,
+            masks: input.masks,
+        }
+    }
+}
+
+/// What is left of a batch beside the decoder's input.
+struct Masked {
+    picture_of: Vec<usize>,
+    masks: Tensor<3>,
+}
+
+/// What a step hands to metrics.
+#[derive(Debug, Clone)]
+pub struct Segmented {
+    /// `[1]`.
+    pub loss: Tensor<1>,
+    /// `[phrases, height, width]`.
+    pub logits: Tensor<3>,
+    /// `[phrases, height, width]`, 0 or 1.
+    pub masks: Tensor<3>,
+}
+
+impl ItemLazy for Segmented {
+    fn sync(self) -> Result<Self, ExecutionError> {
+        self.loss.device().flush()?;
+        Ok(Self {
+            loss: self.loss.without_autodiff(),
+            logits: self.logits.without_autodiff(),
+            masks: self.masks.without_autodiff(),
+        })
+    }
+}
+
+impl Adaptor<LossInput> for Segmented {
+    fn adapt(&self) -> LossInput {
+        LossInput::new(self.loss.clone())
+    }
+}
+
+impl Adaptor<SegmentationInput> for Segmented {
+    fn adapt(&self) -> SegmentationInput {
+        SegmentationInput {
+            logits: self.logits.clone(),
+            masks: self.masks.clone(),
+        }
+    }
+}
+
+impl TrainStep for DecoderLearner {
+    type Input = StepInput;
+    type Output = Segmented;
+
+    fn step(&self, input: StepInput) -> TrainOutput<Segmented> {
+        let masked = Masked {
+            picture_of: input.picture_of,
+            masks: input.masks.autodiff(),
+        };
+        let features = input.features.autodiff();
+        let output = self.output(&features, input.conditional_embedding.autodiff(), masked);
+        let gradients = output.loss.backward();
+        TrainOutput::new(self, gradients, output)
+    }
+}
+
+impl InferenceStep for DecoderLearner {
+    type Input = StepInput;
+    type Output = Segmented;
+
+    fn step(&self, input: StepInput) -> Segmented {
+        let masked = Masked {
+            picture_of: input.picture_of,
+            masks: input.masks,
+        };
+        self.output(&input.features, input.conditional_embedding, masked)
+    }
+}
+
+/// Phrases that the frozen CLIP encodes when they are asked for, and remembers if it has a cache.
+#[derive(Debug, Clone)]
+pub struct EncodedPhrases {
+    clip: std::sync::Arc<Mutex<FrozenClip>>,
+    phrases: Phrases,
+    indices: Vec<usize>,
+}
+
+impl EncodedPhrases {
+    /// Takes the encoders; clones of this share them.
+    pub fn new(clip: FrozenClip, phrases: Phrases) -> Self {
+        let indices = phrases.iter().map(|(index, _)| index).collect();
+        Self {
+            clip: std::sync::Arc::new(Mutex::new(clip)),
+            phrases,
+            indices,
+        }
+    }
+}
+
+impl Dataset<StepInput> for EncodedPhrases {
+    fn get(&self, index: usize) -> Result<StepInput, DatasetError> {
+        let mut clip = self.clip.lock().unwrap_or_else(PoisonError::into_inner);
+        let batch = self
+            .phrases
+            .batch(&self.indices[index..=index], clip.device())
+            .map_err(DatasetError::new)?;
+        clip.encode(batch).map_err(DatasetError::new)
+    }
+
+    fn len(&self) -> usize {
+        self.indices.len()
+    }
+}
+
+/// Puts encoded phrases together, on the device of the worker that asks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StepBatcher;
+
+impl Batcher<StepInput, StepInput> for StepBatcher {
+    fn batch(&self, items: Vec<StepInput>, device: &Device) -> StepInput {
+        let device = device.clone().without_autodiff();
+        let layers = items
+            .first()
+            .map_or(0, |item| item.features.hidden_states.len());
+        let grid = items.first().map_or([0, 0], |item| item.features.grid);
+        let layer = |layer: usize| {
+            let hidden = items.iter().map(|item| &item.features.hidden_states[layer]);
+            let hidden = hidden.map(|hidden| hidden.clone().to_device(&device));
+            Tensor::cat(hidden.collect(), 0)
+        };
+        let embeddings = items.iter().map(|item| &item.conditional_embedding);
+        let masks = items.iter().map(|item| &item.masks);
+        let pixel_values: Option<Vec<Tensor<4>>> = items
+            .iter()
+            .map(|item| Some(item.features.pixel_values.clone()?.to_device(&device)))
+            .collect();
+        let mut pictures = 0;
+        let picture_of = items.iter().flat_map(|item| {
+            let first = pictures;
+            pictures += item.features.hidden_states[0].dims()[0];
+            item.picture_of.iter().map(move |picture| first + picture)
+        });
+        StepInput {
+            picture_of: picture_of.collect(),
+            features: ImageFeatures {
+                hidden_states: (0..layers).map(layer).collect(),
+                grid,
+                pixel_values: pixel_values.map(|pixels| Tensor::cat(pixels, 0)),
+            },
+            conditional_embedding: Tensor::cat(
+                embeddings.map(|e| e.clone().to_device(&device)).collect(),
+                0,
+            ),
+            masks: Tensor::cat(masks.map(|m| m.clone().to_device(&device)).collect(), 0),
+        }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::config::{AdamWOptions, TrainConfig};
+    use crate::setup::Setup;
+    use crate::trainer::DecoderTrainer;
+    use burn::data::dataloader::DataLoaderBuilder;
+    use burn::optim::AdamWConfig;
+    use burn::tensor::Tolerance;
+    use burn::train::metric::LossMetric;
+    use burn::train::{ExecutionStrategy, Learner, MultiDeviceOptim, SupervisedTraining};
+    use clipseg_data::{ScenesConfig, generate_scenes};
+
+    fn setup(folder: &std::path::Path) -> Setup {
+        let scenes = folder.join("scenes");
+        let config = ScenesConfig {
+            images: 10,
+            size: 32,
+            seed: 3,
+        };
+        generate_scenes(&scenes, &config).unwrap();
+        let mut config = TrainConfig::default();
+        config.data.folder = Some(scenes);
+        config.data.size = Some(32);
+        config.decoder.reduce_dim = 8;
+        Setup::new(&config, |_| {}).unwrap()
+    }
+
+    #[test]
+    fn a_step_is_that_of_the_engine() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut setup = setup(folder.path());
+        let phrases = Phrases::new(setup.training).spread(5);
+        let indices: Vec<usize> = phrases.iter().map(|(index, _)| index).collect();
+        let batch = phrases.batch(&indices, setup.clip.device()).unwrap();
+        let input = setup.clip.encode(batch).unwrap();
+        let options = AdamWOptions::default();
+        let trainer = DecoderTrainer::new(setup.decoder.clone(), &options, Loss::bce());
+        let (expected, _) = trainer.gradients(&input);
+
+        let device = setup.clip.device().clone();
+        let data = EncodedPhrases::new(setup.clip, phrases);
+        let items = (0..5).map(|index| data.get(index).unwrap()).collect();
+        let batch = StepBatcher.batch(items, &device);
+        let learner = DecoderLearner::new(setup.decoder, Loss::bce());
+        let found = TrainStep::step(&learner, batch);
+        assert!(!found.grads.is_empty());
+        found
+            .item
+            .sync()
+            .unwrap()
+            .loss
+            .into_data()
+            .assert_approx_eq::<f32>(&expected.into_data(), Tolerance::rel_abs(1e-5, 1e-6));
+    }
+
+    #[test]
+    fn two_devices_that_are_one_train_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let setup = setup(folder.path());
+        let device = setup.clip.device().clone();
+        let data = EncodedPhrases::new(setup.clip, Phrases::new(setup.training).spread(8));
+        let loader = |device: Device| {
+            DataLoaderBuilder::new(StepBatcher)
+                .batch_size(2)
+                .set_device(device)
+                .build(data.clone())
+        };
+        let tracked = device.clone().autodiff();
+        let strategy = ExecutionStrategy::multi(
+            vec![tracked.clone(), tracked.clone()],
+            MultiDeviceOptim::OptimMainDevice,
+        );
+        let training = SupervisedTraining::new(folder.path(), loader(tracked), loader(device))
+            .metrics((LossMetric::new(),))
+            .with_application_logger(None)
+            .with_training_strategy(strategy.into())
+            .num_epochs(1);
+        let model = DecoderLearner::new(setup.decoder.clone(), Loss::bce());
+        let learner = Learner::new(model, AdamWConfig::new().init(), 1e-2);
+        let result = training.launch(learner);
+        assert!(result.error.is_none(), "{:?}", result.error);
+        let weights = |decoder: Decoder| decoder.into_record().into_bytes().unwrap().to_vec();
+        assert_ne!(
+            weights(result.model.into_decoder()),
+            weights(setup.decoder),
+            "it learnt"
+        );
+    }
+}

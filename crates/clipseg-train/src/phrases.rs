@@ -1,0 +1,67 @@
+//! The phrases that a decoder is scored on.
+
+use crate::error::Result;
+use burn::prelude::*;
+use clipseg_data::{Phrase, PhraseCutDataset, SegmentationBatch};
+use std::sync::Arc;
+
+/// Some phrases of a data set, as they are: nothing about them should be random.
+#[derive(Debug, Clone)]
+pub struct Phrases {
+    dataset: Arc<PhraseCutDataset>,
+    chosen: Vec<usize>,
+}
+
+impl Phrases {
+    /// All phrases of a data set.
+    pub fn new(dataset: Arc<PhraseCutDataset>) -> Self {
+        let chosen = (0..dataset.phrases()).collect();
+        Self { dataset, chosen }
+    }
+
+    /// Those for which `keep` is true.
+    #[must_use]
+    pub fn retain(mut self, keep: impl Fn(&Phrase) -> bool) -> Self {
+        self.chosen
+            .retain(|&index| keep(self.dataset.record(index)));
+        self
+    }
+
+    /// At most so many, evenly spread, always the same ones.
+    #[must_use]
+    pub fn spread(mut self, count: usize) -> Self {
+        let all = self.chosen.len();
+        if count < all {
+            self.chosen = (0..count)
+                .map(|index| self.chosen[index * all / count])
+                .collect();
+        }
+        self
+    }
+
+    /// Number of phrases.
+    pub fn len(&self) -> usize {
+        self.chosen.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.chosen.is_empty()
+    }
+
+    /// The data set that they are from.
+    pub fn dataset(&self) -> &Arc<PhraseCutDataset> {
+        &self.dataset
+    }
+
+    /// The phrases, with their places in the data set, which [`evaluate`](crate::evaluate) names them
+    /// by.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Phrase)> {
+        let chosen = self.chosen.iter();
+        chosen.map(|&index| (index, self.dataset.record(index)))
+    }
+
+    pub(crate) fn batch(&self, indices: &[usize], device: &Device) -> Result<SegmentationBatch> {
+        Ok(self.dataset.batch(indices, 0, device)?)
+    }
+}
