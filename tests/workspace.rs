@@ -15,6 +15,7 @@ mod encoders;
 mod eval_program;
 mod full_size;
 mod metrics;
+mod model_scores;
 mod original_checkpoints;
 mod parity;
 mod phrasecut;
