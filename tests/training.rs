@@ -1,9 +1,10 @@
-//! Gradients and steps of the optimizer against PyTorch.
+//! Gradients and steps of the optimizer against PyTorch, on any device.
 
-use crate::support::{Answers, SEGMENTERS, device, fixtures, sizes};
+use crate::support::{Answers, SEGMENTERS, fixtures, sizes};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
+use burn::tensor::Device;
 use clipseg::metrics::Loss;
 use clipseg::model::{ClipSeg, Decoder};
 use clipseg::train::{AdamWOptions, DecoderTrainer, StepInput};
@@ -30,6 +31,7 @@ fn check_decoder(
     model: &ClipSeg,
     decoder: Decoder,
     folder: &Path,
+    tolerance: f32,
 ) {
     let model = ClipSeg::from_parts(model.config().clone(), model.clip().clone(), decoder);
     model
@@ -62,32 +64,35 @@ fn check_decoder(
                 answers.folder().display()
             );
         } else {
-            answers.check_values(&name, &values, TOLERANCE);
+            answers.check_values(&name, &values, tolerance);
         }
     }
 }
 
 #[test]
 fn three_steps_of_adamw_follow_pytorch() {
+    three_steps_of_adamw(&crate::support::device(), TOLERANCE);
+}
+
+pub(crate) fn three_steps_of_adamw(device: &Device, tolerance: f32) {
     for name in SEGMENTERS {
-        let device = device();
         let folder = fixtures().join("models").join(name);
-        let model = ClipSeg::from_pretrained(&folder, &device).expect("the fixture loads");
+        let model = ClipSeg::from_pretrained(&folder, device).expect("the fixture loads");
         let answers = Answers::of(folder);
         let smallest = sizes(&answers)
             .into_iter()
             .min_by_key(|size| size.parse::<usize>().expect("a number"))
             .expect("a size");
         let texts = clipseg::clip::TextBatch {
-            input_ids: answers.int("in.input_ids", &device),
-            attention_mask: Some(answers.int("in.attention_mask", &device)),
+            input_ids: answers.int("in.input_ids", device),
+            attention_mask: Some(answers.int("in.attention_mask", device)),
         };
-        let pixels = answers.float(&format!("in.{smallest}.pixel_values"), &device);
+        let pixels = answers.float(&format!("in.{smallest}.pixel_values"), device);
         let input = StepInput {
             features: model.encode_image(pixels),
             conditional_embedding: model.clip().text_embedding(&texts),
             picture_of: vec![0, 1, 2],
-            masks: answers.float("in.labels", &device),
+            masks: answers.float("in.labels", device),
         };
         let mut trainer = DecoderTrainer::new(
             model.decoder().clone(),
@@ -101,17 +106,25 @@ fn three_steps_of_adamw_follow_pytorch() {
             losses.push(loss.into_scalar::<f32>());
             if step == 0 {
                 let gradients = trainer.decoder().map(&mut IntoGradients(&gradients));
-                check_decoder(&answers, "grad", &model, gradients, scratch.path());
+                check_decoder(
+                    &answers,
+                    "grad",
+                    &model,
+                    gradients,
+                    scratch.path(),
+                    tolerance,
+                );
             }
             trainer.apply(gradients, 1e-3);
         }
-        answers.check_values("out.training.losses", &losses, TOLERANCE);
+        answers.check_values("out.training.losses", &losses, tolerance);
         check_decoder(
             &answers,
             "trained",
             &model,
             trainer.decoder(),
             scratch.path(),
+            tolerance,
         );
     }
 }

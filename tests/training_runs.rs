@@ -63,6 +63,16 @@ fn config(folder: &Path, changes: &[&str]) -> TrainConfig {
         .expect("the changes are right")
 }
 
+/// All that can be random about samples.
+const EVERYTHING_RANDOM: [&str; 6] = [
+    "augment.crop=true",
+    "augment.flip=true",
+    "augment.colour_jitter=0.3",
+    "augment.negatives=0.5",
+    "augment.templates=true",
+    "augment.visual=1.0",
+];
+
 /// All weights of the last checkpoint of a run.
 pub(crate) fn last_weights(config: &TrainConfig, root: &Path) -> Vec<f32> {
     struct All(Vec<f32>);
@@ -170,6 +180,16 @@ fn a_stopped_run_goes_on_bit_for_bit() {
             "alone",
             vec!["schedule.group_by_picture=false", "validation.best_by=loss"],
         ),
+        ("augmented", EVERYTHING_RANDOM.to_vec()),
+        (
+            "conv",
+            vec![
+                "decoder.kind=conv",
+                "decoder.size=tiny",
+                "decoder.picture_branch=true",
+            ],
+        ),
+        ("deconv", vec!["decoder.kind=deconv"]),
     ] {
         let config = config(folder.path(), &changes);
         let [straight, broken] =
@@ -282,6 +302,36 @@ fn accumulated_batches_are_one_large_batch() {
     for (step, (a, b)) in large.iter().zip(&small).take(4).enumerate() {
         assert!((a - b).abs() < 1e-4 * a, "step {step}: {a} {b}");
     }
+}
+
+#[test]
+fn each_random_change_reaches_the_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let losses = |changes: &[&str]| {
+        let common = [
+            "schedule.steps=2",
+            "schedule.batch_size=16",
+            "cache.memory=0",
+        ];
+        let config = config(folder.path(), &[&common, changes].concat());
+        let mut setup = Setup::new(&config, |_| {}).unwrap();
+        let engine = Engine::new(&mut setup.clip, &setup.training, &config).unwrap();
+        engine
+            .run(setup.decoder.clone(), &mut Silent)
+            .unwrap()
+            .losses()
+    };
+    let plain = losses(&[]);
+    // Scenes are square, so the square that is cut out of them is all of them.
+    for change in &EVERYTHING_RANDOM[1..] {
+        let changed = losses(&[change]);
+        assert_ne!(changed, plain, "{change}");
+        assert_eq!(changed, losses(&[change]), "{change}: a seed fixes it");
+    }
+    assert_ne!(
+        losses(&EVERYTHING_RANDOM),
+        losses(&[&EVERYTHING_RANDOM[..], &["seed=5"]].concat())
+    );
 }
 
 #[test]

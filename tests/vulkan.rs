@@ -1,27 +1,61 @@
 //! The answers of the reference implementations on Vulkan.
 //!
-//! `cargo test --features vulkan --test vulkan`; not part of the default tests, because Burn's GPU
-//! backends take minutes to build. Any driver will do, a software one included (Debian's
-//! `mesa-vulkan-drivers`); where there is none, the test says that it was skipped.
+//! `cargo test -p clipseg --features vulkan --test vulkan`; not part of the default tests, because
+//! Burn's GPU backends take minutes to build. It says which driver it runs on, and where there is
+//! none, that it was skipped.
+//!
+//! It has no harness, so that it says what it runs on, and so that the tests of the modules that it
+//! shares do not run here on the processor.
 
 mod parity;
 #[expect(dead_code, reason = "the other tests need more of it")]
 mod support;
+#[expect(dead_code, reason = "its test runs with another tolerance")]
+mod training;
+
+use burn::tensor::Device;
+use burn::tensor::wgpu::{WgpuBackend, WgpuInitError};
+use std::time::Instant;
 
 /// GPUs add up in other orders and with other exponentials than the processor.
 const TOLERANCE: f32 = 1e-3;
 
-#[test]
-fn encoders_and_decoders_on_vulkan() {
-    let device = match clipseg::device("vulkan") {
-        Ok(device) => device,
-        Err(error) => {
+const COMPARISONS: [(&str, fn(&Device, f32)); 5] = [
+    ("text encoder", parity::text_encoder),
+    (
+        "vision encoder at every layer and size",
+        parity::vision_encoder_at_every_layer_and_size,
+    ),
+    (
+        "decoder layers and logits of text and visual prompts",
+        parity::decoder_layers_and_logits_of_text_and_visual_prompts,
+    ),
+    ("contrastive scores", parity::contrastive_scores),
+    (
+        "losses, gradients and steps of AdamW",
+        training::three_steps_of_adamw,
+    ),
+];
+
+fn main() {
+    // Opened here and not by `clipseg::device`, to learn the driver's name and to tell a machine
+    // without Vulkan from one whose driver fails.
+    let opened = Device::wgpu_options()
+        .graphics_api(WgpuBackend::Vulkan)
+        .init_with_setup();
+    let adapter = match opened {
+        Ok((_, setup)) => setup.adapter.get_info(),
+        Err(error @ WgpuInitError::AdapterUnavailable { .. }) => {
             println!("skipped: {error}");
             return;
         }
+        Err(error) => panic!("{error}"),
     };
-    parity::text_encoder(&device, TOLERANCE);
-    parity::vision_encoder_at_every_layer_and_size(&device, TOLERANCE);
-    parity::decoder_layers_and_logits_of_text_and_visual_prompts(&device, TOLERANCE);
-    parity::contrastive_scores(&device, TOLERANCE);
+    println!("on {}, {}", adapter.name, adapter.driver_info);
+    let device = clipseg::device("vulkan").unwrap_or_else(|error| panic!("{error}"));
+    for (name, compare) in COMPARISONS {
+        let start = Instant::now();
+        compare(&device, TOLERANCE);
+        println!("ok: {name} ({:.1} s)", start.elapsed().as_secs_f32());
+    }
 }
