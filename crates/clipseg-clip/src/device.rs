@@ -78,8 +78,8 @@ pub fn device(name: &str) -> Result<Device> {
 fn construct(kind: &str, index: Option<usize>) -> Option<Device> {
     #[cfg(any(feature = "wgpu", feature = "vulkan"))]
     let adapter = match index {
-        None => burn::tensor::DeviceKind::DefaultDevice,
-        Some(index) => burn::tensor::DeviceKind::DiscreteGpu(index),
+        None => DeviceKind::DefaultDevice,
+        Some(index) => DeviceKind::DiscreteGpu(index),
     };
     match kind {
         #[cfg(feature = "flex")]

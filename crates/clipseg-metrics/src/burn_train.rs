@@ -1,15 +1,16 @@
 //! Metrics for the dashboard of Burn's training loop.
 //!
-//! A model's output implements [`Adaptor`](burn::train::metric::Adaptor) for [`SegmentationInput`], and
+//! A model's output implements [`Adaptor`] for [`SegmentationInput`], as [`Segmented`] does, and
 //! `SupervisedTraining::metrics` takes these. Pixels are counted on the device; four numbers are read
 //! back for each batch. The figures of an epoch are those of all its pixels together.
 
 use crate::confusion::Confusion;
 use burn::prelude::*;
-use burn::tensor::TensorReadError;
+use burn::tensor::{ExecutionError, TensorReadError};
+use burn::train::ItemLazy;
 use burn::train::metric::{
-    Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes, NumericEntry,
-    SerializedEntry, format_float,
+    Adaptor, LossInput, Metric, MetricAttributes, MetricMetadata, MetricName, Numeric,
+    NumericAttributes, NumericEntry, SerializedEntry, format_float,
 };
 use std::sync::Arc;
 
@@ -49,6 +50,43 @@ impl SegmentationInput {
             false_negative: inside - both,
             true_negative: pixels + both - found - inside,
         })
+    }
+}
+
+/// What a step of a model that segments hands to metrics.
+#[derive(Debug, Clone)]
+pub struct Segmented {
+    /// `[1]`.
+    pub loss: Tensor<1>,
+    /// `[batch, height, width]`.
+    pub logits: Tensor<3>,
+    /// `[batch, height, width]` of zeros and ones.
+    pub masks: Tensor<3>,
+}
+
+impl ItemLazy for Segmented {
+    fn sync(self) -> Result<Self, ExecutionError> {
+        self.loss.device().flush()?;
+        Ok(Self {
+            loss: self.loss.without_autodiff(),
+            logits: self.logits.without_autodiff(),
+            masks: self.masks.without_autodiff(),
+        })
+    }
+}
+
+impl Adaptor<LossInput> for Segmented {
+    fn adapt(&self) -> LossInput {
+        LossInput::new(self.loss.clone())
+    }
+}
+
+impl Adaptor<SegmentationInput> for Segmented {
+    fn adapt(&self) -> SegmentationInput {
+        SegmentationInput {
+            logits: self.logits.clone(),
+            masks: self.masks.clone(),
+        }
     }
 }
 

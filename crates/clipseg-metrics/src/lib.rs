@@ -50,7 +50,7 @@ mod tally;
 pub use average_precision::average_precision;
 pub use bootstrap::{Bootstrap, Comparison, Interval, Share};
 #[cfg(feature = "burn-train")]
-pub use burn_train::{AccuracyMetric, DiceMetric, IouMetric, SegmentationInput};
+pub use burn_train::{AccuracyMetric, DiceMetric, IouMetric, SegmentationInput, Segmented};
 pub use confusion::Confusion;
 pub use error::{MetricsError, Result};
 pub use loss::Loss;

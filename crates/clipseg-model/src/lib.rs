@@ -29,6 +29,8 @@
 
 #![deny(missing_docs)]
 
+#[cfg(feature = "burn-train")]
+mod burn_train;
 mod clipseg;
 mod config;
 mod conv_config;
@@ -52,6 +54,8 @@ pub use clipseg_clip as clip;
 pub use clipseg_data as data;
 pub use clipseg_data::{TEMPLATES, add_legend, overlay, prompt_colour};
 
+#[cfg(feature = "burn-train")]
+pub use burn_train::{PromptedBatcher, PromptedPictures};
 pub use clipseg::ClipSeg;
 pub use config::ClipSegConfig;
 pub use conv_config::{ConvDecoderConfig, Upsampling};

@@ -17,10 +17,8 @@ use crate::trainer::StepInput;
 use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataset::{Dataset, DatasetError};
 use burn::prelude::*;
-use burn::tensor::ExecutionError;
-use burn::train::metric::{Adaptor, LossInput};
-use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
-use clipseg_metrics::{Loss, SegmentationInput};
+use burn::train::{InferenceStep, TrainOutput, TrainStep};
+use clipseg_metrics::{Loss, Segmented};
 use clipseg_model::{Decoder, ImageFeatures};
 use std::sync::{Mutex, PoisonError};
 
@@ -105,43 +103,6 @@ impl DecoderLearner {
 struct Masked {
     picture_of: Vec<usize>,
     masks: Tensor<3>,
-}
-
-/// What a step hands to metrics.
-#[derive(Debug, Clone)]
-pub struct Segmented {
-    /// `[1]`.
-    pub loss: Tensor<1>,
-    /// `[phrases, height, width]`.
-    pub logits: Tensor<3>,
-    /// `[phrases, height, width]`, 0 or 1.
-    pub masks: Tensor<3>,
-}
-
-impl ItemLazy for Segmented {
-    fn sync(self) -> Result<Self, ExecutionError> {
-        self.loss.device().flush()?;
-        Ok(Self {
-            loss: self.loss.without_autodiff(),
-            logits: self.logits.without_autodiff(),
-            masks: self.masks.without_autodiff(),
-        })
-    }
-}
-
-impl Adaptor<LossInput> for Segmented {
-    fn adapt(&self) -> LossInput {
-        LossInput::new(self.loss.clone())
-    }
-}
-
-impl Adaptor<SegmentationInput> for Segmented {
-    fn adapt(&self) -> SegmentationInput {
-        SegmentationInput {
-            logits: self.logits.clone(),
-            masks: self.masks.clone(),
-        }
-    }
 }
 
 impl TrainStep for DecoderLearner {
@@ -262,7 +223,7 @@ mod tests {
     use burn::optim::AdamWConfig;
     use burn::tensor::Tolerance;
     use burn::train::metric::LossMetric;
-    use burn::train::{ExecutionStrategy, Learner, MultiDeviceOptim, SupervisedTraining};
+    use burn::train::{ExecutionStrategy, ItemLazy, Learner, MultiDeviceOptim, SupervisedTraining};
     use clipseg_data::{ScenesConfig, generate_scenes};
 
     fn setup(folder: &std::path::Path) -> Setup {

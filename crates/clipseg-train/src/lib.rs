@@ -90,7 +90,7 @@ pub use evaluate::{EvaluateOptions, Evaluation, evaluate};
 pub use interrupt::StopFlag;
 pub use journal::{Record, read_metrics};
 #[cfg(feature = "burn-train")]
-pub use learner::{DecoderLearner, EncodedPhrases, Segmented, StepBatcher};
+pub use learner::{DecoderLearner, EncodedPhrases, StepBatcher};
 pub use model_scores::{ModelScores, score_model, sweep_model};
 pub use outcome::{End, TrainOutcome};
 pub use phrasecut_tasks::{WordRanks, evaluate_phrasecut, phrasecut_task};
