@@ -1,8 +1,4 @@
 //! The whole model in Burn's own training loop (feature `burn-train`).
-//!
-//! Burn's `train` moves all of a module to the autodiff device, CLIP too. A step takes CLIP off the
-//! tape again, so that it stays frozen and has fused attention; what is minimised is BCE, as in the
-//! paper. Every step encodes its pictures anew; `clipseg-train` has a loop that encodes each only once.
 
 use crate::clipseg::ClipSeg;
 use crate::features::ImageFeatures;
@@ -14,6 +10,10 @@ use clipseg_metrics::{Loss, Segmented};
 
 /// Pictures with a prompt each, and what the prompts name: what a step of [`ClipSeg`] in Burn's own
 /// training loop takes. All of it is on the plain device.
+///
+/// Burn's `train` moves all of a module to the autodiff device, CLIP too. A step takes CLIP off the
+/// tape again, so that it stays frozen and has fused attention; what is minimised is BCE, as in the
+/// paper. Every step encodes its pictures anew; `clipseg-train` has a loop that encodes each only once.
 ///
 /// # Example
 ///

@@ -1,15 +1,5 @@
 //! CLIPSeg's decoder in Burn's own training loop, with its dashboard and its strategies for several
 //! devices (feature `burn-train`).
-//!
-//! Burn's loop saves whole epochs and cannot go on exactly where it was, which is why
-//! [`Engine`](crate::Engine) exists. What it has beyond that is `ExecutionStrategy`: `single`; `multi`,
-//! one process whose devices each take a part of the batches, with the gradients summed on the first
-//! device or the optimizer split over all; and `ddp`, which needs CUDA and NCCL. They apply here
-//! without further ado: the frozen CLIP is in the data set and not in the module, so it stays on its
-//! own device, and each worker gets hidden states on its device.
-//!
-//! Tested is `single`, and `multi` as far as one machine with one processor allows: twice the same
-//! device. `multi` on several GPUs and `ddp` are untested.
 
 use crate::encoding::FrozenClip;
 use crate::phrases::Phrases;
@@ -22,7 +12,17 @@ use clipseg_metrics::{Loss, Segmented};
 use clipseg_model::{Decoder, ImageFeatures};
 use std::sync::{Mutex, PoisonError};
 
-/// A decoder and what it minimises.
+/// A decoder and what it minimises, in Burn's own training loop.
+///
+/// Burn's loop saves whole epochs and cannot go on exactly where it was, which is why
+/// [`Engine`](crate::Engine) exists. What it has beyond that is `ExecutionStrategy`: `single`; `multi`,
+/// one process whose devices each take a part of the batches, with the gradients summed on the first
+/// device or the optimizer split over all; and `ddp`, which needs CUDA and NCCL. They apply here
+/// without further ado: the frozen CLIP is in the data set and not in the module, so it stays on its
+/// own device, and each worker gets hidden states on its device.
+///
+/// Tested is `single`, and `multi` as far as one machine with one processor allows: twice the same
+/// device. `multi` on several GPUs and `ddp` are untested.
 ///
 /// # Example
 ///

@@ -1,14 +1,4 @@
 //! The folder of a run, and that only one process trains in it.
-//!
-//! | Name | Content |
-//! |---|---|
-//! | `config.toml` | the configuration, every field written out |
-//! | `metrics.jsonl` | a line for each step and each validation |
-//! | `checkpoints/last.safetensors`, `checkpoints/best.safetensors` | what going on needs |
-//! | `curves.png` | losses and scores |
-//! | `examples.png`, `examples/` | masks of some phrases at each validation |
-//! | `model/` | the best decoder in the layout that `clipseg segment` reads |
-//! | `report.md` | the final table and the settings |
 
 use crate::config::TrainConfig;
 use crate::error::{Result, TrainError};
@@ -17,6 +7,16 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// The folder of a run, locked while this lives.
+///
+/// | Name | Content |
+/// |---|---|
+/// | `config.toml` | the configuration, every field written out |
+/// | `metrics.jsonl` | a line for each step and each validation |
+/// | `checkpoints/last.safetensors`, `checkpoints/best.safetensors` | what going on needs |
+/// | `curves.png` | losses and scores |
+/// | `examples.png`, `examples/` | masks of some phrases at each validation |
+/// | `model/` | the best decoder in the layout that `clipseg segment` reads |
+/// | `report.md` | the final table and the settings |
 #[derive(Debug)]
 pub struct RunFolder {
     root: PathBuf,
