@@ -6,6 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+/// Steps without an end and without a validation.
+const ENDLESS: [&str; 4] = [
+    "--set",
+    "schedule.steps=100000",
+    "--set",
+    "validation.every=100000",
+];
+
 struct Runs {
     folder: tempfile::TempDir,
     config: PathBuf,
@@ -134,13 +142,7 @@ fn a_run_that_is_killed_again_and_again_ends_bit_for_bit_the_same() {
 fn ctrl_c_saves_and_stops() {
     let runs = Runs::new();
     let root = runs.root("run");
-    let settings = [
-        "--set",
-        "schedule.steps=100000",
-        "--set",
-        "validation.every=100000",
-    ];
-    let mut child = runs.command("run", &settings).spawn().expect("it starts");
+    let mut child = runs.command("run", &ENDLESS).spawn().expect("it starts");
     wait_for(&root.join("checkpoints/last.safetensors"), &mut child);
     let interrupt = Command::new("kill")
         .args(["-INT", &child.id().to_string()])
@@ -183,19 +185,13 @@ fn with_little_room(command: &Command, blocks: u32) -> Output {
 fn a_full_disk_is_told_and_the_last_checkpoint_stays_whole() {
     let runs = Runs::new();
     let root = runs.root("run");
-    let settings = [
-        "--set",
-        "schedule.steps=100000",
-        "--set",
-        "validation.every=100000",
-    ];
-    let mut child = runs.command("run", &settings).spawn().expect("it starts");
+    let mut child = runs.command("run", &ENDLESS).spawn().expect("it starts");
     let checkpoint = root.join("checkpoints/last.safetensors");
     wait_for(&checkpoint, &mut child);
     child.kill().unwrap();
     child.wait().unwrap();
     let before = std::fs::read(&checkpoint).unwrap();
-    let mut resumed = settings.to_vec();
+    let mut resumed = ENDLESS.to_vec();
     resumed.push("--resume");
     // Room for the metrics file, but not for a checkpoint.
     let blocks = (before.len() / 2 / 512) as u32;

@@ -280,18 +280,18 @@ fn the_cache_changes_nothing_but_the_work() {
     }
 }
 
+/// The loss of every step of a run that keeps nothing.
+fn losses(config: &TrainConfig) -> Vec<f32> {
+    let mut setup = Setup::new(config, |_| {}).expect("the run can be set up");
+    let engine = Engine::new(&mut setup.clip, &setup.training, config).expect("it has phrases");
+    let outcome = engine.run(setup.decoder.clone(), &mut Silent);
+    outcome.expect("the run succeeds").losses()
+}
+
 #[test]
 fn accumulated_batches_are_one_large_batch() {
     let folder = tempfile::tempdir().unwrap();
-    let losses = |changes: &[&str]| {
-        let config = config(folder.path(), changes);
-        let mut setup = Setup::new(&config, |_| {}).unwrap();
-        let engine = Engine::new(&mut setup.clip, &setup.training, &config).unwrap();
-        engine
-            .run(setup.decoder.clone(), &mut Silent)
-            .unwrap()
-            .losses()
-    };
+    let losses = |changes: &[&str]| losses(&config(folder.path(), changes));
     // Phrases come alone, so that batches of four end where batches of twelve do.
     let common = ["schedule.steps=6", "schedule.group_by_picture=false"];
     let with = |own: [&str; 2]| losses(&[common, own].concat());
@@ -313,13 +313,7 @@ fn each_random_change_reaches_the_loss() {
             "schedule.batch_size=16",
             "cache.memory=0",
         ];
-        let config = config(folder.path(), &[&common, changes].concat());
-        let mut setup = Setup::new(&config, |_| {}).unwrap();
-        let engine = Engine::new(&mut setup.clip, &setup.training, &config).unwrap();
-        engine
-            .run(setup.decoder.clone(), &mut Silent)
-            .unwrap()
-            .losses()
+        losses(&config(folder.path(), &[&common, changes].concat()))
     };
     let plain = losses(&[]);
     // Scenes are square, so the square that is cut out of them is all of them.

@@ -5,6 +5,7 @@ use crate::config::{CacheConfig, Precision};
 use crate::error::{Result, TrainError};
 use crate::fingerprint::{fingerprint, picture_keys};
 use crate::hidden_cache::{Found, Hidden, HiddenCache};
+use crate::readback::floats;
 use crate::trainer::StepInput;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
@@ -375,9 +376,7 @@ fn halved(hidden_states: Vec<Tensor<3>>) -> Result<Hidden> {
     for hidden in hidden_states {
         let [_, tokens, width] = hidden.dims();
         (shape[1], shape[2]) = (tokens, width);
-        let single = hidden.try_into_data().map_err(TrainError::device)?;
-        let single = single.try_to_vec::<f32>();
-        let single = single.map_err(|error| TrainError::Device(format!("{error:?}")))?;
+        let single = floats(hidden)?;
         let start = values.len();
         values.resize(start + single.len(), f16::ZERO);
         values[start..].convert_from_f32_slice(&single);

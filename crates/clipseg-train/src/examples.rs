@@ -9,8 +9,8 @@ use crate::encoding::FrozenClip;
 use crate::error::{Result, TrainError};
 use crate::evaluate::{EvaluateOptions, for_each_batch};
 use crate::phrases::Phrases;
+use crate::readback::floats;
 use crate::run_folder::RunFolder;
-use burn::prelude::*;
 use clipseg_data::{Filter, load_rgb, resize_rgb};
 use clipseg_model::{Decoder, SoftMask, heat_map};
 use image::{DynamicImage, Rgb, RgbImage, imageops};
@@ -65,19 +65,12 @@ fn soft_masks(
     for_each_batch(clip, decoder, phrases, &options, |_, logits, _| {
         let [_, height, width] = logits.dims();
         let size = [width as u32, height as u32];
-        for logits in read(logits)?.chunks_exact((height * width).max(1)) {
+        for logits in floats(logits)?.chunks_exact((height * width).max(1)) {
             masks.push(SoftMask::from_logits(logits, size, size)?);
         }
         Ok(())
     })?;
     Ok(masks)
-}
-
-fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    let data = tensor.try_into_data().map_err(TrainError::device)?;
-    data.convert::<f32>()
-        .try_to_vec()
-        .map_err(|error| TrainError::Device(format!("{error:?}")))
 }
 
 /// The columns of the validations up to a step; later ones are from steps that are done again.

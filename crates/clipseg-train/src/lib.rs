@@ -68,6 +68,7 @@ mod phrasecut_tasks;
 mod phrases;
 mod prediction_folder;
 mod progress;
+mod readback;
 mod report;
 mod run;
 mod run_folder;

@@ -2,6 +2,7 @@
 
 use crate::error::{Result, TrainError};
 use crate::phrasecut_tasks::{WordRanks, phrasecut_task, pixels, view};
+use crate::readback::floats;
 use clipseg_data::{Mask, Phrase, PhraseCut, load_rgb};
 use clipseg_metrics::{Grouped, PhraseCutEvaluator, TaskScore, ThresholdSweep};
 use clipseg_model::{Segmenter, SoftMask};
@@ -154,9 +155,7 @@ fn for_each_phrase(
             .collect();
         let logits = segmenter.logits(&encoded, segmenter.encode_text(&texts)?)?;
         let [_, height, width] = logits.dims();
-        let values = logits.try_into_data().map_err(TrainError::device)?;
-        let values = values.convert::<f32>().try_to_vec::<f32>();
-        let values = values.map_err(|error| TrainError::Device(format!("{error:?}")))?;
+        let values = floats(logits)?;
         let size = [width as u32, height as u32];
         for (&place, values) in places.iter().zip(values.chunks_exact(height * width)) {
             score(place, Some(Logits { values, size }))?;
