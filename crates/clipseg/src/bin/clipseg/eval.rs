@@ -1,14 +1,13 @@
 //! `clipseg eval`: predictions or a model and a data set in, PhraseCut's figures out.
 
 use crate::Failure;
-use crate::eval_model::{ModelArguments, ModelFigures};
+use crate::eval_model::{ModelArguments, ModelFigures, bar};
 use clipseg::clip::{ClipError, write_aside, write_text};
 use clipseg::data::{PhraseCut, Split, UnseenPairs};
 use clipseg::metrics::{
     Bootstrap, Comparison, Interval, PhraseCutEvaluator, PictureFigure, Share, Subset, SubsetScores,
 };
 use clipseg::train::{PredictionFolder, WordRanks, evaluate_phrasecut};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -137,10 +136,7 @@ fn score(
             "clipseg: {folder}: {count} files are of no phrase of {split}, such as {first}.png"
         );
     }
-    let bar = ProgressBar::new(data.phrases(split).len() as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} phrases, {eta} left") {
-        bar.set_style(style);
-    }
+    let bar = bar(data.phrases(split).len(), "scoring");
     let evaluator = evaluate_phrasecut(data, split, ranks, |task| {
         let mask = predictions.load(task);
         bar.inc(1);

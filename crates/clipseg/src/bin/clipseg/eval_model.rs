@@ -3,8 +3,9 @@
 use crate::eval::split;
 use clipseg::clip::resolve;
 use clipseg::data::{Phrase, PhraseCut, Split};
-use clipseg::metrics::sweep_thresholds;
-use clipseg::metrics::{Grouped, PhraseCutEvaluator, SweepDefinition, SweepScores, ThresholdSweep};
+use clipseg::metrics::{
+    Grouped, PhraseCutEvaluator, SweepDefinition, SweepScores, ThresholdSweep, sweep_thresholds,
+};
 use clipseg::model::Segmenter;
 use clipseg::train::{PredictionFolder, WordRanks, score_model, sweep_model};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -166,7 +167,8 @@ impl ModelFigures {
     }
 }
 
-fn bar(length: usize, what: &'static str) -> ProgressBar {
+/// Progress over phrases.
+pub(crate) fn bar(length: usize, what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(length as u64);
     if let Ok(style) =
         ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} phrases, {eta} left")
