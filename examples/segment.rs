@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
              cargo run --release --example segment -- cat.jpg \\\n        \
              --model CIDAS/clipseg-rd64-refined --prompt \"a cat\"\n\n\
              --model takes a CLIPSeg checkpoint's folder or its id on the hub, or the folder \
-             runs/train_phrasecut\nof the example train_phrasecut."
+             runs/train_phrasecut/model\nof the example train_phrasecut."
         );
         std::process::exit(2);
     };
