@@ -29,6 +29,7 @@ mod problems;
 mod raster;
 mod records;
 mod render;
+mod resize;
 mod samples;
 mod scenes;
 mod sheet;
@@ -40,11 +41,12 @@ pub use fetch::{FailedPicture, FetchProgress, FetchReport, Fetcher};
 pub use json_list::read_json;
 pub use mask::{BoundingBox, Mask};
 pub use phrasecut::{PhraseCut, list_pictures, read_phrases};
-pub use pictures::{Filter, decode_rgb, load_rgb, resize_rgb};
+pub use pictures::{decode_rgb, load_rgb};
 pub use problems::{Problem, ProblemKind};
 pub use raster::RasterRule;
 pub use records::{ImageRecord, Phrase, PhraseStructure, Polygons, Split};
 pub use render::{add_legend, overlay, prompt_colour};
+pub use resize::{Filter, resize_align_corners, resize_plane, resize_rgb};
 pub use samples::{
     BatchOrder, Grouping, Loader, MaskScaling, PhraseCutDataset, Sample, SampleBatch,
     SampleBatcher, SampleOptions, SegmentationBatch, Selection, Support, TEMPLATES, View,

@@ -1,11 +1,9 @@
-//! Reading pictures and resizing them, as Pillow does both.
+//! Reading pictures as Pillow does.
 //!
-//! Models were trained on pictures that Pillow decoded and resized, so its conventions are kept:
-//! transparency is dropped and not blended, and shrinking antialiases. This file alone names the
-//! resizing crate.
+//! Models were trained on pictures that Pillow decoded, so its conventions are kept: transparency is
+//! dropped and not blended.
 
 use crate::error::{DataError, Result};
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
 use std::io::Cursor;
 use std::path::Path;
@@ -16,21 +14,6 @@ const LONGEST_SIDE: u32 = 32_768;
 const MOST_PIXELS: u64 = 178_956_970;
 /// Most bytes that a decoder may take; enough for that many pixels of four channels.
 const MOST_BYTES: u64 = 4 * MOST_PIXELS;
-
-/// How pixels are interpolated, under Pillow's names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Filter {
-    /// The nearest pixel, without antialiasing.
-    Nearest,
-    /// A triangle.
-    #[default]
-    Bilinear,
-    /// Keys' cubic with a = −0.5.
-    Bicubic,
-    /// A windowed sinc over six pixels.
-    Lanczos,
-}
 
 /// Reads a picture as three channels of eight bits, turned upright by its EXIF orientation.
 ///
@@ -80,40 +63,6 @@ pub fn decode_rgb(bytes: &[u8], name: &Path) -> Result<RgbImage> {
 /// Whether a picture of so many pixels is refused.
 pub(crate) fn is_too_large(width: u32, height: u32) -> bool {
     width.max(height) > LONGEST_SIDE || u64::from(width) * u64::from(height) > MOST_PIXELS
-}
-
-/// Resizes to exactly `width` × `height` pixels, of which there must be at least one.
-pub fn resize_rgb(picture: &RgbImage, width: u32, height: u32, filter: Filter) -> RgbImage {
-    let algorithm = match filter {
-        Filter::Nearest => ResizeAlg::Nearest,
-        Filter::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
-        Filter::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
-        Filter::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
-    };
-    // Both passes round to eight bits, so their order shows. Pillow 13 shrinks columns first where the
-    // height shrinks by more than twice what the width does; earlier versions always did rows first.
-    let (from_width, from_height) = picture.dimensions();
-    let [width_loss, height_loss] = [(from_width, width), (from_height, height)]
-        .map(|(from, to)| i64::from(from) - i64::from(to));
-    let between = if height_loss > 0 && height_loss > 2 * width_loss {
-        resize_once(picture, from_width, height, algorithm)
-    } else {
-        resize_once(picture, width, from_height, algorithm)
-    };
-    resize_once(&between, width, height, algorithm)
-}
-
-fn resize_once(picture: &RgbImage, width: u32, height: u32, algorithm: ResizeAlg) -> RgbImage {
-    if picture.dimensions() == (width, height) {
-        return picture.clone();
-    }
-    let options = ResizeOptions::new().resize_alg(algorithm);
-    let mut target = DynamicImage::ImageRgb8(RgbImage::new(width, height));
-    let source = DynamicImage::ImageRgb8(picture.clone());
-    match Resizer::new().resize(&source, &mut target, &options) {
-        Ok(()) => target.into_rgb8(),
-        Err(error) => unreachable!("both pictures have three channels of eight bits: {error}"),
-    }
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 use crate::error::{DataError, Result};
 use crate::mask::Mask;
 use crate::phrasecut::PhraseCut;
-use crate::pictures::{Filter, load_rgb, resize_rgb};
+use crate::pictures::load_rgb;
 use crate::records::{Phrase, Split};
 use crate::render::{GAP, LINE, PAPER, fill_square, letter_width, prompt_colour, write_line};
+use crate::resize::{Filter, resize_rgb};
 use image::{Rgb, RgbImage};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;

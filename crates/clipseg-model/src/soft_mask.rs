@@ -1,9 +1,7 @@
 //! A probability for each pixel of a photograph.
 
 use crate::error::{ModelError, Result};
-use clipseg_data::Mask;
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use clipseg_data::{Mask, resize_plane};
 
 /// How probable it is that a pixel belongs to what a prompt names.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +33,7 @@ impl SoftMask {
         let mut probabilities = if from == to {
             logits.to_vec()
         } else {
-            resize(logits, from, to)?
+            resize_plane(logits, from, to)?
         };
         for value in &mut probabilities {
             *value = 1.0 / (1.0 + (-*value).exp());
@@ -119,40 +117,9 @@ impl SoftMask {
     }
 }
 
-fn resize(values: &[f32], from: [u32; 2], to: [u32; 2]) -> Result<Vec<f32>> {
-    let fail = |error: &dyn std::fmt::Display| {
-        ModelError::Input(format!(
-            "cannot resize a mask of {}x{}: {error}",
-            from[0], from[1]
-        ))
-    };
-    let bytes: Vec<u8> = values
-        .iter()
-        .flat_map(|value| value.to_ne_bytes())
-        .collect();
-    let source = ImageRef::new(from[0], from[1], &bytes, PixelType::F32).map_err(|e| fail(&e))?;
-    let mut target = Image::new(to[0], to[1], PixelType::F32);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    Resizer::new()
-        .resize(&source, &mut target, &options)
-        .map_err(|e| fail(&e))?;
-    let (chunks, _) = target.buffer().as_chunks::<4>();
-    Ok(chunks
-        .iter()
-        .map(|chunk| f32::from_ne_bytes(*chunk))
-        .collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn logits_grow_as_pytorch_grows_them() {
-        // torch.nn.functional.interpolate([[0, 1], [2, 3]], size=(2, 4), mode="bilinear")
-        let grown = resize(&[0.0, 1.0, 2.0, 3.0], [2, 2], [4, 2]).unwrap();
-        assert_eq!(grown, [0.0, 0.25, 0.75, 1.0, 2.0, 2.25, 2.75, 3.0]);
-    }
 
     #[test]
     fn what_others_find_is_taken_away() {

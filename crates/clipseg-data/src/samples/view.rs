@@ -2,7 +2,7 @@
 
 use super::options::SampleOptions;
 use crate::mask::{BoundingBox, Mask};
-use crate::pictures::{Filter, resize_rgb};
+use crate::resize::{Filter, resize_rgb};
 use image::{RgbImage, imageops};
 use rand::{Rng, RngExt};
 
