@@ -93,6 +93,50 @@ fn losses_and_their_gradients() {
 }
 
 #[test]
+fn gradients_of_each_loss_by_element() {
+    #[derive(Deserialize)]
+    struct Gradients {
+        shape: [usize; 3],
+        logits: Vec<f32>,
+        masks: Vec<f32>,
+        losses: BTreeMap<String, Answer>,
+    }
+    #[derive(Deserialize)]
+    struct Answer {
+        value: f64,
+        gradient: Vec<f64>,
+    }
+    let json = std::fs::read(shipped().join("metrics/gradients.json")).expect("a fixture");
+    let answers: Gradients = serde_json::from_slice(&json).expect("the gradients");
+    let device = device().autodiff();
+    let tensor = |values: &[f32]| {
+        Tensor::<3>::from_data(TensorData::new(values.to_vec(), answers.shape), &device)
+    };
+    assert_eq!(answers.losses.len(), 11);
+    for (name, answer) in &answers.losses {
+        let loss: Loss = name.parse().expect("a loss");
+        let logits = tensor(&answers.logits).require_grad();
+        let value = loss.forward(logits.clone(), tensor(&answers.masks));
+        let gradient = logits
+            .grad(&value.backward())
+            .expect("logits have a gradient");
+        let gradient: Vec<f32> = gradient.into_data().try_to_vec().expect("floats");
+        let value = f64::from(value.into_scalar::<f32>());
+        approx::assert_relative_eq!(value, answer.value, max_relative = 1e-5);
+        assert_eq!(gradient.len(), answer.gradient.len());
+        let largest = answer.gradient.iter().fold(0f64, |a, b| a.max(b.abs()));
+        for (place, (&found, &expected)) in gradient.iter().zip(&answer.gradient).enumerate() {
+            let found = f64::from(found);
+            // Each element for itself, so that a small one is not hidden behind a large one.
+            assert!(
+                (found - expected).abs() <= 1e-4 * expected.abs() + 1e-7 * largest,
+                "{name}, element {place}: {found:e}, expected {expected:e}"
+            );
+        }
+    }
+}
+
+#[test]
 fn counts_and_what_follows_from_them() {
     let (answers, expected) = load();
     let (logits, masks) = (
@@ -167,6 +211,7 @@ fn average_precision_is_that_of_torchmetrics() {
             .iter()
             .filter(|&&t| *p > t as f32)
             .count() as f32
+            / 50.0
     };
     let coarse: Vec<f32> = probabilities.iter().map(above).collect();
     let coarse = average_precision(&coarse, &masks, "all").expect("sound input");

@@ -1,7 +1,7 @@
 //! Areas under precision over recall.
 
 use crate::error::Result;
-use crate::mask_value::{MaskValue, check_binary, check_length, check_numbers};
+use crate::mask_value::{MaskValue, check_binary, check_length, check_probabilities};
 
 /// Average precision of all pixels together, `Σ (R_i − R_{i−1}) P_i` over every value that a
 /// probability takes, as in torchmetrics and scikit-learn; 0 if there is nothing to find. `item` names
@@ -12,14 +12,14 @@ use crate::mask_value::{MaskValue, check_binary, check_length, check_numbers};
 ///
 /// # Errors
 ///
-/// If the sizes differ, a prediction is NaN, or a truth is neither 0 nor 1.
+/// If the sizes differ, a prediction is no number from 0 to 1, or a truth is neither 0 nor 1.
 pub fn average_precision<T: MaskValue>(
     probabilities: &[f32],
     truth: &[T],
     item: &str,
 ) -> Result<f64> {
     check_length(probabilities.len(), truth.len(), item)?;
-    check_numbers(probabilities, item)?;
+    check_probabilities(probabilities, item)?;
     check_binary(truth, "truth", item)?;
     let inside: u64 = truth.iter().map(|t| u64::from(t.code())).sum();
     if inside == 0 {
@@ -167,7 +167,12 @@ mod tests {
         );
         assert_eq!(
             message(&[f32::NAN], &[1]),
-            "val: the prediction is not a number at pixel 0"
+            "val: the prediction is NaN at pixel 0, expected a probability from 0 to 1"
+        );
+        assert_eq!(
+            message(&[0.5, -3.0], &[1, 0]),
+            "val: the prediction is -3 at pixel 1, expected a probability from 0 to 1; these look \
+             like logits"
         );
         assert_eq!(
             message(&[0.5], &[3]),

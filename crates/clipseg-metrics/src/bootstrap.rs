@@ -7,6 +7,8 @@ use crate::error::{MetricsError, Result};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Display;
 
 /// One picture's part in a figure that is a sum over a sum: `Σ part / Σ whole`.
 ///
@@ -108,9 +110,9 @@ impl Bootstrap {
     ///
     /// # Errors
     ///
-    /// If there is no picture, or an option is out of range.
+    /// If there is no picture, a share is not finite, or an option is out of range.
     pub fn interval(&self, pictures: &[Share]) -> Result<Interval> {
-        self.check(pictures.len())?;
+        self.check(pictures)?;
         let draws = self.draws(pictures.len(), |drawn| {
             drawn.map(|index| pictures[index]).sum::<Share>().value()
         });
@@ -118,25 +120,52 @@ impl Bootstrap {
         Ok(self.percentiles(estimate, draws))
     }
 
-    /// Compares two runs picture by picture, both lists in the same order of pictures.
+    /// Compares two runs picture by picture; the keys are the pictures' ids.
     ///
     /// The interval is a paired bootstrap: the same pictures are drawn for both. The probability is
     /// that of a permutation test (Fisher's, by drawing): each picture's results are given to one run
     /// or the other by the toss of a coin. The smallest one that can come out is
     /// `1 / (resamples + 1)`.
     ///
+    /// That each picture is about the same phrases in both runs is up to the caller;
+    /// [`CommonTasks`](crate::CommonTasks) sees to it.
+    ///
+    /// ```
+    /// use clipseg_metrics::{Bootstrap, Share};
+    /// use std::collections::BTreeMap;
+    ///
+    /// let run = |ious: [f64; 3]| -> BTreeMap<u64, Share> {
+    ///     [61512, 61513, 61514].into_iter().zip(ious.map(|part| Share { part, whole: 1.0 })).collect()
+    /// };
+    /// let (first, second) = (run([0.1, 0.2, 0.3]), run([0.2, 0.3, 0.5]));
+    /// let comparison = Bootstrap::default().compare(&first, &second)?;
+    /// assert!((comparison.difference.estimate - 0.4 / 3.0).abs() < 1e-12);
+    ///
+    /// let mut fewer = second;
+    /// fewer.remove(&61513);
+    /// let error = Bootstrap::default().compare(&first, &fewer).unwrap_err().to_string();
+    /// assert!(error.contains("such as 61513"));
+    /// # Ok::<(), clipseg_metrics::MetricsError>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// If the runs have different numbers of pictures or none, or an option is out of range.
-    pub fn compare(&self, first: &[Share], second: &[Share]) -> Result<Comparison> {
-        if first.len() != second.len() {
-            return Err(MetricsError::Unpaired {
-                first: first.len(),
-                second: second.len(),
-            });
+    /// If a picture is in one run only, there is no picture, a share is not finite, or an option is out
+    /// of range.
+    pub fn compare<K: Ord + Display>(
+        &self,
+        first: &BTreeMap<K, Share>,
+        second: &BTreeMap<K, Share>,
+    ) -> Result<Comparison> {
+        check_same_keys("pictures", first, second)?;
+        for run in [first, second] {
+            self.check(run.values())?;
         }
-        self.check(first.len())?;
-        let pairs: Vec<[Share; 2]> = first.iter().zip(second).map(|(&a, &b)| [a, b]).collect();
+        let pairs: Vec<[Share; 2]> = first
+            .values()
+            .zip(second.values())
+            .map(|(&a, &b)| [a, b])
+            .collect();
         let difference = |pairs: &mut dyn Iterator<Item = [Share; 2]>| {
             let mut sums = [Share::default(); 2];
             for [a, b] in pairs {
@@ -168,10 +197,19 @@ impl Bootstrap {
         })
     }
 
-    fn check(&self, pictures: usize) -> Result<()> {
+    fn check<'a>(&self, pictures: impl IntoIterator<Item = &'a Share>) -> Result<()> {
         let fail = |field, message: String| Err(MetricsError::Option { field, message });
-        if pictures == 0 {
+        let mut pictures = pictures.into_iter().peekable();
+        if pictures.peek().is_none() {
             return fail("pictures", "none, expected at least one".into());
+        }
+        if let Some(Share { part, whole }) =
+            pictures.find(|share| !(share.part.is_finite() && share.whole.is_finite()))
+        {
+            return fail(
+                "pictures",
+                format!("a share of {part} of {whole}, expected finite numbers"),
+            );
         }
         if self.resamples == 0 {
             return fail("resamples", "0, expected at least 1".into());
@@ -213,6 +251,31 @@ impl Bootstrap {
     }
 }
 
+/// Checks that two runs are about the same things.
+pub(crate) fn check_same_keys<K: Ord + Display, A, B>(
+    what: &'static str,
+    first: &BTreeMap<K, A>,
+    second: &BTreeMap<K, B>,
+) -> Result<()> {
+    let only_first: Vec<&K> = first
+        .keys()
+        .filter(|key| !second.contains_key(key))
+        .collect();
+    let only_second: Vec<&K> = second
+        .keys()
+        .filter(|key| !first.contains_key(key))
+        .collect();
+    match only_first.first().or(only_second.first()) {
+        None => Ok(()),
+        Some(example) => Err(MetricsError::Unpaired {
+            what,
+            only_first: only_first.len(),
+            only_second: only_second.len(),
+            example: example.to_string(),
+        }),
+    }
+}
+
 /// Coins from the bits of a generator's words.
 struct Coins<'a, R> {
     random: &'a mut R,
@@ -242,6 +305,11 @@ impl<'a, R: Rng> Coins<'a, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A run in which each picture has one phrase; their ids do not begin at 0.
+    fn run(values: &[f64]) -> BTreeMap<u64, Share> {
+        (61_512..).zip(shares(values)).collect()
+    }
 
     fn shares(values: &[f64]) -> Vec<Share> {
         values
@@ -322,7 +390,7 @@ mod tests {
 
     #[test]
     fn equal_runs_do_not_differ() {
-        let run = shares(&spread(50, 4));
+        let run = run(&spread(50, 4));
         let comparison = Bootstrap::default().compare(&run, &run).unwrap();
         let difference = comparison.difference;
         assert_eq!(
@@ -335,8 +403,8 @@ mod tests {
     #[test]
     fn the_permutation_test_is_exact_where_it_can_be_counted() {
         // Six pictures, all better by the same: of 64 ways to toss, 2 are as extreme.
-        let first = shares(&[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]);
-        let second = shares(&[0.3, 0.4, 0.5, 0.6, 0.7, 0.8]);
+        let first = run(&[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]);
+        let second = run(&[0.3, 0.4, 0.5, 0.6, 0.7, 0.8]);
         let comparison = Bootstrap::default().compare(&first, &second).unwrap();
         assert!((comparison.difference.estimate - 0.2).abs() < 1e-12);
         assert!(
@@ -353,11 +421,10 @@ mod tests {
             .zip(spread(200, 8))
             .map(|(a, b)| a + 0.04 * b)
             .collect();
-        let (first, second) = (shares(&first), shares(&second));
         let bootstrap = Bootstrap::default();
-        let apart = [&first, &second].map(|run| bootstrap.interval(run).unwrap());
+        let apart = [&first, &second].map(|values| bootstrap.interval(&shares(values)).unwrap());
         assert!(apart[0].high > apart[1].low, "they overlap");
-        let comparison = bootstrap.compare(&first, &second).unwrap();
+        let comparison = bootstrap.compare(&run(&first), &run(&second)).unwrap();
         assert!(comparison.difference.low > 0.015, "{comparison:?}");
         assert!(comparison.p_value < 0.001, "{comparison:?}");
     }
@@ -371,7 +438,7 @@ mod tests {
         let significant = (0..400u64)
             .filter(|&seed| {
                 let (a, b) = (spread(40, 2 * seed), spread(40, 2 * seed + 1));
-                let comparison = bootstrap.compare(&shares(&a), &shares(&b)).unwrap();
+                let comparison = bootstrap.compare(&run(&a), &run(&b)).unwrap();
                 comparison.p_value <= 0.05
             })
             .count();
@@ -392,6 +459,12 @@ mod tests {
             message(Bootstrap::default().interval(&[])),
             "pictures: none, expected at least one"
         );
+        for [part, whole] in [[f64::NAN, 1.0], [0.0, f64::INFINITY]] {
+            assert_eq!(
+                message(Bootstrap::default().interval(&[one[0], Share { part, whole }])),
+                format!("pictures: a share of {part} of {whole}, expected finite numbers")
+            );
+        }
         assert_eq!(
             message(with(0, 0.95).interval(&one)),
             "resamples: 0, expected at least 1"
@@ -400,10 +473,31 @@ mod tests {
             message(with(10, 95.0).interval(&one)),
             "level: 95, expected between 0 and 1"
         );
-        let error = Bootstrap::default().compare(&one, &[]).unwrap_err();
+        let none = BTreeMap::<u64, Share>::new();
+        let error = Bootstrap::default().compare(&none, &none).unwrap_err();
+        assert_eq!(error.to_string(), "pictures: none, expected at least one");
+    }
+
+    #[test]
+    fn pictures_are_paired_by_their_ids() {
+        let values = spread(40, 9);
+        let first = run(&values);
+        // As many pictures, but not the same ones: by position they would be equal.
+        let shifted: BTreeMap<u64, Share> =
+            first.iter().map(|(id, share)| (id + 1, *share)).collect();
+        let error = Bootstrap::default().compare(&first, &shifted).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the first run has 1 pictures and the second 0, expected the same pictures"
+            "1 pictures are in the first run only and 1 in the second only, such as 61512; expected \
+             the same pictures"
+        );
+        let mut fewer = first.clone();
+        fewer.remove(&61_530);
+        let error = Bootstrap::default().compare(&fewer, &first).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "0 pictures are in the first run only and 1 in the second only, such as 61530; expected \
+             the same pictures"
         );
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! A model's output implements [`Adaptor`] for [`SegmentationInput`], as [`Segmented`] does, and
 //! `SupervisedTraining::metrics` takes these. Pixels are counted on the device; four numbers are read
-//! back for each batch. The figures of an epoch are those of all its pixels together.
+//! back for each batch. The figures of an epoch are those of all its pixels together. A batch with a
+//! logit that is infinite or NaN, or with a mask that holds something else than zeros and ones, is an
+//! error and not a figure.
 
 use crate::confusion::Confusion;
+use crate::mask_value::check_threshold;
 use burn::prelude::*;
 use burn::tensor::{ExecutionError, TensorReadError};
 use burn::train::ItemLazy;
@@ -26,24 +29,35 @@ pub struct SegmentationInput {
 impl SegmentationInput {
     /// Counts all pixels of the batch where `sigmoid(logit) > threshold`.
     fn counts(&self, threshold: f32) -> Result<Confusion, TensorReadError> {
+        check_threshold(threshold).map_err(unusable)?;
         let logit = (threshold / (1.0 - threshold)).ln();
         let found = self.logits.clone().greater_scalar(logit);
         let inside = self.masks.clone().greater_scalar(0.5);
+        let binary = self.masks.clone().equal_scalar(0.0);
+        let binary = binary.bool_or(self.masks.clone().equal_scalar(1.0));
+        let sound = self.logits.clone().is_finite().bool_and(binary);
         let number = |pixels: Tensor<3, Bool>| pixels.int().sum();
         let sums = Tensor::cat(
             vec![
                 number(found.clone().bool_and(inside.clone())),
                 number(found),
-                number(inside.clone()),
+                number(inside),
+                number(sound),
             ],
             0,
         );
         let sums = sums.try_into_data()?;
         let sums: Vec<u64> = sums.iter::<i64>().map(i64::unsigned_abs).collect();
-        let [both, found, inside] = sums[..] else {
-            unreachable!("three sums were put together");
+        let [both, found, inside, sound] = sums[..] else {
+            unreachable!("four sums were put together");
         };
         let pixels = self.masks.shape().num_elements() as u64;
+        if sound != pixels {
+            return Err(unusable(format!(
+                "{} of {pixels} pixels have a logit that is not finite or a mask that is neither 0 nor 1",
+                pixels - sound
+            )));
+        }
         Ok(Confusion {
             true_positive: both,
             false_positive: found - both,
@@ -51,6 +65,12 @@ impl SegmentationInput {
             true_negative: pixels + both - found - inside,
         })
     }
+}
+
+/// The one error of Burn's that has a text.
+fn unusable(reason: impl ToString) -> TensorReadError {
+    let reason = reason.to_string();
+    ExecutionError::WithContext { reason }.into()
 }
 
 /// What a step of a model that segments hands to metrics.
@@ -120,7 +140,8 @@ macro_rules! metric {
         }
 
         impl $metric {
-            /// With the probability above which a pixel is inside, between 0 and 1.
+            /// With the probability above which a pixel is inside, from 0 to 1; with any other number,
+            /// every update fails.
             pub fn new(threshold: f32) -> Self {
                 Self {
                     name: Arc::new(format!(concat!($name, " @ {}"), threshold)),
@@ -311,6 +332,34 @@ mod tests {
             [6.0 / 8.0, 7.0 / 8.0],
             13.0 / 16.0,
         );
+    }
+
+    #[test]
+    fn what_cannot_be_counted_is_an_error() {
+        let [input, _] = batches();
+        let message = |threshold, input: &SegmentationInput| {
+            let updated = IouMetric::new(threshold).update(input, &metadata());
+            updated
+                .err()
+                .map(|error| error.to_string())
+                .unwrap_or_default()
+        };
+        let logits = "1 of 8 pixels have a logit that is not finite";
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let broken = batch([[bad, 3.0, 3.0, -3.0], [-3.0; 4]], [[0.0; 4]; 2]);
+            assert!(message(0.5, &broken).contains(logits));
+        }
+        let mut grey = input.clone();
+        grey.masks = grey.masks.mul_scalar(0.5);
+        assert!(message(0.5, &grey).contains("3 of 8 pixels have"));
+        for threshold in [-0.5, 1.5, f32::NAN] {
+            let found = message(threshold, &input);
+            assert!(
+                found.contains("expected a probability from 0 to 1"),
+                "{found}"
+            );
+        }
+        assert_eq!(message(0.5, &input), "");
     }
 
     #[test]

@@ -40,12 +40,27 @@ pub enum MetricsError {
         /// Its index, row by row.
         pixel: usize,
     },
-    /// A prediction is not a number.
-    #[error("{item}: the prediction is not a number at pixel {pixel}")]
-    NotANumber {
+    /// A logit is infinite or not a number.
+    #[error("{item}: the prediction is {value} at pixel {pixel}, expected a finite number")]
+    NotFinite {
         /// Which item.
         item: String,
-        /// Index of the first such pixel, row by row.
+        /// The first such value.
+        value: f32,
+        /// Its index, row by row.
+        pixel: usize,
+    },
+    /// A probability is not one.
+    #[error(
+        "{item}: the prediction is {value} at pixel {pixel}, expected a probability from 0 to 1{}",
+        hint(*value)
+    )]
+    NotAProbability {
+        /// Which item.
+        item: String,
+        /// The first such value.
+        value: f32,
+        /// Its index, row by row.
         pixel: usize,
     },
     /// The text of a loss cannot be read.
@@ -58,15 +73,26 @@ pub enum MetricsError {
         /// What was found and what was expected.
         message: String,
     },
-    /// Two runs cannot be compared.
+    /// Two runs cannot be compared, because they are about different things.
     #[error(
-        "the first run has {first} pictures and the second {second}, expected the same pictures"
+        "{only_first} {what} are in the first run only and {only_second} in the second only, such \
+         as {example}; expected the same {what}"
     )]
     Unpaired {
-        /// Pictures of the first run.
-        first: usize,
-        /// Pictures of the second run.
-        second: usize,
+        /// `pictures` or `tasks`.
+        what: &'static str,
+        /// How many the first run has and the second has not.
+        only_first: usize,
+        /// How many the second run has and the first has not.
+        only_second: usize,
+        /// The id of one of them.
+        example: String,
+    },
+    /// Two runs have a task in common, but not what is to be found.
+    #[error("task {task_id}: the two runs have different truths")]
+    OtherTruth {
+        /// The task.
+        task_id: String,
     },
     /// An option has a value that cannot be used.
     #[error("{field}: {message}")]
@@ -79,6 +105,15 @@ pub enum MetricsError {
     /// A tensor could not be read back from its device.
     #[error("cannot read a tensor from its device: {0}")]
     Device(String),
+}
+
+/// Most often a number that is no probability is a logit.
+fn hint(value: f32) -> &'static str {
+    if value.is_finite() {
+        "; these look like logits"
+    } else {
+        ""
+    }
 }
 
 /// The result of this crate's functions.

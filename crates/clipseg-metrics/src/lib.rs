@@ -27,7 +27,7 @@
 //! | 49 thresholds at once, mIoU, `IoU_FG`, `IoU_BIN`, average precision | [`ThresholdSweep`], [`SweepScores`] |
 //! | average precision to the last bit | [`average_precision`] |
 //! | what PhraseCut's evaluator reports | [`PhraseCutEvaluator`] |
-//! | intervals, and a test between two runs | [`Bootstrap`] |
+//! | intervals, and a test between two runs | [`Bootstrap`], [`CommonTasks`] |
 
 #![deny(missing_docs)]
 
@@ -57,8 +57,8 @@ pub use loss::Loss;
 pub use losses::{DiceReduction, bce_with_logits, dice_loss, focal_loss, tversky_loss};
 pub use mask_value::MaskValue;
 pub use phrasecut::{
-    FrequencyRanks, MaskRef, PRECISION_THRESHOLDS, PhraseCutEvaluator, PhraseCutTask, PhraseType,
-    PictureFigure, Subset, SubsetScores, TaskScore, is_coco_category,
+    CommonTasks, FrequencyRanks, MaskRef, PRECISION_THRESHOLDS, PhraseCutEvaluator, PhraseCutTask,
+    PhraseType, PictureFigure, Subset, SubsetScores, TaskScore, is_coco_category, is_stuff,
 };
 pub use sweep::{SWEEP_THRESHOLDS, ThresholdSweep, sweep_thresholds};
 pub use sweep_scores::{BestThreshold, SweepDefinition, SweepScores};

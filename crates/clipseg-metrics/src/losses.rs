@@ -1,11 +1,20 @@
 //! What training minimises, from logits, on any device.
 //!
 //! All of these have finite values and gradients for logits as large as ±10,000 and for masks that
-//! are empty or full. Tensors of different shapes panic, as everywhere in Burn.
+//! are empty or full.
 
 use burn::prelude::*;
 use burn::tensor::activation::{log_sigmoid, sigmoid};
 use serde::{Deserialize, Serialize};
+
+/// Tensors of one element along some axis would be repeated along it, without a word.
+fn check_shapes<const D: usize>(logits: &Tensor<D>, targets: &Tensor<D>) {
+    assert_eq!(
+        logits.dims(),
+        targets.dims(),
+        "logits and targets must have the same shape"
+    );
+}
 
 /// Binary cross-entropy of logits against truths from 0 to 1, the mean over all elements.
 ///
@@ -16,11 +25,16 @@ use serde::{Deserialize, Serialize};
 ///
 /// - logits, targets: the same
 /// - output: `[1]`
+///
+/// # Panics
+///
+/// If the shapes differ.
 pub fn bce_with_logits<const D: usize>(
     logits: Tensor<D>,
     targets: Tensor<D>,
     pos_weight: Option<f64>,
 ) -> Tensor<1> {
+    check_shapes(&logits, &targets);
     let outside = targets.clone().neg().add_scalar(1.0) * logits.clone();
     let mut inside = log_sigmoid(logits);
     if let Some(weight) = pos_weight {
@@ -46,12 +60,17 @@ pub enum DiceReduction {
 ///
 /// - logits, targets: `[batch, height, width]`
 /// - output: `[1]`
+///
+/// # Panics
+///
+/// If the shapes differ.
 pub fn dice_loss(
     logits: Tensor<3>,
     targets: Tensor<3>,
     smooth: f64,
     reduction: DiceReduction,
 ) -> Tensor<1> {
+    check_shapes(&logits, &targets);
     let [batch, height, width] = logits.dims();
     let rows = match reduction {
         DiceReduction::Batch => [1, batch * height * width],
@@ -72,12 +91,17 @@ pub fn dice_loss(
 ///
 /// - logits, targets: the same; targets are zeros and ones
 /// - output: `[1]`
+///
+/// # Panics
+///
+/// If the shapes differ.
 pub fn focal_loss<const D: usize>(
     logits: Tensor<D>,
     targets: Tensor<D>,
     alpha: f64,
     gamma: f64,
 ) -> Tensor<1> {
+    check_shapes(&logits, &targets);
     // The logit of q. As `(1 − q)^γ = exp(γ log σ(−x))`, no power of zero is differentiated.
     let toward_truth = logits * targets.clone().mul_scalar(2.0).sub_scalar(1.0);
     let certainty = log_sigmoid(toward_truth.clone());
@@ -98,6 +122,10 @@ pub fn focal_loss<const D: usize>(
 ///
 /// - logits, targets: `[batch, height, width]`
 /// - output: `[1]`
+///
+/// # Panics
+///
+/// If the shapes differ.
 pub fn tversky_loss(
     logits: Tensor<3>,
     targets: Tensor<3>,
@@ -105,6 +133,7 @@ pub fn tversky_loss(
     beta: f64,
     smooth: f64,
 ) -> Tensor<1> {
+    check_shapes(&logits, &targets);
     let [batch, height, width] = logits.dims();
     let rows = [batch, height * width];
     let inside = targets.reshape(rows);
@@ -148,6 +177,17 @@ mod tests {
         let focal = value(focal_loss(logits.clone(), masks.clone(), 0.5, 0.0));
         let bce = value(bce_with_logits(logits, masks, None));
         approx::assert_relative_eq!(focal, 0.5 * bce, max_relative = 1e-6);
+    }
+
+    #[test]
+    fn one_mask_is_not_compared_with_all_logits() {
+        let (logits, masks) = example();
+        for loss in ["bce", "dice", "dice_image", "focal", "tversky"] {
+            let loss: crate::Loss = loss.parse().unwrap();
+            let (logits, one) = (logits.clone(), masks.clone().slice(s![0..1, .., ..]));
+            let compared = std::panic::catch_unwind(|| loss.forward(logits, one));
+            assert!(compared.is_err(), "{loss}");
+        }
     }
 
     #[test]

@@ -61,15 +61,44 @@ pub(crate) fn check_binary<T: MaskValue>(mask: &[T], what: &'static str, item: &
     }
 }
 
-/// Finds the first prediction that is not a number.
-pub(crate) fn check_numbers(probabilities: &[f32], item: &str) -> Result<()> {
-    match probabilities.iter().position(|value| value.is_nan()) {
+/// Whether a value is a probability; NaN is none.
+pub(crate) fn is_probability(value: f32) -> bool {
+    (0.0..=1.0).contains(&value)
+}
+
+/// Finds the first value that is no probability.
+pub(crate) fn check_probabilities(values: &[f32], item: &str) -> Result<()> {
+    match values.iter().position(|&value| !is_probability(value)) {
         None => Ok(()),
-        Some(pixel) => Err(MetricsError::NotANumber {
+        Some(pixel) => Err(MetricsError::NotAProbability {
             item: item.to_owned(),
+            value: values[pixel],
             pixel,
         }),
     }
+}
+
+/// Finds the first logit that is infinite or not a number.
+pub(crate) fn check_finite(logits: &[f32], item: &str) -> Result<()> {
+    match logits.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(pixel) => Err(MetricsError::NotFinite {
+            item: item.to_owned(),
+            value: logits[pixel],
+            pixel,
+        }),
+    }
+}
+
+/// Checks that a threshold is a probability.
+pub(crate) fn check_threshold(threshold: f32) -> Result<()> {
+    if is_probability(threshold) {
+        return Ok(());
+    }
+    Err(MetricsError::Option {
+        field: "threshold",
+        message: format!("{threshold}, expected a probability from 0 to 1"),
+    })
 }
 
 /// Compares lengths.

@@ -3,7 +3,9 @@
 use crate::batch::Batch;
 use crate::confusion::Confusion;
 use crate::error::Result;
-use crate::mask_value::{MaskValue, check_binary, check_length, check_numbers};
+use crate::mask_value::{
+    MaskValue, check_binary, check_finite, check_length, check_probabilities, is_probability,
+};
 use crate::probability::sigmoid;
 use burn::prelude::*;
 use std::ops::AddAssign;
@@ -62,7 +64,8 @@ impl ThresholdSweep {
     ///
     /// # Errors
     ///
-    /// If the sizes differ, a prediction is NaN, or a truth is neither 0 nor 1. Nothing is added then.
+    /// If the sizes differ, a prediction is no number from 0 to 1 (logits go to
+    /// [`add_logits`](Self::add_logits)), or a truth is neither 0 nor 1. Nothing is added then.
     pub fn add_probabilities<T: MaskValue>(
         &mut self,
         probabilities: &[f32],
@@ -72,7 +75,7 @@ impl ThresholdSweep {
         check_length(probabilities.len(), truth.len(), item)?;
         let (histogram, sound) = histogram(probabilities, truth);
         if !sound {
-            check_numbers(probabilities, item)?;
+            check_probabilities(probabilities, item)?;
             check_binary(truth, "truth", item)?;
         }
         *self += histogram;
@@ -86,13 +89,15 @@ impl ThresholdSweep {
     ///
     /// # Errors
     ///
-    /// As [`add_probabilities`](Self::add_probabilities).
+    /// If the sizes differ, a logit is infinite or NaN, or a truth is neither 0 nor 1. Nothing is added
+    /// then.
     pub fn add_logits<T: MaskValue>(
         &mut self,
         logits: &[f32],
         truth: &[T],
         item: &str,
     ) -> Result<()> {
+        check_finite(logits, item)?;
         let probabilities: Vec<f32> = logits.iter().map(|&x| sigmoid(x)).collect();
         self.add_probabilities(&probabilities, truth, item)
     }
@@ -105,8 +110,8 @@ impl ThresholdSweep {
     ///
     /// # Errors
     ///
-    /// As [`add_probabilities`](Self::add_probabilities), or if the device fails. The message says
-    /// which mask of the batch it is, counted from 0.
+    /// As [`add_logits`](Self::add_logits), or if the device fails. The message says which mask of the
+    /// batch it is, counted from 0.
     pub fn from_logits(logits: Tensor<3>, targets: Tensor<3>) -> Result<Vec<Self>> {
         let batch = Batch::read(logits, targets)?;
         batch
@@ -185,12 +190,12 @@ fn histogram<T: MaskValue>(probabilities: &[f32], truth: &[T]) -> (ThresholdSwee
     const LANES: usize = 4;
     let mut lanes = [[0u64; 2 * BINS]; LANES];
     let mut cells = [0u8; BLOCK];
-    let (mut numbers, mut codes) = (true, 0u8);
+    let (mut probable, mut codes) = (true, 0u8);
     for (probabilities, truth) in probabilities.chunks(BLOCK).zip(truth.chunks(BLOCK)) {
         let cells = &mut cells[..probabilities.len()];
         for ((cell, &probability), &truth) in cells.iter_mut().zip(probabilities).zip(truth) {
             let code = truth.code();
-            numbers &= !probability.is_nan();
+            probable &= is_probability(probability);
             codes |= code;
             // Below 100, so nothing is cut off.
             *cell = (2 * bin(probability)) as u8 | (code & 1);
@@ -212,7 +217,7 @@ fn histogram<T: MaskValue>(probabilities: &[f32], truth: &[T]) -> (ThresholdSwee
             sweep.inside[index] += pair[1];
         }
     }
-    (sweep, numbers && codes <= 1)
+    (sweep, probable && codes <= 1)
 }
 
 #[cfg(test)]
@@ -248,18 +253,15 @@ mod tests {
             0.0,
             -0.0,
             1.0,
-            -1.0,
-            7.0,
+            f32::from_bits(1),
             f32::MIN_POSITIVE,
-            f32::MAX,
-            f32::MIN,
-            f32::INFINITY,
-            f32::NEG_INFINITY,
+            1.0 - f32::EPSILON / 2.0,
         ];
-        let truth = [1u8; 10];
+        let truth = [1u8; 6];
         let mut sweep = ThresholdSweep::new();
         sweep.add_probabilities(&odd, &truth, "").unwrap();
         assert_eq!(sweep.counts().to_vec(), naive(&odd, &truth));
+        assert_eq!(sweep.counts()[0].true_positive, 2);
     }
 
     #[test]
@@ -274,21 +276,39 @@ mod tests {
             message(&[0.5], &[1, 0]),
             "2300__41: the prediction is [1], the truth is [2]"
         );
-        assert_eq!(
-            message(&[0.5, 0.1, f32::NAN], &[1, 0, 1]),
-            "2300__41: the prediction is not a number at pixel 2"
-        );
+        for (bad, hint) in [
+            (f32::NAN, ""),
+            (f32::INFINITY, ""),
+            (1.5, "; these look like logits"),
+            (-7.0, "; these look like logits"),
+        ] {
+            // Beyond one block of the histogram, too.
+            for pixel in [2, 1500] {
+                let mut predictions = vec![0.5; pixel + 1];
+                predictions[pixel] = bad;
+                assert_eq!(
+                    message(&predictions, &vec![1; pixel + 1]),
+                    format!(
+                        "2300__41: the prediction is {bad} at pixel {pixel}, expected a probability \
+                         from 0 to 1{hint}"
+                    )
+                );
+            }
+        }
         assert_eq!(
             message(&[0.5, 0.1], &[1, 255]),
             "2300__41: the truth holds 255 at pixel 1, expected 0 or 1"
         );
-        let logits = sweep
-            .add_logits(&[f32::NAN], &[0u8], "2300__41")
-            .unwrap_err();
-        assert_eq!(
-            logits.to_string(),
-            "2300__41: the prediction is not a number at pixel 0"
-        );
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let error = sweep
+                .add_logits(&[40.0, bad], &[0u8, 1], "2300__41")
+                .unwrap_err();
+            assert_eq!(sweep, ThresholdSweep::new());
+            assert_eq!(
+                error.to_string(),
+                format!("2300__41: the prediction is {bad} at pixel 1, expected a finite number")
+            );
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::error::{Result, TrainError};
 use clipseg_data::{DataError, Mask, Phrase, PhraseCut, Split, read_json};
 use clipseg_metrics::{
     FrequencyRanks, MaskRef, PhraseCutEvaluator, PhraseCutTask, PhraseType, TaskScore,
-    is_coco_category,
+    is_coco_category, is_stuff,
 };
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -94,6 +94,7 @@ pub fn phrasecut_task(
         phrase_type: PhraseType::from_name(&structure.kind),
         ranks: ranks.map(|ranks| ranks.of(phrase)),
         coco_category: is_coco_category(&structure.name),
+        stuff: is_stuff(&structure.name),
         // The official evaluator takes 0 for no number too.
         coco_picture: image.coco_id.is_some_and(|id| id != 0),
     })

@@ -144,6 +144,7 @@ mod tests {
             phrase_type: None,
             ranks: None,
             coco_category: false,
+            stuff: false,
             coco_picture: false,
         }
     }

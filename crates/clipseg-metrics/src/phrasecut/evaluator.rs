@@ -36,6 +36,8 @@ pub struct PhraseCutTask {
     pub ranks: Option<FrequencyRanks>,
     /// Whether the category is one of COCO's, see [`is_coco_category`](crate::is_coco_category).
     pub coco_category: bool,
+    /// Whether the category is stuff and not an object, see [`is_stuff`](crate::is_stuff).
+    pub stuff: bool,
     /// Whether the picture is in COCO.
     pub coco_picture: bool,
 }
@@ -58,6 +60,8 @@ pub struct TaskScore {
     pub task: PhraseCutTask,
     /// Whether there was a prediction. If there was none, it counts as an empty one.
     pub predicted: bool,
+    /// Pixels inside the truth at the picture's recorded size.
+    pub area: u64,
     /// Pixels that are inside both.
     pub intersection: u64,
     /// Pixels that are inside either.
@@ -77,19 +81,47 @@ impl TaskScore {
         truth: MaskRef<'_>,
         prediction: Option<MaskRef<'_>>,
     ) -> Result<Self> {
-        check_size(&task, "truth", truth)?;
-        check_binary(truth.values, "truth", &task.task_id)?;
-        let area = truth.values.iter().map(|&t| u64::from(t)).sum();
+        check_size(&task, "truth", truth, [task.width, task.height])?;
+        let area = inside(&task, truth)?;
+        Self::count(task, area, area, truth, prediction)
+    }
+
+    /// Scores a prediction of another size than the picture's recorded one. The truth is drawn at the
+    /// prediction's size, as the official evaluator draws it; `area` is the number of pixels inside it
+    /// at the recorded size, which decides on subsets.
+    ///
+    /// # Errors
+    ///
+    /// If the masks differ in size, or the truth is neither 0 nor 1 somewhere.
+    pub fn of_other_size(
+        task: PhraseCutTask,
+        area: u64,
+        truth: MaskRef<'_>,
+        prediction: MaskRef<'_>,
+    ) -> Result<Self> {
+        check_size(&task, "truth", truth, [truth.width, truth.height])?;
+        let inside = inside(&task, truth)?;
+        Self::count(task, area, inside, truth, Some(prediction))
+    }
+
+    fn count(
+        task: PhraseCutTask,
+        area: u64,
+        inside: u64,
+        truth: MaskRef<'_>,
+        prediction: Option<MaskRef<'_>>,
+    ) -> Result<Self> {
         let (mut found, mut both) = (0, 0);
         if let Some(prediction) = prediction {
-            if (prediction.width, prediction.height) != (task.width, task.height) {
+            let size = [truth.width, truth.height];
+            if [prediction.width, prediction.height] != size {
                 return Err(MetricsError::Shape {
                     item: task.task_id,
                     found: vec![prediction.height as usize, prediction.width as usize],
-                    expected: vec![task.height as usize, task.width as usize],
+                    expected: vec![truth.height as usize, truth.width as usize],
                 });
             }
-            check_size(&task, "prediction", prediction)?;
+            check_size(&task, "prediction", prediction, size)?;
             for (&p, &t) in prediction.values.iter().zip(truth.values) {
                 let p = u8::from(p != 0);
                 found += u64::from(p);
@@ -100,8 +132,9 @@ impl TaskScore {
             subsets: Subset::of(&task, area),
             task,
             predicted: prediction.is_some(),
+            area,
             intersection: both,
-            union: area + found - both,
+            union: inside + found - both,
         })
     }
 
@@ -111,17 +144,28 @@ impl TaskScore {
     }
 }
 
-fn check_size(task: &PhraseCutTask, what: &'static str, mask: MaskRef<'_>) -> Result<()> {
-    let pixels = task.width as usize * task.height as usize;
-    if (mask.width, mask.height) == (task.width, task.height) && mask.values.len() == pixels {
+/// Pixels inside a truth.
+fn inside(task: &PhraseCutTask, truth: MaskRef<'_>) -> Result<u64> {
+    check_binary(truth.values, "truth", &task.task_id)?;
+    Ok(truth.values.iter().map(|&t| u64::from(t)).sum())
+}
+
+fn check_size(
+    task: &PhraseCutTask,
+    what: &'static str,
+    mask: MaskRef<'_>,
+    [width, height]: [u32; 2],
+) -> Result<()> {
+    let pixels = width as usize * height as usize;
+    if [mask.width, mask.height] == [width, height] && mask.values.len() == pixels {
         return Ok(());
     }
     Err(MetricsError::Pixels {
         item: task.task_id.clone(),
         what,
         found: mask.values.len(),
-        width: task.width,
-        height: task.height,
+        width,
+        height,
     })
 }
 
@@ -165,7 +209,7 @@ pub enum PictureFigure {
 /// let task = PhraseCutTask {
 ///     task_id: "2300042__7".into(), image_id: 2300042, width: 3, height: 1,
 ///     instances: 1, attributes: 0, relations: 0, phrase_type: None, ranks: None,
-///     coco_category: false, coco_picture: true,
+///     coco_category: false, stuff: false, coco_picture: true,
 /// };
 /// let mask = |values| MaskRef { width: 3, height: 1, values };
 /// let mut evaluator = PhraseCutEvaluator::new();
@@ -283,6 +327,7 @@ mod tests {
             phrase_type: None,
             ranks: None,
             coco_category: false,
+            stuff: false,
             coco_picture: false,
         }
     }
@@ -372,6 +417,22 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_prediction_of_another_size_is_scored_at_its_size() {
+        // Three of ten pixels at the recorded size are inside, two of four at the prediction's.
+        let recorded = task(7, 10);
+        let (truth, found) = ([0u8, 1, 1, 0], [0u8, 0, 9, 9]);
+        let score =
+            TaskScore::of_other_size(recorded.clone(), 3, row(&truth), row(&found)).unwrap();
+        assert_eq!((score.intersection, score.union, score.area), (1, 3, 3));
+        assert!(score.subsets.contains(&Subset::Large) && score.predicted);
+        let error = TaskScore::of_other_size(recorded, 3, row(&truth), row(&[1])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "7__10: the prediction is [1, 1], the truth is [1, 4]"
+        );
+    }
+
     proptest! {
         #[test]
         fn figures_are_bounded_and_do_not_depend_on_the_order(
@@ -389,6 +450,16 @@ mod tests {
                 })
                 .collect();
             let whole: PhraseCutEvaluator = scores.iter().cloned().collect();
+            let all = whole.scores(Subset::All);
+            let predicted = tasks.iter().filter(|(_, _, predicted)| *predicted);
+            let ious = predicted.map(|(_, pixels, _)| {
+                let both = pixels.iter().filter(|(t, p)| t & p == 1).count() as f64;
+                let either = pixels.iter().filter(|(t, p)| t | p == 1).count() as f64;
+                if both == 0.0 { 0.0 } else { both / either }
+            });
+            let sum: f64 = ious.sum();
+            prop_assert!((all.mean_iou_of_all - sum / tasks.len() as f64).abs() < 1e-12);
+            prop_assert!((all.mean_iou * all.count as f64 - sum).abs() < 1e-9);
             let cut = cut.min(scores.len());
             let mut merged: PhraseCutEvaluator = scores[cut..].iter().rev().cloned().collect();
             merged += scores[..cut].iter().cloned().collect();

@@ -62,6 +62,8 @@ pub enum Subset {
     Verbose,
     MultipleAttributes,
     MultipleRelations,
+    Stuff,
+    Object,
     Small,
     Middle,
     Large,
@@ -77,7 +79,7 @@ pub enum Subset {
 }
 
 /// The evaluator's names and what they mean, in the evaluator's order.
-const SUBSETS: [(Subset, &str, &str); 31] = [
+const SUBSETS: [(Subset, &str, &str); 33] = [
     (Subset::All, "all", "every task"),
     (
         Subset::CocoCategory,
@@ -113,6 +115,12 @@ const SUBSETS: [(Subset, &str, &str); 31] = [
     (Subset::Verbose, "p_verbose", "nothing is enough"),
     (Subset::MultipleAttributes, "p_attm", "several attributes"),
     (Subset::MultipleRelations, "p_relm", "several relations"),
+    (
+        Subset::Stuff,
+        "t_stuff",
+        "a word for stuff is in the category",
+    ),
+    (Subset::Object, "t_obj", "no such word is in it"),
     (Subset::Small, "s_small", "less than 2 % of the picture"),
     (Subset::Middle, "s_mid", "2 % to 20 %"),
     (Subset::Large, "s_large", "more than 20 %"),
@@ -153,8 +161,8 @@ const SUBSETS: [(Subset, &str, &str); 31] = [
 
 impl Subset {
     /// All subsets in the official evaluator's order.
-    pub const ALL: [Self; 31] = {
-        let mut all = [Self::All; 31];
+    pub const ALL: [Self; 33] = {
+        let mut all = [Self::All; 33];
         let mut index = 0;
         while index < all.len() {
             all[index] = SUBSETS[index].0;
@@ -218,6 +226,8 @@ impl Subset {
             Self::Verbose => task.phrase_type == Some(PhraseType::Verbose),
             Self::MultipleAttributes => task.attributes > 1,
             Self::MultipleRelations => task.relations > 1,
+            Self::Stuff => task.stuff,
+            Self::Object => !task.stuff,
             Self::Small => size < 0.02,
             Self::Middle => (0.02..=0.2).contains(&size),
             Self::Large => size > 0.2,
@@ -246,25 +256,6 @@ impl Serialize for Subset {
     }
 }
 
-/// Whether a category is one of the 80 of COCO (Lin et al. 2014, arXiv:1405.0312), by its exact name.
-pub fn is_coco_category(name: &str) -> bool {
-    COCO.contains(&name)
-}
-
-#[rustfmt::skip]
-const COCO: [&str; 80] = [
-    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
-    "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog",
-    "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella",
-    "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite",
-    "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
-    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange",
-    "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant",
-    "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone",
-    "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors",
-    "teddy bear", "hair drier", "toothbrush",
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,6 +272,7 @@ mod tests {
             phrase_type: None,
             ranks: Some(FrequencyRanks::default()),
             coco_category: false,
+            stuff: false,
             coco_picture: false,
         }
     }
@@ -302,12 +294,20 @@ mod tests {
                 (name, meaning)
             );
         }
-        assert_eq!(Subset::from_name("t_stuff"), None);
+        assert_eq!(Subset::from_name("a_color"), None);
     }
 
     #[test]
     fn a_plain_task() {
-        let expected = ["all", "c500+", "i_single", "s_mid", "a200+", "d_notcocotv"];
+        let expected = [
+            "all",
+            "c500+",
+            "i_single",
+            "t_obj",
+            "s_mid",
+            "a200+",
+            "d_notcocotv",
+        ];
         assert_eq!(names(&task(), 50), expected);
         let unknown = PhraseCutTask {
             ranks: None,
@@ -315,7 +315,7 @@ mod tests {
         };
         assert_eq!(
             names(&unknown, 50),
-            ["all", "i_single", "s_mid", "d_notcocotv"]
+            ["all", "i_single", "t_obj", "s_mid", "d_notcocotv"]
         );
     }
 
@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn sizes_instances_and_words() {
-        let size = |area| names(&task(), area)[3];
+        let size = |area| names(&task(), area)[4];
         assert_eq!(
             [19, 20, 200, 201].map(size),
             ["s_small", "s_mid", "s_mid", "s_large"]
@@ -368,7 +368,8 @@ mod tests {
             attributes: 2,
             relations: 2,
             phrase_type: Some(PhraseType::Verbose),
-            coco_category: is_coco_category("dog"),
+            coco_category: true,
+            stuff: true,
             coco_picture: true,
             ranks: None,
             ..task()
@@ -382,12 +383,12 @@ mod tests {
             "p_verbose",
             "p_attm",
             "p_relm",
+            "t_stuff",
             "s_mid",
             "p_att_rel",
             "d_cocotv",
         ];
         assert_eq!(names(&full, 50), expected);
-        assert!(!is_coco_category("dogs"));
         for (name, subset) in [
             ("name", "p_name"),
             ("attribute", "p_att+"),

@@ -5,7 +5,8 @@ use crate::eval_model::{ModelArguments, ModelFigures, bar};
 use clipseg::clip::{ClipError, write_aside, write_text};
 use clipseg::data::{PhraseCut, Split, UnseenPairs};
 use clipseg::metrics::{
-    Bootstrap, Comparison, Interval, PhraseCutEvaluator, PictureFigure, Share, Subset, SubsetScores,
+    Bootstrap, CommonTasks, Comparison, Interval, PhraseCutEvaluator, PictureFigure, Share, Subset,
+    SubsetScores,
 };
 use clipseg::train::{PredictionFolder, WordRanks, evaluate_phrasecut};
 use serde_json::{Value, json};
@@ -188,26 +189,27 @@ fn intervals(
     Ok(intervals)
 }
 
-/// Compares two runs on the pictures for which both have predictions.
+/// Compares two runs on the phrases for which both have predictions.
 fn compare(
     bootstrap: &Bootstrap,
     first: &PhraseCutEvaluator,
     second: &PhraseCutEvaluator,
 ) -> Result<Named<Comparison>, Box<dyn Error>> {
-    let same = |a: &PhraseCutEvaluator, b: &PhraseCutEvaluator| -> PhraseCutEvaluator {
-        let pairs = a.tasks().iter().zip(b.tasks());
-        let both = pairs.filter(|(a, b)| a.predicted && b.predicted);
-        both.map(|(a, _)| a.clone()).collect()
-    };
-    let (first, second) = (same(first, second), same(second, first));
-    if first.tasks().is_empty() {
-        return Err("the two folders have no phrase in common".into());
+    let common = CommonTasks::new(first, second)?;
+    if common.first.tasks().is_empty() {
+        return Err("the two runs have no phrase in common that both have predictions for".into());
+    }
+    let left_out = common.only_first + common.only_second;
+    if left_out > 0 {
+        eprintln!(
+            "clipseg: {left_out} phrases are left out of the comparison: {} have a prediction in \
+             --against only, {} have none there",
+            common.only_first, common.only_second
+        );
     }
     let mut comparisons = Vec::new();
     for (name, figure) in FIGURES {
-        let [a, b] = [&first, &second].map(|run| -> Vec<Share> {
-            run.by_picture(Subset::All, figure).into_values().collect()
-        });
+        let [a, b] = [&common.first, &common.second].map(|run| run.by_picture(Subset::All, figure));
         comparisons.push((name, bootstrap.compare(&a, &b)?));
     }
     Ok(comparisons)

@@ -1,0 +1,229 @@
+//! The tasks that two runs have in common.
+
+use super::evaluator::{PhraseCutEvaluator, TaskScore};
+use crate::bootstrap::check_same_keys;
+use crate::error::{MetricsError, Result};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::{self, Display, Formatter};
+
+/// The tasks for which two runs have predictions, to compare the runs by; the others are counted.
+///
+/// Tasks are paired by their ids, not by their places. Where an id comes several times, as it does in
+/// damaged data sets, the first of one run belongs to the first of the other, and so on.
+///
+/// ```
+/// use clipseg_metrics::{Bootstrap, CommonTasks, PictureFigure, Subset};
+/// # use clipseg_metrics::{MaskRef, PhraseCutEvaluator, PhraseCutTask, TaskScore};
+/// # let run = |prediction: &[u8]| -> PhraseCutEvaluator {
+/// #     let task = PhraseCutTask {
+/// #         task_id: "2300042__7".into(), image_id: 2300042, width: 2, height: 1, instances: 1,
+/// #         attributes: 0, relations: 0, phrase_type: None, ranks: None, coco_category: false,
+/// #         stuff: false, coco_picture: true,
+/// #     };
+/// #     let mask = |values| MaskRef { width: 2, height: 1, values };
+/// #     let score = TaskScore::new(task, mask(&[1, 1]), Some(mask(prediction)));
+/// #     score.into_iter().collect()
+/// # };
+/// # let (first, second) = (run(&[0, 1]), run(&[1, 1]));
+/// let common = CommonTasks::new(&first, &second)?;
+/// let figure = |run: &PhraseCutEvaluator| run.by_picture(Subset::All, PictureFigure::MeanIou);
+/// let bootstrap = Bootstrap::default();
+/// let comparison = bootstrap.compare(&figure(&common.first), &figure(&common.second))?;
+/// assert_eq!(comparison.difference.estimate, 0.5);
+/// # Ok::<(), clipseg_metrics::MetricsError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CommonTasks {
+    /// The common tasks with the predictions of the first run.
+    pub first: PhraseCutEvaluator,
+    /// The same tasks, in the same order, with those of the second run.
+    pub second: PhraseCutEvaluator,
+    /// How many tasks only the first run has a prediction for.
+    pub only_first: usize,
+    /// How many tasks only the second run has a prediction for.
+    pub only_second: usize,
+}
+
+impl CommonTasks {
+    /// Pairs the tasks of two runs on the same phrases.
+    ///
+    /// # Errors
+    ///
+    /// If a task is in one run only, with a prediction or without, or a task has another picture or
+    /// truth in the one run than in the other.
+    pub fn new(first: &PhraseCutEvaluator, second: &PhraseCutEvaluator) -> Result<Self> {
+        let (numbered, others) = (by_id(first), by_id(second));
+        check_same_keys("tasks", &numbered, &others)?;
+        let mut common = Self {
+            first: PhraseCutEvaluator::new(),
+            second: PhraseCutEvaluator::new(),
+            only_first: 0,
+            only_second: 0,
+        };
+        // The same keys, so in the same order.
+        for (a, b) in numbered.values().zip(others.values()) {
+            if (a.task.image_id, a.area) != (b.task.image_id, b.area) {
+                let task_id = a.task.task_id.clone();
+                return Err(MetricsError::OtherTruth { task_id });
+            }
+            match (a.predicted, b.predicted) {
+                (true, true) => {
+                    common.first.push((*a).clone());
+                    common.second.push((*b).clone());
+                }
+                (true, false) => common.only_first += 1,
+                (false, true) => common.only_second += 1,
+                (false, false) => {}
+            }
+        }
+        Ok(common)
+    }
+}
+
+/// A task's id, and how often it has come before.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Id<'a>(&'a str, usize);
+
+impl Display for Id<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)?;
+        match self.1 {
+            0 => Ok(()),
+            before => write!(f, " (number {})", before + 1),
+        }
+    }
+}
+
+fn by_id(run: &PhraseCutEvaluator) -> BTreeMap<Id<'_>, &TaskScore> {
+    let mut seen = HashMap::<&str, usize>::new();
+    let numbered = run.tasks().iter().map(|score| {
+        let task_id = score.task.task_id.as_str();
+        let before = seen.entry(task_id).or_default();
+        *before += 1;
+        (Id(task_id, *before - 1), score)
+    });
+    numbered.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::phrasecut::{MaskRef, PhraseCutTask, PictureFigure, Subset};
+    use crate::{Bootstrap, Share};
+
+    fn score(task_id: &str, image_id: u64, truth: &[u8], prediction: Option<&[u8]>) -> TaskScore {
+        let task = PhraseCutTask {
+            task_id: task_id.into(),
+            image_id,
+            width: truth.len() as u32,
+            height: 1,
+            instances: 1,
+            attributes: 0,
+            relations: 0,
+            phrase_type: None,
+            ranks: None,
+            coco_category: false,
+            stuff: false,
+            coco_picture: false,
+        };
+        let row = |values| MaskRef {
+            width: truth.len() as u32,
+            height: 1,
+            values,
+        };
+        TaskScore::new(task, row(truth), prediction.map(row)).unwrap()
+    }
+
+    fn run(scores: impl IntoIterator<Item = TaskScore>) -> PhraseCutEvaluator {
+        scores.into_iter().collect()
+    }
+
+    #[test]
+    fn tasks_are_paired_by_their_ids_in_any_order() {
+        let truth: &[u8] = &[1, 1, 0, 0];
+        let (none, half, all): (&[u8], &[u8], &[u8]) = (&[0; 4], &[1, 0, 0, 0], truth);
+        let first = run([
+            score("1__1", 1, truth, Some(none)),
+            score("2__1", 2, truth, Some(half)),
+            score("3__1", 3, truth, Some(all)),
+            score("4__1", 4, truth, None),
+            score("5__1", 5, truth, None),
+        ]);
+        let second = run([
+            score("5__1", 5, truth, None),
+            score("4__1", 4, truth, Some(all)),
+            score("3__1", 3, truth, None),
+            score("2__1", 2, truth, Some(all)),
+            score("1__1", 1, truth, Some(half)),
+        ]);
+        let common = CommonTasks::new(&first, &second).unwrap();
+        assert_eq!((common.only_first, common.only_second), (1, 1));
+        let ious = |run: &PhraseCutEvaluator| -> Vec<(String, f64)> {
+            let tasks = run.tasks().iter();
+            tasks.map(|t| (t.task.task_id.clone(), t.iou())).collect()
+        };
+        assert_eq!(
+            ious(&common.first),
+            [("1__1".into(), 0.0), ("2__1".into(), 0.5)]
+        );
+        assert_eq!(
+            ious(&common.second),
+            [("1__1".into(), 0.5), ("2__1".into(), 1.0)]
+        );
+        let pictures =
+            |run: &PhraseCutEvaluator| run.by_picture(Subset::All, PictureFigure::MeanIou);
+        let comparison = Bootstrap::default()
+            .compare(&pictures(&common.first), &pictures(&common.second))
+            .unwrap();
+        // Paired by their places, the difference would be 0.25.
+        assert_eq!(comparison.difference.estimate, 0.5);
+    }
+
+    #[test]
+    fn tasks_with_one_id_are_paired_in_turn() {
+        let (a, b): (&[u8], &[u8]) = (&[1, 0], &[1, 1]);
+        let first = run([score("1__1", 1, a, Some(a)), score("1__1", 1, b, Some(a))]);
+        let second = run([score("1__1", 1, a, Some(b)), score("1__1", 1, b, Some(b))]);
+        let common = CommonTasks::new(&first, &second).unwrap();
+        let shares = common
+            .second
+            .by_picture(Subset::All, PictureFigure::MeanIou);
+        let expected = Share {
+            part: 1.5,
+            whole: 2.0,
+        };
+        assert_eq!(shares[&1], expected);
+    }
+
+    #[test]
+    fn runs_on_other_tasks_are_refused() {
+        let truth: &[u8] = &[1, 0];
+        let one = |task_id, image_id, truth| score(task_id, image_id, truth, Some(truth));
+        let first = run([one("1__1", 1, truth), one("1__2", 1, truth)]);
+        let message = |second: &PhraseCutEvaluator| {
+            let error = CommonTasks::new(&first, second).unwrap_err();
+            error.to_string()
+        };
+        assert_eq!(
+            message(&run([one("1__1", 1, truth)])),
+            "1 tasks are in the first run only and 0 in the second only, such as 1__2; expected the \
+             same tasks"
+        );
+        let more = run([
+            one("1__1", 1, truth),
+            one("1__2", 1, truth),
+            one("1__2", 1, truth),
+        ]);
+        assert_eq!(
+            message(&more),
+            "0 tasks are in the first run only and 1 in the second only, such as 1__2 (number 2); \
+             expected the same tasks"
+        );
+        let other_truth = "task 1__2: the two runs have different truths";
+        let larger = run([one("1__1", 1, truth), one("1__2", 1, &[1, 1])]);
+        assert_eq!(message(&larger), other_truth);
+        let elsewhere = run([one("1__1", 1, truth), one("1__2", 2, truth)]);
+        assert_eq!(message(&elsewhere), other_truth);
+    }
+}
