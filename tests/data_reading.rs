@@ -1,9 +1,13 @@
 //! Data sets as folders: what is read, what is wrong with them, what becomes of it.
 
 use crate::support::{fixtures, shipped};
-use clipseg::data::{PhraseCut, ProblemKind, Report, Split, check, list_pictures};
+use clipseg::data::{
+    PhraseCut, PhraseCutDataset, ProblemKind, Report, SampleOptions, SheetOptions, Split, check,
+    check_splits, contact_sheet, list_pictures,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn phrasecut() -> std::path::PathBuf {
@@ -64,7 +68,7 @@ fn what_is_odd_about_the_published_data_does_not_make_it_unusable() {
     assert_eq!(counts.len(), 2, "{counts:?}");
     for line in report.splits() {
         assert_eq!(line.phrases, data.phrases(line.split).len());
-        assert_eq!(data.left_out(line.split), 0);
+        assert!(data.left_out(line.split).is_empty());
         assert!(line.pictures > 0 && data.has_truth(line.split));
     }
 }
@@ -132,6 +136,133 @@ fn any_splits_are_read_alone() {
     assert!(
         message.contains("refer_train.json: byte 0: expected a list"),
         "{message}"
+    );
+}
+
+#[test]
+fn the_pictures_of_the_wanted_splits_are_looked_at() {
+    let images = list(&[
+        image(1, "train"),
+        image(2, "val"),
+        image(3, "miniv"),
+        image(4, "test"),
+    ]);
+    let splits = ["train", "val", "miniv", "test"].map(|name| format!("refer_{name}.json"));
+    let phrases = [1, 2, 3, 4].map(|id| list(&[phrase(&format!("t{id}"), id, SQUARE)]));
+    let files: Vec<(&str, &str)> = splits
+        .iter()
+        .zip(&phrases)
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
+    let folder = folder(&images, &files);
+    let path = |id: u32| folder.path().join(format!("images/{id}.jpg"));
+    std::fs::write(path(1), "").unwrap();
+    std::fs::remove_file(path(3)).unwrap();
+    let mut data = PhraseCut::open(folder.path()).unwrap();
+    let of = |splits: &[Split]| -> Vec<(u64, ProblemKind)> {
+        let report = check_splits(&data, splits, &|_, all| assert!(all <= 3));
+        let broken = report.broken_pictures();
+        broken
+            .map(|problem| (problem.image_id, problem.kind))
+            .collect()
+    };
+    assert_eq!(of(&[Split::Train]), [(1, ProblemKind::UnreadablePicture)]);
+    assert_eq!(of(&[Split::Val, Split::Test]), []);
+    assert_eq!(of(&[Split::ValMiniv]), [(3, ProblemKind::MissingPicture)]);
+
+    let report = check_splits(&data, &[Split::Train, Split::ValMiniv], &|_, _| ());
+    data.leave_out_unusable(&report);
+    let tasks = |split| -> Vec<&str> {
+        let phrases = data.phrases(split).iter();
+        phrases.map(|phrase| phrase.task_id.as_str()).collect()
+    };
+    assert_eq!(tasks(Split::Train), <[&str; 0]>::default());
+    assert_eq!(tasks(Split::Val), ["t2"]);
+    assert_eq!(tasks(Split::Miniv), <[&str; 0]>::default());
+    assert_eq!(tasks(Split::ValMiniv), ["t2"]);
+    assert_eq!(tasks(Split::Test), ["t4"]);
+    assert_eq!(
+        data.left_out(Split::ValMiniv).to_string(),
+        "val_miniv: 1 of 2 phrases is left out: 1 of 1 broken or missing picture"
+    );
+}
+
+#[test]
+fn val_and_miniv_are_one_split_too() {
+    let all = PhraseCut::open(&phrasecut()).unwrap();
+    let both = [all.phrases(Split::Val), all.phrases(Split::Miniv)].concat();
+    assert_eq!(all.phrases(Split::ValMiniv), both);
+    let two = PhraseCut::open_splits(&phrasecut(), &[Split::ValMiniv]).unwrap();
+    assert_eq!(two.phrases(Split::ValMiniv), both);
+    assert_eq!(two.splits().collect::<Vec<_>>(), [Split::Val, Split::Miniv]);
+    // Either alone is not both.
+    let miniv = PhraseCut::open_splits(&phrasecut(), &[Split::Miniv]).unwrap();
+    assert!(miniv.phrases(Split::ValMiniv).is_empty());
+    assert_eq!(miniv.phrases(Split::Miniv), all.phrases(Split::Miniv));
+    assert!(miniv.has_truth(Split::Miniv) && !miniv.has_truth(Split::ValMiniv));
+
+    for split in Split::ALL.into_iter().chain([Split::ValMiniv]) {
+        assert_eq!(split.name().parse::<Split>().unwrap(), split);
+        let json = serde_json::to_string(&split).unwrap();
+        assert_eq!(json, format!("\"{split}\""));
+        assert_eq!(serde_json::from_str::<Split>(&json).unwrap(), split);
+    }
+    let error = "dev".parse::<Split>().unwrap_err().to_string();
+    let expected = "unknown split `dev`, expected one of train, val, test, miniv, val_miniv";
+    assert_eq!(error, expected);
+
+    let folder = folder(&list(&[image(1, "val_miniv")]), &[("refer_val.json", "[]")]);
+    let error = PhraseCut::open(folder.path()).unwrap_err().to_string();
+    let expected = "`val_miniv` is two splits, expected one of train, val, test, miniv";
+    assert!(error.ends_with(expected), "{error}");
+}
+
+#[test]
+fn without_polygons_there_is_nothing_to_train_on_or_to_score_by() {
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["image_data_split3000.json", "refer_input_test.json"] {
+        std::fs::copy(phrasecut().join(name), copy.path().join(name)).unwrap();
+    }
+    let data = PhraseCut::open(copy.path()).unwrap();
+    assert!(!data.phrases(Split::Test).is_empty());
+    let message = |data: &PhraseCut| {
+        let phrase = &data.phrases(Split::Test)[0];
+        let errors = [
+            data.mask(phrase).unwrap_err(),
+            data.require_truth(Split::Test).unwrap_err(),
+            PhraseCutDataset::new(
+                Arc::new(data.clone()),
+                Split::Test,
+                SampleOptions::new(8, 8),
+            )
+            .unwrap_err(),
+            contact_sheet(data, Split::Test, &SheetOptions::default()).unwrap_err(),
+        ];
+        let messages = errors.map(|error| error.to_string());
+        assert!(
+            messages.iter().all(|message| *message == messages[0]),
+            "{messages:?}"
+        );
+        messages[0].clone()
+    };
+    let folder = copy.path().display();
+    assert_eq!(
+        message(&data),
+        format!(
+            "{folder}/refer_input_test.json has phrases but no polygons, so there are no masks to \
+             train on or to score by: they are in {folder}/refer_test.json, which is not there"
+        )
+    );
+    let inputs = PhraseCut::open_inputs(&phrasecut(), &[Split::Test]).unwrap();
+    let message = message(&inputs);
+    assert!(
+        message.ends_with("refer_test.json, which was not read"),
+        "{message}"
+    );
+    let missing = data.require_truth(Split::Train).unwrap_err().to_string();
+    assert!(
+        missing.ends_with("it holds none of refer_train.json"),
+        "{missing}"
     );
 }
 
@@ -212,7 +343,10 @@ fn what_cannot_be_used_is_left_out_and_counted() {
     assert_eq!(data.phrases(Split::Train)[0].polygons.iter().count(), 1);
     assert_eq!(tasks(Split::Val), ["good"]);
     assert_eq!(
-        (data.left_out(Split::Train), data.left_out(Split::Val)),
+        (
+            data.left_out(Split::Train).phrases(),
+            data.left_out(Split::Val).phrases()
+        ),
         (6, 0)
     );
     for phrase in data.phrases(Split::Train) {
@@ -324,7 +458,36 @@ fn pictures_are_looked_at() {
         assert!(problem.to_string().contains(expected), "{problem}");
     }
 
+    let refused = report.require_pictures().unwrap_err().to_string();
+    let lines: Vec<&str> = refused.lines().collect();
+    assert_eq!(lines.len(), 4, "{refused}");
+    assert_eq!(
+        lines[0],
+        "3 pictures that phrases name are missing or broken:"
+    );
+    assert!(
+        lines[1].starts_with("  picture 1: cannot read "),
+        "{refused}"
+    );
+
     data.leave_out_unusable(&report);
+    quiet(&data).require_pictures().unwrap();
+    let left_out = data.left_out(Split::Test);
+    assert_eq!(
+        left_out.to_string(),
+        "test: 4 of 7 phrases are left out: 4 of 3 broken or missing pictures"
+    );
+    let unusable: Vec<(&str, ProblemKind)> = data
+        .unusable(Split::Test)
+        .map(|(phrase, kind)| (phrase.task_id.as_str(), kind))
+        .collect();
+    let expected = [
+        ("a", ProblemKind::MissingPicture),
+        ("b", ProblemKind::MissingPicture),
+        ("c", ProblemKind::UnreadablePicture),
+        ("d", ProblemKind::CutOffPicture),
+    ];
+    assert_eq!(unusable, expected);
     let left: Vec<&str> = data
         .phrases(Split::Test)
         .iter()

@@ -3,8 +3,9 @@
 use crate::support::device;
 use burn::data::dataloader::DataLoaderBuilder;
 use clipseg::data::{
-    BatchOrder, Grouping, Loader, MaskScaling, PhraseCut, PhraseCutDataset, RasterRule,
-    SampleBatch, SampleBatcher, SampleOptions, Selection, Split, TEMPLATES,
+    BatchOrder, Grouping, Loader, MaskScaling, NegativeRule, PhraseCut, PhraseCutDataset,
+    Preprocessing, RasterRule, SampleBatch, SampleBatcher, SampleOptions, Selection, Split,
+    TEMPLATES,
 };
 use image::{Rgb, RgbImage};
 use serde_json::json;
@@ -96,11 +97,10 @@ fn contents(batch: SampleBatch) -> impl PartialEq + std::fmt::Debug {
         .into_iter()
         .map(|support| support.map(|s| (s.image_id, s.image.into_raw(), s.mask)))
         .collect();
-    let pictures: Vec<_> = batch.pictures.into_iter().map(RgbImage::into_raw).collect();
     let words = (batch.task_ids, batch.phrases, batch.negative);
     (
         words,
-        pictures,
+        batch.pictures,
         batch.views,
         batch.picture_of,
         batch.masks,
@@ -112,10 +112,14 @@ fn contents(batch: SampleBatch) -> impl PartialEq + std::fmt::Debug {
 fn batches_do_not_depend_on_the_number_of_workers() {
     let folder = tempfile::tempdir().unwrap();
     let data = rectangles(folder.path());
-    for grouping in [Grouping::Phrase, Grouping::Picture] {
+    for (grouping, preprocessing) in [
+        (Grouping::Phrase, Preprocessing::ClipSeg),
+        (Grouping::Picture, Preprocessing::HuggingFace),
+    ] {
         // Each with a data set of its own, so that what one keeps helps no other.
         let load = |workers: usize, cache_bytes: u64, from: (u64, usize)| -> Vec<_> {
             let options = SampleOptions {
+                preprocessing,
                 cache_bytes,
                 ..everything(9)
             };
@@ -162,9 +166,14 @@ fn the_seed_and_the_pass_change_what_is_seen() {
 fn pictures_masks_and_words_are_turned_together() {
     let folder = tempfile::tempdir().unwrap();
     let data = rectangles(folder.path());
-    for mask_scaling in [MaskScaling::Resize, MaskScaling::Polygons] {
+    for (preprocessing, mask_scaling) in [
+        (Preprocessing::HuggingFace, MaskScaling::Resize),
+        (Preprocessing::HuggingFace, MaskScaling::Polygons),
+        (Preprocessing::ClipSeg, MaskScaling::PyTorchNearest),
+    ] {
         for crop in [None, Some(0.05)] {
             let options = SampleOptions {
+                preprocessing,
                 crop,
                 flip: 0.5,
                 mask_scaling,
@@ -180,7 +189,7 @@ fn pictures_masks_and_words_are_turned_together() {
                 // Borders are mixtures; a pixel inside them has the colour, one outside has not.
                 let (sure, beyond) = (sample.mask.erode(3), sample.mask.dilate(3));
                 assert!(sure.area() > 50, "{record:?}");
-                for (pixel, place) in sample.image.pixels().zip(0..) {
+                for (pixel, place) in sample.image.to_rgb8().pixels().zip(0..) {
                     let alike = pixel.0.iter().zip(colour).all(|(a, b)| a.abs_diff(b) < 12);
                     if sure.contains(place % 60, place / 60) {
                         assert!(alike, "{}: {:?} at {place}", record.task_id, pixel.0);
@@ -238,6 +247,51 @@ fn negatives_do_not_hold() {
     // 960 draws at 0.4: 384 expected, a deviation of 15.
     assert!((310..460).contains(&count), "{count}");
     assert!(drawn.len() > 10, "{drawn:?}");
+}
+
+#[test]
+fn the_papers_negatives_are_any_other_phrase() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = rectangles(folder.path());
+    let options = SampleOptions {
+        negatives: 0.4,
+        negative_rule: NegativeRule::Any,
+        ..SampleOptions::new(16, 16)
+    };
+    let samples = dataset(&data, options);
+    let all: Vec<usize> = (0..samples.phrases()).collect();
+    let texts: BTreeSet<&str> = all
+        .iter()
+        .map(|&index| samples.record(index).phrase.as_str())
+        .collect();
+    let (mut count, mut shown, mut drawn) = (0, 0, BTreeMap::<String, usize>::new());
+    for epoch in 0..40 {
+        let batch = samples.load(&all, epoch).unwrap();
+        for (item, _) in batch.negative.iter().enumerate().filter(|(_, n)| **n) {
+            let (phrase, record) = (&batch.phrases[item], samples.record(item));
+            assert_ne!(*phrase, record.phrase);
+            assert_eq!(batch.masks[item].area(), 0);
+            count += 1;
+            *drawn.entry(phrase.clone()).or_default() += 1;
+            shown += usize::from(all.iter().any(|&other| {
+                let other = samples.record(other);
+                other.image_id == record.image_id && other.phrase == *phrase
+            }));
+        }
+    }
+    // 1,920 draws at 0.4: 768 expected, a deviation of 21.
+    assert!((680..860).contains(&count), "{count}");
+    assert!(shown > 0, "it does not look at what the picture shows");
+    // Each text is as likely, however many phrases have it.
+    assert_eq!(drawn.len(), texts.len());
+    let expected = count as f64 / texts.len() as f64;
+    for (text, times) in drawn {
+        let times = times as f64;
+        assert!(
+            (times - expected).abs() < 5.0 * expected.sqrt(),
+            "{text}: {times}"
+        );
+    }
 }
 
 #[test]

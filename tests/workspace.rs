@@ -20,6 +20,7 @@ mod original_checkpoints;
 mod parity;
 mod phrasecut;
 mod program;
+mod protocol;
 mod round_trip;
 mod samples;
 mod scenes;

@@ -1,13 +1,13 @@
 //! A look at everything in a data set: its records and every picture that they name.
 
-use crate::error::DataError;
+use crate::error::{DataError, Result};
 use crate::jpeg::is_whole;
 use crate::phrasecut::PhraseCut;
 use crate::pictures::decode_rgb;
 use crate::problems::{Problem, ProblemKind};
 use crate::records::{ImageRecord, Split};
 use rayon::prelude::*;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,11 +62,30 @@ impl Report {
         self.splits.iter().map(|split| split.unusable).sum()
     }
 
-    pub(crate) fn unusable_pictures(&self) -> HashSet<u64> {
-        self.problems
-            .iter()
-            .filter(|problem| problem.task_id.is_none() && problem.kind.makes_unusable())
-            .map(|problem| problem.image_id)
+    /// The pictures that are missing, cannot be decoded or are cut off, in the order of their numbers.
+    pub fn broken_pictures(&self) -> impl Iterator<Item = &Problem> {
+        let broken =
+            |problem: &&Problem| problem.task_id.is_none() && problem.kind.makes_unusable();
+        self.problems.iter().filter(broken)
+    }
+
+    /// Makes sure that no picture is broken, before anything long begins.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokenPictures`](DataError::BrokenPictures) with what is wrong with each.
+    pub fn require_pictures(&self) -> Result<()> {
+        let problems: Vec<Problem> = self.broken_pictures().cloned().collect();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(DataError::BrokenPictures { problems })
+    }
+
+    pub(crate) fn unusable_pictures(&self) -> HashMap<u64, ProblemKind> {
+        let broken = self.broken_pictures();
+        broken
+            .map(|problem| (problem.image_id, problem.kind))
             .collect()
     }
 }
@@ -88,8 +107,38 @@ impl Report {
 /// # Ok::<(), clipseg_data::DataError>(())
 /// ```
 pub fn check(data: &PhraseCut, progress: &(dyn Fn(usize, usize) + Sync)) -> Report {
+    let splits: Vec<Split> = data.splits().collect();
+    check_splits(data, &splits, progress)
+}
+
+/// [`check`] of some of the splits that were read: what training and scoring do before their first step.
+///
+/// ```no_run
+/// use clipseg_data::{PhraseCut, Split, check_splits};
+///
+/// let mut data = PhraseCut::open("VGPhraseCut_v0".as_ref())?;
+/// let report = check_splits(&data, &[Split::Train, Split::Val], &|_, _| ());
+/// // Either one or the other.
+/// report.require_pictures()?;
+/// data.leave_out_unusable(&report);
+/// # Ok::<(), clipseg_data::DataError>(())
+/// ```
+pub fn check_splits(
+    data: &PhraseCut,
+    splits: &[Split],
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Report {
+    let parts: BTreeSet<Split> = splits
+        .iter()
+        .flat_map(|split| split.parts())
+        .copied()
+        .collect();
+    let read: Vec<Split> = data
+        .splits()
+        .filter(|split| parts.contains(split))
+        .collect();
     let mut named = BTreeMap::<u64, &ImageRecord>::new();
-    for split in data.splits() {
+    for &split in &read {
         for phrase in data.phrases(split) {
             if let Some(image) = data.image(phrase.image_id) {
                 named.insert(phrase.image_id, image);
@@ -109,15 +158,20 @@ pub fn check(data: &PhraseCut, progress: &(dyn Fn(usize, usize) + Sync)) -> Repo
 
     let mut report = Report {
         splits: Vec::new(),
-        problems: data.problems().to_vec(),
+        problems: data
+            .problems()
+            .iter()
+            .filter(|problem| problem.task_id.is_none() || read.contains(&problem.split))
+            .cloned()
+            .collect(),
     };
     report.problems.extend(found.into_iter().flatten());
     let bad = report.unusable_pictures();
-    report.splits.extend(data.splits().map(|split| {
-        let (phrases, left_out) = (data.phrases(split), data.left_out(split));
+    report.splits.extend(read.into_iter().map(|split| {
+        let (phrases, left_out) = (data.phrases(split), data.left_out(split).phrases());
         let of_bad = phrases
             .iter()
-            .filter(|phrase| bad.contains(&phrase.image_id));
+            .filter(|phrase| bad.contains_key(&phrase.image_id));
         let pictures: HashSet<u64> = phrases.iter().map(|phrase| phrase.image_id).collect();
         SplitReport {
             split,

@@ -1,5 +1,6 @@
 //! What can be wrong with a data set on disk.
 
+use crate::problems::Problem;
 use std::path::{Path, PathBuf};
 
 /// Why pictures or phrases could not be read, drawn or written.
@@ -57,6 +58,25 @@ pub enum DataError {
         /// Names any one of which would have done.
         expected: Vec<String>,
     },
+    /// The phrases of a split have no polygons: they come from `refer_input_<split>.json`.
+    #[error(
+        "{} has phrases but no polygons, so there are no masks to train on or to score by: they \
+         are in {}, which {state}", found.display(), missing.display()
+    )]
+    NoTruth {
+        /// The file with the polygons.
+        missing: PathBuf,
+        /// The file that was read.
+        found: PathBuf,
+        /// `is not there`, or `was not read` where only inputs were asked for.
+        state: &'static str,
+    },
+    /// Pictures that phrases name are missing, cannot be decoded or are cut off.
+    #[error("{}", broken(problems))]
+    BrokenPictures {
+        /// What is wrong with each picture.
+        problems: Vec<Problem>,
+    },
     /// A phrase names a picture that the picture list does not have.
     #[error("phrase `{task_id}`: picture {image_id} is not in the picture list")]
     UnknownPicture {
@@ -68,6 +88,26 @@ pub enum DataError {
     /// An argument has a value that cannot be used.
     #[error("{0}")]
     Input(String),
+}
+
+/// How many broken pictures are named.
+const NAMED: usize = 10;
+
+fn broken(problems: &[Problem]) -> String {
+    let count = problems.len();
+    let (pictures, be) = if count == 1 {
+        ("picture", "is")
+    } else {
+        ("pictures", "are")
+    };
+    let mut text = format!("{count} {pictures} that phrases name {be} missing or broken:");
+    for problem in problems.iter().take(NAMED) {
+        text.push_str(&format!("\n  {problem}"));
+    }
+    if count > NAMED {
+        text.push_str(&format!("\n  and {} more", count - NAMED));
+    }
+    text
 }
 
 fn at(field: &str) -> String {

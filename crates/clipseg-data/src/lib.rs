@@ -22,6 +22,7 @@ mod error;
 mod fetch;
 mod jpeg;
 mod json_list;
+mod left_out;
 mod mask;
 mod phrasecut;
 mod pictures;
@@ -34,11 +35,12 @@ mod samples;
 mod scenes;
 mod sheet;
 
-pub use check::{OTHER_SIZE_PICTURES, Report, SplitReport, check};
+pub use check::{OTHER_SIZE_PICTURES, Report, SplitReport, check, check_splits};
 pub use error::{DataError, Result};
 #[cfg(feature = "fetch")]
 pub use fetch::{FailedPicture, FetchProgress, FetchReport, Fetcher};
 pub use json_list::read_json;
+pub use left_out::{LeftOut, Omission};
 pub use mask::{BoundingBox, Mask};
 pub use phrasecut::{PhraseCut, list_pictures, read_phrases};
 pub use pictures::{decode_rgb, load_rgb};
@@ -48,8 +50,9 @@ pub use records::{ImageRecord, Phrase, PhraseStructure, Polygons, Split};
 pub use render::{add_legend, overlay, prompt_colour};
 pub use resize::{Filter, resize_align_corners, resize_plane, resize_rgb};
 pub use samples::{
-    BatchOrder, Grouping, Loader, MaskScaling, PhraseCutDataset, Sample, SampleBatch,
-    SampleBatcher, SampleOptions, SegmentationBatch, Selection, Support, TEMPLATES, View,
+    BatchOrder, Grouping, Loader, MaskScaling, NegativeRule, PhraseCutDataset, Preprocessing,
+    Sample, SampleBatch, SampleBatcher, SampleOptions, SamplePicture, SegmentationBatch, Selection,
+    Support, TEMPLATES, View,
 };
 pub use scenes::{ScenesConfig, UnseenPairs, generate_scenes, generate_scenes_with};
 pub use sheet::{SheetOptions, contact_sheet};

@@ -297,23 +297,40 @@ impl Mask {
         }
     }
 
-    /// Another size, by the nearest pixel, as Pillow and PyTorch do it.
+    /// Another size, by the pixel that the centre of each new one lies in: Pillow's `NEAREST` and
+    /// PyTorch's `nearest-exact`.
     #[must_use]
     pub fn resize(&self, width: u32, height: u32) -> Self {
+        self.resample(width, height, |index, from, to| {
+            let scale = f64::from(from) / f64::from(to);
+            ((f64::from(index) + 0.5) * scale) as u32
+        })
+    }
+
+    /// Another size as PyTorch's `interpolate(mode="nearest")` makes it: the pixel at
+    /// `floor(index · from / to)`, in single precision. This is how CLIPSeg's own code resizes masks
+    /// (Lüddecke and Ecker 2022, arXiv:2112.10003, `datasets/phrasecut.py`).
+    #[must_use]
+    pub fn resize_floor(&self, width: u32, height: u32) -> Self {
+        self.resample(width, height, |index, from, to| {
+            let scale = from as f32 / to as f32;
+            (index as f32 * scale) as u32
+        })
+    }
+
+    /// Another size; `source` gives the old column or row of a new one from the two sizes.
+    fn resample(&self, width: u32, height: u32, source: impl Fn(u32, u32, u32) -> u32) -> Self {
         if (width, height) == (self.width, self.height) {
             return self.clone();
         }
-        let nearest = |from: u32, to: u32| -> Vec<u32> {
-            let scale = f64::from(from) / f64::from(to);
-            (0..to)
-                .map(|i| (((f64::from(i) + 0.5) * scale) as u32).min(from - 1))
-                .collect()
-        };
-        if self.width == 0 || self.height == 0 {
-            return Self::new(width, height);
-        }
-        let (columns, rows) = (nearest(self.width, width), nearest(self.height, height));
         let mut resized = Self::new(width, height);
+        if self.width == 0 || self.height == 0 {
+            return resized;
+        }
+        let [columns, rows] = [(self.width, width), (self.height, height)].map(|(from, to)| {
+            let nearest = (0..to).map(|index| source(index, from, to).min(from - 1));
+            nearest.collect::<Vec<u32>>()
+        });
         for (y, words) in rows.into_iter().zip(resized.rows_mut()) {
             let row = self.row(y);
             pack(columns.iter().map(|&x| bit(row, x)), words);

@@ -3,14 +3,16 @@
 use crate::check::Report;
 use crate::error::{DataError, Result};
 use crate::json_list::{read_list, read_list_file};
+use crate::left_out::LeftOut;
 use crate::mask::Mask;
 use crate::pictures::is_too_large;
 use crate::problems::{Problem, ProblemKind, examine_phrase};
 use crate::records::{ImageRecord, Phrase, Split};
 use rayon::prelude::*;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::BufRead;
+use std::ops::{Range, RangeBounds};
 use std::path::{Path, PathBuf};
 
 /// Both names are in use for the list of pictures.
@@ -19,22 +21,42 @@ const PICTURE_LISTS: [&str; 2] = ["image_data_split3000.json", "image_data_split
 /// The pictures and phrases of a data set; the pictures themselves stay on disk.
 ///
 /// What is wrong with single phrases does not keep the rest from being read: it is kept as
-/// [`problems`](Self::problems), and phrases that cannot be used are left out.
-/// [`ProblemKind`] says which those are. Whether the pictures are there and whole is found out by
-/// [`check`](crate::check) only.
+/// [`problems`](Self::problems), and phrases that cannot be used are left out and counted
+/// ([`left_out`](Self::left_out)). [`ProblemKind`] says which those are. Whether the pictures are there
+/// and whole is found out by [`check`](crate::check()) only.
 #[derive(Debug, Clone)]
 pub struct PhraseCut {
     root: PathBuf,
     images: HashMap<u64, ImageRecord>,
-    splits: BTreeMap<Split, Phrases>,
+    /// The usable phrases of `train`, of `val` and `miniv` together, and of `test`.
+    lists: [Vec<Phrase>; 3],
+    parts: BTreeMap<Split, Part>,
     problems: Vec<Problem>,
 }
 
+/// What was read of a split that has files of its own.
 #[derive(Debug, Clone)]
-struct Phrases {
-    usable: Vec<Phrase>,
-    left_out: usize,
+struct Part {
+    /// Its phrases in their list.
+    range: Range<usize>,
+    unusable: Vec<(Phrase, ProblemKind)>,
+    source: Source,
+}
+
+/// Where phrases come from.
+#[derive(Debug, Clone)]
+struct Source {
+    path: PathBuf,
     has_truth: bool,
+}
+
+/// The list that the phrases of a split lie in.
+fn list_of(split: Split) -> usize {
+    match split {
+        Split::Train => 0,
+        Split::Val | Split::Miniv | Split::ValMiniv => 1,
+        Split::Test => 2,
+    }
 }
 
 impl PhraseCut {
@@ -56,7 +78,8 @@ impl PhraseCut {
         Self::open_splits(root, &splits)
     }
 
-    /// Reads the list of pictures and the phrases of some splits, and no other file.
+    /// Reads the list of pictures and the phrases of some splits, and no other file. `val_miniv` is
+    /// read as `val` and `miniv`.
     ///
     /// # Errors
     ///
@@ -78,7 +101,10 @@ impl PhraseCut {
         Self::open_files(root, splits, |split| {
             let path = root.join(input_file(split));
             if path.is_file() {
-                Ok((path, false))
+                Ok(Source {
+                    path,
+                    has_truth: false,
+                })
             } else {
                 Err(none_of(root, [&*input_file(split)]))
             }
@@ -88,12 +114,13 @@ impl PhraseCut {
     fn open_files(
         root: &Path,
         splits: &[Split],
-        file_of: impl Fn(Split) -> Result<(PathBuf, bool)>,
+        source_of: impl Fn(Split) -> Result<Source>,
     ) -> Result<Self> {
         let mut data = Self {
             root: root.to_owned(),
             images: HashMap::new(),
-            splits: BTreeMap::new(),
+            lists: Default::default(),
+            parts: BTreeMap::new(),
             problems: Vec::new(),
         };
         for image in list_pictures(root)? {
@@ -109,58 +136,100 @@ impl PhraseCut {
                 }
             }
         }
-        for &split in splits {
-            if !data.splits.contains_key(&split) {
-                let (path, has_truth) = file_of(split)?;
-                data.add(split, read_list_file(&path)?, has_truth);
-            }
+        // In order, so that `val` comes before `miniv` in their list.
+        let parts: BTreeSet<Split> = splits
+            .iter()
+            .flat_map(|split| split.parts())
+            .copied()
+            .collect();
+        for split in parts {
+            let source = source_of(split)?;
+            let phrases = read_list_file(&source.path)?;
+            data.add(split, phrases, source);
         }
         Ok(data)
     }
 
     /// Takes in the phrases of a split, as far as they can be used.
-    fn add(&mut self, split: Split, phrases: Vec<Phrase>, has_truth: bool) {
+    fn add(&mut self, split: Split, mut phrases: Vec<Phrase>, source: Source) {
         let mut found: Vec<Vec<Problem>> = phrases
             .par_iter()
             .map(|phrase| {
                 let image = self.images.get(&phrase.image_id);
-                examine_phrase(phrase, split, image, has_truth)
+                examine_phrase(phrase, split, image, source.has_truth)
             })
             .collect();
         report_repeated(split, &phrases, &mut found);
-        let all = phrases.len();
-        let mut each = found.iter();
-        let mut usable = phrases;
-        usable.retain(|_| {
-            let mut problems = each.next().into_iter().flatten();
-            !problems.any(|problem| problem.kind.makes_unusable())
+        let mut kinds = found.iter().map(|problems| {
+            let kinds = problems.iter().map(|problem| problem.kind);
+            kinds.into_iter().find(|kind| kind.makes_unusable())
         });
-        let phrases = Phrases {
-            left_out: all - usable.len(),
-            usable,
-            has_truth,
+        let unusable = take(&mut phrases, .., |_| kinds.next().flatten());
+        let list = &mut self.lists[list_of(split)];
+        let first = list.len();
+        if list.is_empty() {
+            *list = phrases;
+        } else {
+            list.append(&mut phrases);
+        }
+        let part = Part {
+            range: first..list.len(),
+            unusable,
+            source,
         };
-        self.splits.insert(split, phrases);
+        self.parts.insert(split, part);
         self.problems.extend(found.into_iter().flatten());
     }
 
-    /// The splits that were read.
+    /// The splits whose files were read.
     pub fn splits(&self) -> impl Iterator<Item = Split> {
-        self.splits.keys().copied()
+        self.parts.keys().copied()
+    }
+
+    fn parts_of(&self, split: Split) -> impl Iterator<Item = &Part> {
+        split.parts().iter().filter_map(|part| self.parts.get(part))
+    }
+
+    fn was_read(&self, split: Split) -> bool {
+        self.parts_of(split).count() == split.parts().len()
     }
 
     /// The usable phrases of a split in the order of its file, none if it was not read.
     pub fn phrases(&self, split: Split) -> &[Phrase] {
-        self.splits
-            .get(&split)
-            .map_or(&[], |phrases| &phrases.usable)
+        if !self.was_read(split) {
+            return &[];
+        }
+        let mut parts = self.parts_of(split).map(|part| part.range.clone());
+        let first = parts.next().unwrap_or_default();
+        let end = parts.last().map_or(first.end, |last| last.end);
+        &self.lists[list_of(split)][first.start..end]
     }
 
-    /// Whether the phrases of a split came with polygons, and not from `refer_input_<split>.json`.
+    /// Whether the phrases of a split were read with polygons, and not from `refer_input_<split>.json`.
     pub fn has_truth(&self, split: Split) -> bool {
-        self.splits
-            .get(&split)
-            .is_some_and(|phrases| phrases.has_truth)
+        self.require_truth(split).is_ok()
+    }
+
+    /// Makes sure that there is something to train on or to score by.
+    ///
+    /// # Errors
+    ///
+    /// If the split was not read, or its phrases have no polygons
+    /// ([`NoTruth`](DataError::NoTruth), which names the file that has them).
+    pub fn require_truth(&self, split: Split) -> Result<()> {
+        for &part in split.parts() {
+            let Some(read) = self.parts.get(&part) else {
+                let truth = truth_file(part);
+                return Err(match file_of(&self.root, part) {
+                    Some(_) => DataError::Input(format!("the split `{part}` was not read")),
+                    None => none_of(&self.root, [&*truth]),
+                });
+            };
+            if !read.source.has_truth {
+                return Err(no_truth(&self.root, part, &read.source));
+            }
+        }
+        Ok(())
     }
 
     /// What is wrong with the records, in the order of the files. Without a look at the pictures.
@@ -168,22 +237,39 @@ impl PhraseCut {
         &self.problems
     }
 
-    /// How many phrases of a split were left out because they cannot be used.
-    pub fn left_out(&self, split: Split) -> usize {
-        self.splits
-            .get(&split)
-            .map_or(0, |phrases| phrases.left_out)
+    /// How many phrases of a split are left out because they cannot be used, and why.
+    pub fn left_out(&self, split: Split) -> LeftOut {
+        let mut left_out = LeftOut::new(split);
+        for part in self.parts_of(split) {
+            left_out.add_all(part.range.len() + part.unusable.len());
+            for (phrase, kind) in &part.unusable {
+                left_out.add(kind.omission(), phrase.image_id);
+            }
+        }
+        left_out
+    }
+
+    /// The phrases of a split that cannot be used, each with the first reason. The official evaluator
+    /// counts them as it counts the others.
+    pub fn unusable(&self, split: Split) -> impl Iterator<Item = (&Phrase, ProblemKind)> {
+        let unusable = self.parts_of(split).flat_map(|part| &part.unusable);
+        unusable.map(|(phrase, kind)| (phrase, *kind))
     }
 
     /// Leaves out the phrases of pictures that a check found missing, unreadable or cut off, too.
     pub fn leave_out_unusable(&mut self, report: &Report) {
         let pictures = report.unusable_pictures();
-        for phrases in self.splits.values_mut() {
-            let before = phrases.usable.len();
-            phrases
-                .usable
-                .retain(|phrase| !pictures.contains(&phrase.image_id));
-            phrases.left_out += before - phrases.usable.len();
+        for (number, list) in self.lists.iter_mut().enumerate() {
+            let mut first = 0;
+            for (_, part) in (self.parts.iter_mut()).filter(|(split, _)| list_of(**split) == number)
+            {
+                let end = first + part.range.len();
+                let broken = |phrase: &Phrase| pictures.get(&phrase.image_id).copied();
+                let taken = take(list, first..end, broken);
+                part.range = first..end - taken.len();
+                part.unusable.extend(taken);
+                first = part.range.end;
+            }
         }
     }
 
@@ -206,8 +292,10 @@ impl PhraseCut {
     ///
     /// # Errors
     ///
-    /// If the phrase's picture is not listed, or as too large. Neither happens with a phrase that
-    /// [`phrases`](Self::phrases) gave.
+    /// If the phrase has no polygons, as those of `refer_input_<split>.json`
+    /// ([`NoTruth`](DataError::NoTruth)), or its picture is not listed, or as too large. None of it
+    /// happens with a phrase that [`phrases`](Self::phrases) gave for a split
+    /// [with truth](Self::has_truth).
     pub fn mask(&self, phrase: &Phrase) -> Result<Mask> {
         let image = self
             .images
@@ -216,6 +304,14 @@ impl PhraseCut {
                 task_id: phrase.task_id.clone(),
                 image_id: phrase.image_id,
             })?;
+        if phrase.polygons.iter().next().is_none() {
+            let read = self.parts.iter();
+            let mut without = read.filter(|(_, part)| !part.source.has_truth);
+            return Err(match without.next() {
+                Some((&split, part)) => no_truth(&self.root, split, &part.source),
+                None => DataError::Input(format!("phrase `{}` has no polygons", phrase.task_id)),
+            });
+        }
         let (width, height) = (image.width, image.height);
         if is_too_large(width, height) {
             return Err(DataError::TooLarge {
@@ -225,6 +321,36 @@ impl PhraseCut {
             });
         }
         Ok(phrase.mask(width, height))
+    }
+}
+
+/// Takes those phrases out of a part of a list that have a reason.
+fn take(
+    list: &mut Vec<Phrase>,
+    range: impl RangeBounds<usize>,
+    mut reason: impl FnMut(&Phrase) -> Option<ProblemKind>,
+) -> Vec<(Phrase, ProblemKind)> {
+    let mut reasons = Vec::new();
+    let taken: Vec<Phrase> = list
+        .extract_if(range, |phrase| {
+            let reason = reason(phrase);
+            reasons.extend(reason);
+            reason.is_some()
+        })
+        .collect();
+    taken.into_iter().zip(reasons).collect()
+}
+
+fn no_truth(root: &Path, split: Split, source: &Source) -> DataError {
+    let missing = root.join(truth_file(split));
+    DataError::NoTruth {
+        state: if missing.is_file() {
+            "was not read"
+        } else {
+            "is not there"
+        },
+        missing,
+        found: source.path.clone(),
     }
 }
 
@@ -278,12 +404,15 @@ fn input_file(split: Split) -> String {
     format!("refer_input_{split}.json")
 }
 
-/// The file that a split is read from, and whether it has polygons.
-fn file_of(root: &Path, split: Split) -> Option<(PathBuf, bool)> {
+/// The file that a split is read from.
+fn file_of(root: &Path, split: Split) -> Option<Source> {
     [(truth_file(split), true), (input_file(split), false)]
         .into_iter()
-        .map(|(name, has_truth)| (root.join(name), has_truth))
-        .find(|(path, _)| path.is_file())
+        .map(|(name, has_truth)| Source {
+            path: root.join(name),
+            has_truth,
+        })
+        .find(|source| source.path.is_file())
 }
 
 fn none_of<'a>(root: &Path, expected: impl IntoIterator<Item = &'a str>) -> DataError {

@@ -1,13 +1,14 @@
 //! The files of `VGPhraseCut_v0` (Wu et al. 2020, arXiv:2008.01187) as types.
 
+use crate::error::DataError;
 use crate::mask::Mask;
 use crate::raster::RasterRule;
-use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 /// A part of the data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Split {
     /// To learn from.
     Train,
@@ -17,20 +18,56 @@ pub enum Split {
     Test,
     /// A hundred pictures to look at; not part of the validation split.
     Miniv,
+    /// The phrases of `val`, then those of `miniv`, as the official tools take them together. It has
+    /// no files of its own.
+    ValMiniv,
 }
 
 impl Split {
-    /// All of them.
+    /// Those that have files of their own.
     pub const ALL: [Self; 4] = [Self::Train, Self::Val, Self::Test, Self::Miniv];
 
-    /// As it stands in file names: `train`, `val`, `test`, `miniv`.
+    /// As it stands in file names: `train`, `val`, `test`, `miniv`, and `val_miniv` for the two.
     pub fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
             Self::Val => "val",
             Self::Test => "test",
             Self::Miniv => "miniv",
+            Self::ValMiniv => "val_miniv",
         }
+    }
+
+    /// The splits with files that it consists of, in the order of their phrases.
+    pub fn parts(self) -> &'static [Self] {
+        match self {
+            Self::Train => &[Self::Train],
+            Self::Val => &[Self::Val],
+            Self::Test => &[Self::Test],
+            Self::Miniv => &[Self::Miniv],
+            Self::ValMiniv => &[Self::Val, Self::Miniv],
+        }
+    }
+}
+
+impl std::str::FromStr for Split {
+    type Err = DataError;
+
+    /// From its [`name`](Self::name).
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Input`] with the names that there are.
+    fn from_str(name: &str) -> Result<Self, DataError> {
+        let all = [Self::ALL.as_slice(), &[Self::ValMiniv]].concat();
+        let known = all.iter().find(|split| split.name() == name);
+        known.copied().ok_or_else(|| {
+            let names: Vec<&str> = all.iter().map(|split| split.name()).collect();
+            DataError::Input(format!(
+                "unknown split `{name}`, expected one of {}",
+                names.join(", ")
+            ))
+        })
     }
 }
 
@@ -58,8 +95,20 @@ pub struct ImageRecord {
     /// Where the picture can be had.
     #[serde(default)]
     pub url: String,
-    /// The split of all its phrases.
+    /// The split of all its phrases, one with files of its own.
+    #[serde(deserialize_with = "of_a_file")]
     pub split: Split,
+}
+
+fn of_a_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Split, D::Error> {
+    let split = Split::deserialize(deserializer)?;
+    if split.parts() == [split] {
+        return Ok(split);
+    }
+    let names = Split::ALL.map(Split::name).join(", ");
+    Err(D::Error::custom(format!(
+        "`{split}` is two splits, expected one of {names}"
+    )))
 }
 
 /// How a phrase is made.

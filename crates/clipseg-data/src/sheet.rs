@@ -49,8 +49,8 @@ impl Default for SheetOptions {
 ///
 /// # Errors
 ///
-/// If a picture cannot be read, the split has no phrases, or the options ask for nothing or for
-/// pictures of more than 4,096 pixels.
+/// If a picture cannot be read, the split has no phrases or no polygons, or the options ask for nothing
+/// or for pictures of more than 4,096 pixels.
 pub fn contact_sheet(data: &PhraseCut, split: Split, options: &SheetOptions) -> Result<RgbImage> {
     let counts = [options.pictures, options.phrases, options.columns];
     if counts.contains(&0) || !(32..=4_096).contains(&options.side) {
@@ -60,6 +60,7 @@ pub fn contact_sheet(data: &PhraseCut, split: Split, options: &SheetOptions) -> 
             options.pictures, options.side, options.columns, options.phrases
         )));
     }
+    data.require_truth(split)?;
     let chosen = choose(data.phrases(split), options);
     if chosen.is_empty() {
         return Err(DataError::Input(format!(

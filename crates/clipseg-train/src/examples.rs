@@ -50,7 +50,7 @@ fn inputs(phrases: &Phrases) -> Result<Vec<[RgbImage; 2]>> {
     let samples = phrases.iter().map(|(index, _)| {
         let sample = phrases.dataset().sample(index, 0)?;
         let mask = DynamicImage::from(sample.mask.to_gray_image());
-        Ok([sample.image, mask.into_rgb8()])
+        Ok([sample.image.to_rgb8(), mask.into_rgb8()])
     });
     samples.collect()
 }

@@ -1,11 +1,11 @@
 //! Several samples at once, as pixels and as tensors.
 
 use super::dataset::Support;
+use super::picture::SamplePicture;
 use super::view::View;
 use crate::mask::Mask;
 use burn::data::dataloader::batcher::Batcher;
 use burn::prelude::*;
-use image::RgbImage;
 
 /// Several phrases with their pictures and masks, in memory. A picture that phrases share is there once.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub struct SampleBatch {
     /// Whether a phrase was put in place of another and does not hold.
     pub negative: Vec<bool>,
     /// The pictures, all of one size.
-    pub pictures: Vec<RgbImage>,
+    pub pictures: Vec<SamplePicture>,
     /// What is seen of each picture.
     pub views: Vec<View>,
     /// The picture of each phrase.
@@ -63,12 +63,7 @@ impl SampleBatch {
         let plane = height * width;
         let mut pixels = vec![0f32; self.pictures.len() * 3 * plane];
         for (picture, values) in self.pictures.iter().zip(pixels.chunks_exact_mut(3 * plane)) {
-            for (channel, values) in values.chunks_exact_mut(plane).enumerate() {
-                let bytes = picture.as_raw().iter().skip(channel).step_by(3);
-                for (value, &byte) in values.iter_mut().zip(bytes) {
-                    *value = f32::from(byte) / 255.0;
-                }
-            }
+            picture.write_planes(values);
         }
         let inside = self.masks.iter().flat_map(Mask::pixels);
         let masks: Vec<f32> = inside.map(|inside| f32::from(u8::from(inside))).collect();

@@ -1,7 +1,7 @@
 //! Decoded pictures and drawn masks, as far as memory allows.
 
+use super::picture::SamplePicture;
 use crate::mask::Mask;
-use image::RgbImage;
 use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ enum Key {
 
 #[derive(Debug, Clone)]
 enum Entry {
-    Picture(Arc<RgbImage>),
+    Picture(Arc<SamplePicture>),
     Mask(Arc<Mask>),
 }
 
@@ -27,7 +27,7 @@ const OVERHEAD: u64 = 128;
 impl Weighter<Key, Entry> for Bytes {
     fn weight(&self, _: &Key, entry: &Entry) -> u64 {
         let pixels = match entry {
-            Entry::Picture(picture) => picture.as_raw().len(),
+            Entry::Picture(picture) => picture.bytes(),
             Entry::Mask(mask) => mask.bytes(),
         };
         pixels as u64 + OVERHEAD
@@ -64,8 +64,8 @@ impl SampleCache {
     pub(super) fn picture<E>(
         &self,
         image_id: u64,
-        load: impl FnOnce() -> Result<RgbImage, E>,
-    ) -> Result<Arc<RgbImage>, E> {
+        load: impl FnOnce() -> Result<SamplePicture, E>,
+    ) -> Result<Arc<SamplePicture>, E> {
         let key = Key::Picture(image_id);
         if let Some(Entry::Picture(picture)) = self.0.as_ref().and_then(|cache| cache.get(&key)) {
             return Ok(picture);
@@ -102,14 +102,19 @@ impl SampleCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use image::{Rgb32FImage, RgbImage};
     use std::convert::Infallible;
+
+    fn picture(side: u32) -> SamplePicture {
+        SamplePicture::Rounded(RgbImage::new(side, side))
+    }
 
     #[test]
     fn what_is_kept_stays_under_the_bound() {
         let cache = SampleCache::new(1_000_000);
         for image_id in 0..200 {
             cache
-                .picture::<Infallible>(image_id, || Ok(RgbImage::new(100, 100)))
+                .picture::<Infallible>(image_id, || Ok(picture(100)))
                 .unwrap();
             cache
                 .mask::<Infallible>(image_id as u32, || Ok(Mask::new(100, 100)))
@@ -122,9 +127,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_not_loaded_again() {
         let cache = SampleCache::new(1_000_000);
-        cache
-            .picture::<Infallible>(1, || Ok(RgbImage::new(10, 10)))
-            .unwrap();
+        cache.picture::<Infallible>(1, || Ok(picture(10))).unwrap();
         cache
             .picture::<Infallible>(1, || panic!("it is there"))
             .unwrap();
@@ -143,9 +146,15 @@ mod tests {
     #[test]
     fn a_picture_larger_than_the_bound_is_used_but_not_kept() {
         let cache = SampleCache::new(10_000);
-        let picture = cache
-            .picture::<Infallible>(1, || Ok(RgbImage::new(100, 100)))
-            .unwrap();
-        assert_eq!((picture.width(), cache.bytes()), (100, 0));
+        let picture = cache.picture::<Infallible>(1, || Ok(picture(100))).unwrap();
+        assert_eq!((picture.dimensions(), cache.bytes()), ((100, 100), 0));
+    }
+
+    #[test]
+    fn exact_pictures_count_with_all_their_bytes() {
+        let cache = SampleCache::new(1_000_000);
+        let exact = SamplePicture::Exact(Rgb32FImage::new(100, 100));
+        cache.picture::<Infallible>(1, || Ok(exact)).unwrap();
+        assert_eq!(cache.bytes(), 4 * 3 * 100 * 100 + OVERHEAD);
     }
 }

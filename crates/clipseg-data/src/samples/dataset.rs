@@ -2,17 +2,19 @@
 
 use super::batch::{SampleBatch, SegmentationBatch};
 use super::cache::SampleCache;
+use super::negatives::Negatives;
 use super::options::{MaskScaling, SampleOptions};
+use super::picture::SamplePicture;
 use super::selection::Selection;
 use super::view::View;
-use super::words::{share_a_word, swap_sides};
+use super::words::swap_sides;
 use super::{Purpose, random};
 use crate::error::{DataError, Result};
+use crate::left_out::LeftOut;
 use crate::mask::Mask;
 use crate::phrasecut::PhraseCut;
 use crate::pictures::load_rgb;
 use crate::records::Phrase;
-use crate::resize::{Filter, resize_rgb};
 use burn::data::dataset::{Dataset, DatasetError};
 use burn::prelude::*;
 use image::RgbImage;
@@ -21,9 +23,6 @@ use rand::{Rng, RngExt};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// How many phrases are looked at to find one that does not hold.
-const NEGATIVE_TRIES: usize = 50;
 
 /// A phrase, its picture and its mask.
 #[derive(Debug, Clone)]
@@ -38,7 +37,7 @@ pub struct Sample {
     /// Whether the phrase was put in place of another and does not hold.
     pub negative: bool,
     /// The picture.
-    pub image: RgbImage,
+    pub image: SamplePicture,
     /// What is seen of the picture.
     pub view: View,
     /// What the phrase names, of the same size.
@@ -68,17 +67,17 @@ pub struct PhraseCutDataset {
     selection: Selection,
     /// Places in the split.
     indices: Vec<u32>,
+    left_out: LeftOut,
     options: SampleOptions,
     cache: SampleCache,
-    /// The phrases of each picture, if negatives are drawn.
-    of_picture: HashMap<u64, Vec<u32>>,
+    negatives: Negatives,
     /// The places of each text, if support pictures are drawn.
     of_text: HashMap<String, Vec<u32>>,
 }
 
 /// What is seen of a picture, and where in it what its phrases name is.
 struct Seen {
-    picture: RgbImage,
+    picture: SamplePicture,
     view: View,
     masks: Vec<Mask>,
 }
@@ -95,7 +94,8 @@ impl PhraseCutDataset {
     ///
     /// # Errors
     ///
-    /// If a number of the options or the selection cannot be used.
+    /// If a number of the options or the selection cannot be used, the split was not read, or its
+    /// phrases have no polygons ([`NoTruth`](DataError::NoTruth)).
     pub fn new(
         data: Arc<PhraseCut>,
         selection: impl Into<Selection>,
@@ -103,15 +103,10 @@ impl PhraseCutDataset {
     ) -> Result<Self> {
         options.validate()?;
         let selection = selection.into();
-        let indices = selection.indices(&data)?;
+        data.require_truth(selection.split())?;
+        let (indices, left_out) = selection.indices(&data, &options)?;
         let phrases = data.phrases(selection.split());
-        let (mut of_picture, mut of_text) = (HashMap::new(), HashMap::new());
-        if options.negatives > 0.0 {
-            for (place, phrase) in phrases.iter().enumerate() {
-                let places: &mut Vec<u32> = of_picture.entry(phrase.image_id).or_default();
-                places.push(place as u32);
-            }
-        }
+        let mut of_text = HashMap::new();
         if options.support {
             for &place in &indices {
                 let text = phrases[place as usize].phrase.to_lowercase();
@@ -121,13 +116,19 @@ impl PhraseCutDataset {
         }
         Ok(Self {
             cache: SampleCache::new(options.cache_bytes),
+            negatives: Negatives::new(phrases, &indices, &options),
             data,
             selection,
             indices,
+            left_out,
             options,
-            of_picture,
             of_text,
         })
+    }
+
+    /// How many of the split's phrases are not here without having been asked for, and why.
+    pub fn left_out(&self) -> &LeftOut {
+        &self.left_out
     }
 
     /// Number of phrases.
@@ -296,31 +297,34 @@ impl PhraseCutDataset {
         let view = whole.random(options, &of_masks, &mut random);
 
         let path = self.data.image_path(first.image_id);
+        let (width, height) = (options.width, options.height);
         let picture = if options.crop.is_some() {
-            let full = self.cache.picture(first.image_id, || load_rgb(&path))?;
-            view.picture(&full, recorded)
+            let load = || load_rgb(&path).map(SamplePicture::Rounded);
+            let full = self.cache.picture(first.image_id, load)?;
+            let full = match &*full {
+                SamplePicture::Rounded(full) => full,
+                SamplePicture::Exact(_) => unreachable!("whole pictures are kept as they are read"),
+            };
+            view.picture(full, recorded, options.preprocessing)
         } else {
-            let (width, height) = (options.width, options.height);
-            let resized = self.cache.picture(first.image_id, || {
+            let squashed = self.cache.picture(first.image_id, || {
                 let full = load_rgb(&path)?;
-                Ok::<_, DataError>(resize_rgb(&full, width, height, Filter::Bilinear))
+                Ok::<_, DataError>(options.preprocessing.apply(&full, width, height))
             })?;
-            let mut picture = RgbImage::clone(&resized);
+            let mut picture = SamplePicture::clone(&squashed);
             view.finish(&mut picture);
             picture
         };
         let masks = group.iter().zip(masks).map(|(&index, mask)| {
             let mask = match (options.crop, options.mask_scaling) {
                 (None, _) => Arc::unwrap_or_clone(mask),
-                (Some(_), MaskScaling::Resize) => {
-                    mask.crop(view.window).resize(options.width, options.height)
-                }
                 (Some(_), MaskScaling::Polygons) => options.rule.mask_scaled(
                     self.record(index).polygons.iter(),
                     view.window,
-                    options.width,
-                    options.height,
+                    width,
+                    height,
                 ),
+                (Some(_), scaling) => scaling.resize(&mask.crop(view.window), width, height),
             };
             if view.flipped {
                 mask.flip_horizontal()
@@ -343,10 +347,10 @@ impl PhraseCutDataset {
             let polygons = self.at(place).polygons.iter();
             Ok(match (options.crop, options.mask_scaling) {
                 (Some(_), _) => options.rule.mask(polygons, width, height),
-                (None, MaskScaling::Resize) => options
-                    .rule
-                    .mask(polygons, width, height)
-                    .resize(options.width, options.height),
+                (None, scaling @ (MaskScaling::Resize | MaskScaling::PyTorchNearest)) => {
+                    let whole = options.rule.mask(polygons, width, height);
+                    scaling.resize(&whole, options.width, options.height)
+                }
                 (None, MaskScaling::Polygons) => options.rule.mask_scaled(
                     polygons,
                     Mask::new(width, height).frame(),
@@ -364,7 +368,11 @@ impl PhraseCutDataset {
         let mut random = random(options.seed, epoch, Purpose::Phrase, u64::from(place));
         let replaced = random.random_bool(f64::from(options.negatives));
         let other = replaced
-            .then(|| self.negative(place, &mut random))
+            .then(|| {
+                let phrases = self.data.phrases(self.selection.split());
+                self.negatives
+                    .draw(phrases, &self.indices, place, &mut random)
+            })
             .flatten();
         let shown = other.unwrap_or(place);
         let phrase = self.at(shown);
@@ -390,26 +398,6 @@ impl PhraseCutDataset {
             negative: other.is_some(),
             support,
         })
-    }
-
-    /// A phrase whose name no phrase of the picture has a word of.
-    fn negative(&self, place: u32, random: &mut impl Rng) -> Option<u32> {
-        let picture = self.at(place).image_id;
-        let here = self.of_picture.get(&picture)?;
-        let fits = |other: u32| {
-            let other = self.at(other);
-            let name = match other.phrase_structure.name.as_str() {
-                "" => &other.phrase,
-                name => name,
-            };
-            other.image_id != picture
-                && !here
-                    .iter()
-                    .any(|&phrase| share_a_word(name, &self.at(phrase).phrase))
-        };
-        (0..NEGATIVE_TRIES)
-            .filter_map(|_| self.indices.choose(random).copied())
-            .find(|&other| fits(other))
     }
 
     /// Another picture of which `shown` holds, besides the one of `place`.

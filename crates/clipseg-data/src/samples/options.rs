@@ -1,6 +1,8 @@
 //! How samples are made of phrases and pictures.
 
+use super::picture::Preprocessing;
 use crate::error::{DataError, Result};
+use crate::mask::Mask;
 use crate::raster::RasterRule;
 use serde::{Deserialize, Serialize};
 
@@ -23,39 +25,72 @@ pub const TEMPLATES: [&str; 9] = [
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum MaskScaling {
-    /// Polygons are filled at the picture's size, then the nearest pixel is taken, as CLIPSeg does.
+    /// Polygons are filled at the picture's size, then the pixel is taken that the centre of each new
+    /// one lies in.
     #[default]
     Resize,
+    /// Polygons are filled at the picture's size, then resized by PyTorch's `nearest`, as CLIPSeg's own
+    /// code does ([`Mask::resize_floor`]).
+    #[serde(rename = "pytorch_nearest")]
+    PyTorchNearest,
     /// Polygons are scaled, then filled, so that thin parts are not lost.
     Polygons,
+}
+
+impl MaskScaling {
+    /// A mask at another size; polygons are not scaled here.
+    pub(super) fn resize(self, mask: &Mask, width: u32, height: u32) -> Mask {
+        match self {
+            Self::PyTorchNearest => mask.resize_floor(width, height),
+            Self::Resize | Self::Polygons => mask.resize(width, height),
+        }
+    }
+}
+
+/// Which phrase is put in place of another, to be answered with an empty mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum NegativeRule {
+    /// One of another picture whose name has no word of any phrase of this picture. Of 50 that are
+    /// drawn the first such; if none is, the phrase stays as it is.
+    #[default]
+    NotShown,
+    /// Any but the phrase itself: each different text of the selection is as likely, whatever the
+    /// picture shows. This is CLIPSeg's own rule.
+    Any,
 }
 
 /// How samples are made. By default nothing is changed at random.
 ///
 /// ```
-/// use clipseg_data::{SampleOptions, TEMPLATES};
+/// use clipseg_data::{NegativeRule, SampleOptions, TEMPLATES};
 ///
 /// // What CLIPSeg was trained with.
 /// let options = SampleOptions {
 ///     crop: Some(0.05),
 ///     negatives: 0.2,
+///     negative_rule: NegativeRule::Any,
 ///     templates: TEMPLATES.map(str::to_owned).to_vec(),
 ///     support: true,
-///     ..SampleOptions::new(352, 352)
+///     ..SampleOptions::clipseg(352)
 /// };
 /// # assert!(options.validate().is_ok());
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SampleOptions {
-    /// Width of pictures and masks in pixels. Pictures are squashed to it, bilinear.
+    /// Width of pictures and masks in pixels. Pictures are squashed to it.
     pub width: u32,
     /// Height of pictures and masks in pixels.
     pub height: u32,
+    /// How pictures are squashed. Default: as Hugging Face's processor does it.
+    #[serde(default)]
+    pub preprocessing: Preprocessing,
     /// Which pixels a polygon covers. Default: the evaluator's rule.
     #[serde(default)]
     pub rule: RasterRule,
-    /// How masks come to the size of the samples. Default: resized.
+    /// How masks come to the size of the samples. Default: by the nearest centre.
     #[serde(default)]
     pub mask_scaling: MaskScaling,
     /// Cuts a random square out of the picture, as large as it fits, of up to 50 the first whose part of
@@ -76,11 +111,13 @@ pub struct SampleOptions {
     /// Default: none, the bare phrase.
     #[serde(default)]
     pub templates: Vec<String>,
-    /// Probability that a phrase is replaced by one of another picture and its mask emptied. A phrase
-    /// that shares a word with the name of anything that is annotated in the picture is never taken;
-    /// CLIPSeg's own training, which takes any with probability 0.2, does not look. Default: 0.
+    /// Probability that a phrase is replaced by another and its mask emptied; CLIPSeg's is 0.2. Which
+    /// others there are to choose from is up to [`negative_rule`](Self::negative_rule). Default: 0.
     #[serde(default)]
     pub negatives: f32,
+    /// Which phrases others are replaced by. Default: those of what the picture does not show.
+    #[serde(default)]
+    pub negative_rule: NegativeRule,
     /// Whether a second picture of which the same phrase holds comes with each sample, to be shown
     /// instead of the words. Default: no.
     #[serde(default)]
@@ -88,7 +125,15 @@ pub struct SampleOptions {
     /// Decides everything that is random. Default: 0.
     #[serde(default)]
     pub seed: u64,
-    /// Most bytes of pictures and masks that are kept in memory. Default: 0, nothing is kept.
+    /// Whether phrases are left out whose masks, by [`rule`](Self::rule) at the pictures' recorded
+    /// sizes, have no pixel inside; they are counted
+    /// ([`left_out`](super::PhraseCutDataset::left_out)). All masks are drawn once to find out.
+    /// Default: no.
+    #[serde(default)]
+    pub drop_empty: bool,
+    /// Most bytes of pictures and masks that are kept in memory. Whole pictures are kept if parts of
+    /// them are cut out, else the squashed ones, with four bytes a channel if they are not rounded.
+    /// Default: 0, nothing is kept.
     #[serde(default)]
     pub cache_bytes: u64,
 }
@@ -99,6 +144,7 @@ impl SampleOptions {
         Self {
             width,
             height,
+            preprocessing: Preprocessing::default(),
             rule: RasterRule::default(),
             mask_scaling: MaskScaling::default(),
             crop: None,
@@ -106,9 +152,29 @@ impl SampleOptions {
             colour_jitter: 0.0,
             templates: Vec::new(),
             negatives: 0.0,
+            negative_rule: NegativeRule::default(),
             support: false,
             seed: 0,
+            drop_empty: false,
             cache_bytes: 0,
+        }
+    }
+
+    /// The samples of the paper's evaluation (Lüddecke and Ecker 2022, arXiv:2112.10003), and what its
+    /// training begins with, at `side` × `side` pixels: pictures by
+    /// [`Preprocessing::ClipSeg`], masks by [`RasterRule::PixelCentre`] and
+    /// [`MaskScaling::PyTorchNearest`], phrases with empty masks left out.
+    ///
+    /// That the [17 pictures](crate::OTHER_SIZE_PICTURES) are skipped is the
+    /// [selection](super::Selection)'s default. The published code takes a sample's area from its
+    /// instances' boxes, not from its mask.
+    pub fn clipseg(side: u32) -> Self {
+        Self {
+            preprocessing: Preprocessing::ClipSeg,
+            rule: RasterRule::PixelCentre,
+            mask_scaling: MaskScaling::PyTorchNearest,
+            drop_empty: true,
+            ..Self::new(side, side)
         }
     }
 

@@ -1,8 +1,10 @@
 //! Which phrases of a data set are used.
 
+use super::options::SampleOptions;
 use super::words::has_words;
 use crate::check::OTHER_SIZE_PICTURES;
 use crate::error::{DataError, Result};
+use crate::left_out::{LeftOut, Omission};
 use crate::phrasecut::PhraseCut;
 use crate::records::{Phrase, Split};
 use rand::SeedableRng;
@@ -19,6 +21,13 @@ enum Part {
     All,
     Share(Range<f64>),
     Phrases(Range<usize>),
+}
+
+/// What becomes of a phrase.
+enum Fate {
+    Kept,
+    Unwanted,
+    LeftOut(Omission),
 }
 
 /// Which phrases of a data set are used.
@@ -104,8 +113,8 @@ impl Selection {
         self
     }
 
-    /// Only phrases whose mask has at least so many pixels at the picture's recorded size. All masks are
-    /// drawn once to find out.
+    /// Only phrases whose mask, by the samples' rule, has at least so many pixels at the picture's
+    /// recorded size. All masks are drawn once to find out.
     #[must_use]
     pub fn minimum_area(mut self, pixels: usize) -> Self {
         self.minimum_area = pixels;
@@ -119,8 +128,13 @@ impl Selection {
         self
     }
 
-    /// The places of the phrases in the split, in the data set's order.
-    pub(super) fn indices(&self, data: &PhraseCut) -> Result<Vec<u32>> {
+    /// The places of the phrases in the split, in the data set's order, and what is left out of it
+    /// without having been asked for.
+    pub(super) fn indices(
+        &self,
+        data: &PhraseCut,
+        options: &SampleOptions,
+    ) -> Result<(Vec<u32>, LeftOut)> {
         if let Part::Share(share) = &self.part
             && !(0.0 <= share.start && share.start <= share.end && share.end <= 1.0)
         {
@@ -131,28 +145,53 @@ impl Selection {
         let phrases = data.phrases(self.split);
         let skipped: HashSet<u64> = self.skipped.iter().copied().collect();
         let pictures = self.pictures(phrases);
-        let keep = |phrase: &Phrase| {
-            !skipped.contains(&phrase.image_id)
-                && pictures
-                    .as_ref()
-                    .is_none_or(|kept| kept.contains(&phrase.image_id))
+        let wanted = |phrase: &Phrase| {
+            pictures
+                .as_ref()
+                .is_none_or(|kept| kept.contains(&phrase.image_id))
                 && !self
                     .without
                     .iter()
                     .any(|word| has_words(&phrase.phrase, word))
                 && (self.only.is_empty()
                     || self.only.iter().any(|word| has_words(&phrase.phrase, word)))
-                && (self.minimum_area == 0
-                    || data
-                        .mask(phrase)
-                        .is_ok_and(|mask| mask.area() >= self.minimum_area))
         };
-        Ok(phrases
-            .par_iter()
-            .enumerate()
-            .filter(|(_, phrase)| keep(phrase))
-            .map(|(index, _)| index as u32)
-            .collect())
+        let area = |phrase: &Phrase| {
+            let image = data.image(phrase.image_id);
+            image.map_or(0, |image| {
+                let polygons = phrase.polygons.iter();
+                options
+                    .rule
+                    .mask(polygons, image.width, image.height)
+                    .area()
+            })
+        };
+        let fate = |phrase: &Phrase| {
+            if !wanted(phrase) {
+                return Fate::Unwanted;
+            }
+            if skipped.contains(&phrase.image_id) {
+                return Fate::LeftOut(Omission::SkippedPicture);
+            }
+            if self.minimum_area == 0 && !options.drop_empty {
+                return Fate::Kept;
+            }
+            match area(phrase) {
+                0 if options.drop_empty => Fate::LeftOut(Omission::EmptyMask),
+                area if area < self.minimum_area => Fate::Unwanted,
+                _ => Fate::Kept,
+            }
+        };
+        let fates: Vec<Fate> = phrases.par_iter().map(fate).collect();
+        let (mut kept, mut left_out) = (Vec::new(), data.left_out(self.split));
+        for (index, fate) in fates.into_iter().enumerate() {
+            match fate {
+                Fate::Kept => kept.push(index as u32),
+                Fate::LeftOut(why) => left_out.add(why, phrases[index].image_id),
+                Fate::Unwanted => {}
+            }
+        }
+        Ok((kept, left_out))
     }
 
     /// The pictures of the part; `None` if it is all of them.

@@ -1,9 +1,9 @@
 //! What is seen of a picture: a square of it, mirrored, in other light.
 
 use super::options::SampleOptions;
+use super::picture::{Preprocessing, SamplePicture};
 use crate::mask::{BoundingBox, Mask};
-use crate::resize::{Filter, resize_rgb};
-use image::{RgbImage, imageops};
+use image::{ImageBuffer, Pixel, Primitive, Rgb, RgbImage, imageops};
 use rand::{Rng, RngExt};
 
 const CROP_TRIES: usize = 50;
@@ -65,7 +65,12 @@ impl View {
     }
 
     /// The view's pixels. `recorded` is the size that windows refer to; the file's may differ.
-    pub(super) fn picture(&self, picture: &RgbImage, recorded: [u32; 2]) -> RgbImage {
+    pub(super) fn picture(
+        &self,
+        picture: &RgbImage,
+        recorded: [u32; 2],
+        preprocessing: Preprocessing,
+    ) -> SamplePicture {
         let scale = |value: u32, of: u32, to: u32| {
             (u64::from(value) * u64::from(to) / u64::from(of.max(1))) as u32
         };
@@ -85,7 +90,7 @@ impl View {
             scale(y + rows, recorded[1], height),
         );
         let mut seen = if (left, top, right, bottom) == (0, 0, width, height) {
-            resize_rgb(picture, self.width, self.height, Filter::Bilinear)
+            preprocessing.apply(picture, self.width, self.height)
         } else {
             let part = imageops::crop_imm(
                 picture,
@@ -94,19 +99,21 @@ impl View {
                 (right - left).max(1),
                 (bottom - top).max(1),
             );
-            resize_rgb(&part.to_image(), self.width, self.height, Filter::Bilinear)
+            preprocessing.apply(&part.to_image(), self.width, self.height)
         };
         self.finish(&mut seen);
         seen
     }
 
     /// What comes after resizing.
-    pub(super) fn finish(&self, picture: &mut RgbImage) {
+    pub(super) fn finish(&self, picture: &mut SamplePicture) {
         if self.flipped {
-            imageops::flip_horizontal_in_place(picture);
+            picture.mirror();
         }
-        if let Some(factors) = self.colours {
-            change_colours(picture, factors);
+        match (self.colours, picture) {
+            (None, _) => {}
+            (Some(factors), SamplePicture::Rounded(picture)) => change_colours(picture, factors),
+            (Some(factors), SamplePicture::Exact(picture)) => change_colours(picture, factors),
         }
     }
 }
@@ -138,12 +145,34 @@ fn crop(whole: BoundingBox, share: f32, masks: &[&Mask], random: &mut impl Rng) 
     best.map_or(whole, |(_, window)| window)
 }
 
+/// A level from 0 to 255 of one channel.
+trait Level: Primitive + Into<f32> {
+    fn from_level(level: f32) -> Self;
+}
+
+impl Level for u8 {
+    fn from_level(level: f32) -> Self {
+        level as Self
+    }
+}
+
+impl Level for f32 {
+    fn from_level(level: f32) -> Self {
+        level
+    }
+}
+
 /// Brightness, then contrast, then saturation, each by torchvision's formula: a mixture with black,
 /// with the mean grey, and with the pixel's own grey.
-fn change_colours(picture: &mut RgbImage, [brightness, contrast, saturation]: [f32; 3]) {
+fn change_colours<L: Level>(
+    picture: &mut ImageBuffer<Rgb<L>, Vec<L>>,
+    [brightness, contrast, saturation]: [f32; 3],
+) where
+    Rgb<L>: Pixel<Subpixel = L>,
+{
     // ITU-R 601-2, as Pillow converts to grey.
     let grey = |[r, g, b]: [f32; 3]| 0.299 * r + 0.587 * g + 0.114 * b;
-    let bright = |value: u8| (f32::from(value) * brightness).clamp(0.0, 255.0);
+    let bright = |value: L| (value.into() * brightness).clamp(0.0, 255.0);
     let sum: f64 = picture
         .pixels()
         .map(|pixel| f64::from(grey(pixel.0.map(bright))))
@@ -154,8 +183,8 @@ fn change_colours(picture: &mut RgbImage, [brightness, contrast, saturation]: [f
             .0
             .map(|value| (mean + (bright(value) - mean) * contrast).clamp(0.0, 255.0));
         let own = grey(contrasted);
-        pixel.0 =
-            contrasted.map(|value| (own + (value - own) * saturation).clamp(0.0, 255.0) as u8);
+        pixel.0 = contrasted
+            .map(|value| L::from_level((own + (value - own) * saturation).clamp(0.0, 255.0)));
     }
 }
 
@@ -210,7 +239,7 @@ mod tests {
 
     #[test]
     fn colours_that_do_not_change_stay() {
-        let before = RgbImage::from_fn(16, 9, |x, y| image::Rgb([x as u8 * 9, y as u8 * 20, 77]));
+        let before = RgbImage::from_fn(16, 9, |x, y| Rgb([x as u8 * 9, y as u8 * 20, 77]));
         let mut after = before.clone();
         change_colours(&mut after, [1.0; 3]);
         let worst = before

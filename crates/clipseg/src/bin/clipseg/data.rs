@@ -8,7 +8,6 @@ mod show;
 
 use crate::Failure;
 use clap::Subcommand;
-use clipseg::data::Split;
 
 #[derive(Subcommand)]
 pub(crate) enum DataCommand {
@@ -31,12 +30,4 @@ pub(crate) fn run(command: &DataCommand) -> Result<(), Failure> {
         DataCommand::Scenes(arguments) => scenes::run(arguments),
         DataCommand::Show(arguments) => show::run(arguments),
     }
-}
-
-/// For clap: a split by its name in files.
-fn split(name: &str) -> Result<Split, String> {
-    Split::ALL
-        .into_iter()
-        .find(|split| split.name() == name)
-        .ok_or_else(|| format!("expected one of {}", Split::ALL.map(Split::name).join(", ")))
 }

@@ -1,6 +1,5 @@
 //! `clipseg data check`: what is wrong with a data set, counted and by example.
 
-use super::split;
 use crate::Failure;
 use clipseg::data::{PhraseCut, ProblemKind, Report, Split, check};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -13,7 +12,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Only this split; may be given several times. All that are there otherwise.
-    #[arg(long = "split", value_name = "SPLIT", value_parser = split)]
+    #[arg(long = "split", value_name = "SPLIT")]
     splits: Vec<Split>,
     /// How many problems of each kind are shown.
     #[arg(long, value_name = "N", default_value_t = 3)]

@@ -1,6 +1,5 @@
 //! `clipseg data fetch`: the pictures of a data set from where they are published.
 
-use super::split;
 use crate::Failure;
 use clipseg::data::{Fetcher, Split, list_pictures};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
@@ -15,7 +14,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Only the pictures of this split; may be given several times.
-    #[arg(long = "split", value_name = "SPLIT", value_parser = split)]
+    #[arg(long = "split", value_name = "SPLIT")]
     splits: Vec<Split>,
     /// Only the first N of these pictures in the order of the list.
     #[arg(long, value_name = "N")]
@@ -31,7 +30,9 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut pictures = list_pictures(&arguments.folder)?;
     if !arguments.splits.is_empty() {
-        pictures.retain(|picture| arguments.splits.contains(&picture.split));
+        let parts = |split: &Split| split.parts();
+        let wanted: Vec<Split> = arguments.splits.iter().flat_map(parts).copied().collect();
+        pictures.retain(|picture| wanted.contains(&picture.split));
     }
     pictures.truncate(arguments.max.unwrap_or(usize::MAX));
     if pictures.is_empty() {

@@ -1,6 +1,5 @@
 //! `clipseg data show`: a contact sheet.
 
-use super::split;
 use crate::Failure;
 use clipseg::clip::{ClipError, write_aside};
 use clipseg::data::{PhraseCut, SheetOptions, Split, contact_sheet};
@@ -12,8 +11,8 @@ pub(crate) struct Arguments {
     /// Folder in the layout of VGPhraseCut_v0.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// Which pictures: train, val, test or miniv.
-    #[arg(long, value_parser = split)]
+    /// Which pictures: train, val, test, miniv or `val_miniv`.
+    #[arg(long)]
     split: Split,
     /// File for the sheet, a PNG.
     #[arg(long, value_name = "SHEET.png")]
@@ -36,7 +35,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let data = PhraseCut::open(&arguments.folder)?;
+    let data = PhraseCut::open_splits(&arguments.folder, &[arguments.split])?;
     let options = SheetOptions {
         pictures: arguments.count,
         phrases: arguments.phrases,

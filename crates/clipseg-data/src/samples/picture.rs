@@ -1,0 +1,177 @@
+//! How pictures come to the size of samples, and the pixels that they then have.
+
+use crate::resize::{Filter, resize_align_corners, resize_rgb};
+use image::{Rgb, Rgb32FImage, RgbImage, imageops};
+use serde::{Deserialize, Serialize};
+
+/// How a picture is squashed to the size that a model sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Preprocessing {
+    /// Bilinear as Pillow has it, antialiased and rounded to eight bits: what Hugging Face's processor
+    /// of the published models does.
+    #[default]
+    HuggingFace,
+    /// Bilinear with corners aligned, not antialiased and not rounded: what CLIPSeg's own code does in
+    /// training and evaluation ([`resize_align_corners`]).
+    #[serde(rename = "clipseg")]
+    ClipSeg,
+}
+
+impl Preprocessing {
+    /// As it stands in configurations: `hugging_face` or `clipseg`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::HuggingFace => "hugging_face",
+            Self::ClipSeg => "clipseg",
+        }
+    }
+
+    /// Squashes to exactly `width` × `height` pixels, of which there must be at least one. The channels
+    /// of a pixel lie together, from 0 to 255, `[height, width, 3]`.
+    pub fn squash(self, picture: &RgbImage, width: u32, height: u32) -> Vec<f32> {
+        match self.apply(picture, width, height) {
+            SamplePicture::Rounded(picture) => {
+                picture.into_raw().into_iter().map(f32::from).collect()
+            }
+            SamplePicture::Exact(picture) => picture.into_raw(),
+        }
+    }
+
+    /// As [`squash`](Self::squash), with the pixels as they are kept.
+    pub(super) fn apply(self, picture: &RgbImage, width: u32, height: u32) -> SamplePicture {
+        match self {
+            Self::HuggingFace => {
+                SamplePicture::Rounded(resize_rgb(picture, width, height, Filter::Bilinear))
+            }
+            Self::ClipSeg => {
+                let values = resize_align_corners(picture, width, height);
+                let exact = Rgb32FImage::from_raw(width, height, values);
+                SamplePicture::Exact(exact.unwrap_or_default())
+            }
+        }
+    }
+}
+
+/// The pixels of a sample's picture.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum SamplePicture {
+    /// Eight bits a channel, as [`HuggingFace`](Preprocessing::HuggingFace) leaves them.
+    Rounded(RgbImage),
+    /// Levels from 0 to 255 as [`ClipSeg`](Preprocessing::ClipSeg) interpolates them.
+    Exact(Rgb32FImage),
+}
+
+impl SamplePicture {
+    /// Width and height in pixels.
+    pub fn dimensions(&self) -> (u32, u32) {
+        match self {
+            Self::Rounded(picture) => picture.dimensions(),
+            Self::Exact(picture) => picture.dimensions(),
+        }
+    }
+
+    /// The picture with its levels rounded to eight bits.
+    pub fn to_rgb8(&self) -> RgbImage {
+        match self {
+            Self::Rounded(picture) => picture.clone(),
+            Self::Exact(picture) => RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
+                Rgb(picture.get_pixel(x, y).0.map(|level| level.round() as u8))
+            }),
+        }
+    }
+
+    /// Writes the channels as planes one after another, `[3, height, width]`, from 0 to 1.
+    pub(super) fn write_planes(&self, planes: &mut [f32]) {
+        let (width, height) = self.dimensions();
+        let plane = (width as usize * height as usize).max(1);
+        for (channel, values) in planes.chunks_exact_mut(plane).enumerate() {
+            match self {
+                Self::Rounded(picture) => {
+                    let levels = picture.as_raw().iter().skip(channel).step_by(3);
+                    for (value, &level) in values.iter_mut().zip(levels) {
+                        *value = f32::from(level) / 255.0;
+                    }
+                }
+                Self::Exact(picture) => {
+                    let levels = picture.as_raw().iter().skip(channel).step_by(3);
+                    for (value, &level) in values.iter_mut().zip(levels) {
+                        *value = level / 255.0;
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn mirror(&mut self) {
+        match self {
+            Self::Rounded(picture) => imageops::flip_horizontal_in_place(picture),
+            Self::Exact(picture) => imageops::flip_horizontal_in_place(picture),
+        }
+    }
+
+    /// The bytes that the pixels take in memory.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Rounded(picture) => size_of_val(picture.as_raw().as_slice()),
+            Self::Exact(picture) => size_of_val(picture.as_raw().as_slice()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture() -> RgbImage {
+        RgbImage::from_fn(7, 5, |x, y| {
+            Rgb([(31 * x + 3) as u8, (40 * y) as u8, (x * y * 9) as u8])
+        })
+    }
+
+    #[test]
+    fn each_preprocessing_has_its_name_and_its_pixels() {
+        let picture = picture();
+        let rounded = Preprocessing::HuggingFace.squash(&picture, 5, 3);
+        let expected = resize_rgb(&picture, 5, 3, Filter::Bilinear);
+        assert!(
+            rounded
+                .iter()
+                .copied()
+                .eq(expected.as_raw().iter().map(|&v| f32::from(v)))
+        );
+        let exact = Preprocessing::ClipSeg.squash(&picture, 5, 3);
+        assert_eq!(exact, resize_align_corners(&picture, 5, 3));
+        assert!(exact.iter().any(|level| level.fract() != 0.0), "{exact:?}");
+        for preprocessing in [Preprocessing::HuggingFace, Preprocessing::ClipSeg] {
+            let json = serde_json::to_string(&preprocessing).unwrap();
+            assert_eq!(json, format!("\"{}\"", preprocessing.name()));
+            assert_eq!(
+                serde_json::from_str::<Preprocessing>(&json).unwrap(),
+                preprocessing
+            );
+        }
+    }
+
+    #[test]
+    fn planes_are_not_rounded() {
+        let exact = Preprocessing::ClipSeg.apply(&picture(), 5, 3);
+        let mut planes = vec![0.0; 45];
+        exact.write_planes(&mut planes);
+        let levels = Preprocessing::ClipSeg.squash(&picture(), 5, 3);
+        for (index, value) in planes.into_iter().enumerate() {
+            assert_eq!(value, levels[3 * (index % 15) + index / 15] / 255.0);
+        }
+        assert_eq!(exact.bytes(), 4 * 45);
+        let mut mirrored = exact.clone();
+        mirrored.mirror();
+        let (SamplePicture::Exact(a), SamplePicture::Exact(b)) = (&exact, &mirrored) else {
+            panic!("neither is rounded");
+        };
+        assert_eq!(a.get_pixel(0, 2), b.get_pixel(4, 2));
+        let level = a.get_pixel(1, 1).0[0];
+        assert_eq!(exact.to_rgb8().get_pixel(1, 1).0[0], level.round() as u8);
+    }
+}
