@@ -29,7 +29,7 @@ struct Arguments {
     /// cpu, ndarray, wgpu, vulkan or cuda.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Folder for the pictures.
+    /// Folder for the pictures; made anew, so that nothing is overwritten.
     #[arg(long, default_value = "runs/segment")]
     out: PathBuf,
 }
@@ -51,6 +51,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn segment(arguments: &Arguments, model: &Path, photo: &Path) -> Result<(), Box<dyn Error>> {
+    let out = arguments.out.display();
+    if arguments.out.exists() {
+        return Err(format!("{out} is there already; choose a new folder by --out").into());
+    }
     let segmenter = Segmenter::from_pretrained(model, &clipseg::device(&arguments.device)?)?;
     let photo = load_rgb(photo)?;
     let encoded = segmenter.encode_image(&photo)?;
@@ -70,6 +74,6 @@ fn segment(arguments: &Arguments, model: &Path, photo: &Path) -> Result<(), Box<
     }
     let page = add_legend(&overlay(&photo, &masks), &arguments.prompts);
     page.save(arguments.out.join("overlay.png"))?;
-    println!("pictures written to {}", arguments.out.display());
+    println!("pictures written to {out}");
     Ok(())
 }

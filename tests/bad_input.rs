@@ -1,7 +1,8 @@
 //! What users get wrong: each is an error that says what and where, never a panic.
 
 use crate::support::{device, fixtures};
-use clipseg::model::{ModelError, Segmenter};
+use clipseg::clip::{ClipTokenizer, ImageProcessor};
+use clipseg::model::{ClipSeg, ModelError, Prompt, SegmentOptions, Segmenter};
 use image::RgbImage;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,17 @@ fn copy() -> tempfile::TempDir {
         std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
     }
     folder
+}
+
+/// Makes the first value of a tensor in a file of single precision another one.
+pub(crate) fn spoil(file: &Path, tensor: &str, value: f32) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let header = 8 + u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+    let names: serde_json::Value = serde_json::from_slice(&bytes[8..header]).unwrap();
+    assert_eq!(names[tensor]["dtype"], "F32", "{tensor}");
+    let offset = names[tensor]["data_offsets"][0].as_u64().unwrap() as usize;
+    bytes[header + offset..][..4].copy_from_slice(&value.to_le_bytes());
+    std::fs::write(file, bytes).unwrap();
 }
 
 fn loading(folder: &Path) -> String {
@@ -58,6 +70,78 @@ fn weights_that_are_cut_off() {
         let message = loading(folder.path());
         assert!(message.contains("model.safetensors"), "{length}: {message}");
     }
+}
+
+#[test]
+fn one_weight_that_is_not_finite() {
+    for (tensor, value) in [
+        ("decoder.film_mul.weight", f32::INFINITY),
+        ("clip.visual_projection.weight", f32::NAN),
+        ("decoder.transposed_convolution.0.bias", f32::NEG_INFINITY),
+    ] {
+        let folder = copy();
+        spoil(&folder.path().join("model.safetensors"), tensor, value);
+        let expected = format!("the tensor `{tensor}` holds a NaN or an infinity");
+        let message = loading(folder.path());
+        assert!(message.ends_with(&expected), "{message}");
+    }
+}
+
+#[test]
+fn logits_that_are_not_finite_give_no_mask() {
+    let folder = copy();
+    let weights = folder.path().join("model.safetensors");
+    spoil(&weights, "decoder.film_mul.bias", f32::INFINITY);
+    let model = ClipSeg::from_pretrained(folder.path(), &device()).unwrap();
+    let positions = model.config().clip.text_config.max_position_embeddings;
+    let tokenizer = ClipTokenizer::from_folder(folder.path(), positions).unwrap();
+    let segmenter = Segmenter::new(model, tokenizer, ImageProcessor::clipseg(64));
+    let photo = segmenter.encode_image(&RgbImage::new(9, 7)).unwrap();
+    let embedding = segmenter.encode_text(&["a cat"]).unwrap();
+    let prompt: [Prompt; 1] = ["a cat".into()];
+    let mut seen = 0;
+    let options = SegmentOptions::default();
+    let each = segmenter.for_each_mask(&photo, &prompt, &options, |_, _| {
+        seen += 1;
+        Ok::<(), ModelError>(())
+    });
+    assert_eq!(seen, 0);
+    let errors = [
+        each.unwrap_err(),
+        segmenter.segment(&photo, &["a cat"]).unwrap_err(),
+        segmenter
+            .segment_with(&photo, &prompt, &options)
+            .unwrap_err(),
+        segmenter.logits(&photo, embedding.clone()).unwrap_err(),
+        segmenter
+            .segment_by_embedding(&photo, embedding)
+            .unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(error, ModelError::NotFinite { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_tower_for_other_than_three_channels() {
+    let mut config = clipseg::model::ClipSegConfig::small();
+    config.clip.text_config.hidden_size = 32;
+    config.clip.vision_config.num_channels = 1;
+    let model = ClipSeg::init(&config, &device());
+    let tokenizer = ClipTokenizer::openai(77).unwrap();
+    let segmenter = Segmenter::new(model, tokenizer, ImageProcessor::clipseg(96));
+    let error = segmenter.encode_image(&RgbImage::new(9, 7)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the model takes pictures of 1 channels, these have 3"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    segmenter.save_pretrained(folder.path()).unwrap();
+    let message = loading(folder.path());
+    assert!(
+        message.contains("field `vision_config.num_channels`: 1, expected 3"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -141,7 +141,7 @@ fn bad_fields_are_named() {
             json!(4),
             "4, expected at least the `min_width` of 8",
         ),
-        ("min_width", json!(0), "0, expected at least 1"),
+        ("min_width", json!(3), "3, expected at least 4"),
         ("blocks", json!(0), "0, expected at least 1"),
         ("upsampling", json!("cubic"), "unknown variant `cubic`"),
         (

@@ -5,12 +5,14 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::prelude::*;
 use burn::tensor::{Distribution, Tolerance};
-use clipseg::clip::{ClipTokenizer, load_clip};
+use clipseg::clip::{Clip, ClipTokenizer, load_clip};
 use clipseg::metrics::Loss;
 use clipseg::model::{
     ClipSeg, ClipSegConfig, ConvDecoderConfig, Decoder, DecoderConfig, DeconvBaselineConfig,
     ImageFeatures, TransformerDecoderConfig, Upsampling,
 };
+use serde_json::{Value, json};
+use std::path::Path;
 
 /// Small decoders of every kind that fit the fixtures' CLIP, with a name for messages.
 pub(crate) fn kinds() -> Vec<(&'static str, DecoderConfig)> {
@@ -156,6 +158,100 @@ fn the_prompt_and_every_layer_of_clip_matter() {
             assert!(one.pixel_values.is_none(), "{name} keeps no pictures");
         }
     }
+}
+
+/// Numbers and other things that a field of a configuration may hold by mistake.
+fn mistakes() -> Vec<Value> {
+    let numbers = [0, 1, 2, 3, 4, 5, 7, 8, 24, 33, 1 << 17, 1 << 40, u64::MAX];
+    let others = [
+        json!(-1),
+        json!(0.5),
+        json!(1e300),
+        json!("x"),
+        json!(true),
+        json!({}),
+        json!([]),
+        json!([4]),
+        json!([0, 4]),
+        json!([4, 1]),
+        json!([2, 2]),
+        json!([0, 1, 2, 3, 4]),
+        json!([5]),
+        json!([u64::MAX]),
+        json!(["x"]),
+    ];
+    numbers.map(Value::from).into_iter().chain(others).collect()
+}
+
+/// A configuration is refused by the name of a field, or gives a decoder that works.
+fn works_or_is_refused(clip: &Clip, json: &Value) -> bool {
+    println!("{json}"); // shown if anything below panics
+    let config = match ClipSegConfig::from_json(json, Path::new("config.json")) {
+        Ok(config) => config,
+        Err(error) => {
+            let message = error.to_string();
+            assert!(message.starts_with("config.json: field `"), "{message}");
+            return false;
+        }
+    };
+    let device = device();
+    let decoder = Decoder::init(&config.decoder, &config.clip, &device);
+    let pictures = Tensor::random([1, 3, 16, 32], Distribution::Default, &device);
+    let features = ImageFeatures::extract(clip, &config.decoder, pictures);
+    let prompts = Tensor::random([2, 32], Distribution::Default, &device);
+    let logits = decoder.forward_grouped(&features, prompts, &[0, 0]);
+    assert_eq!(logits.dims(), [2, 16, 32]);
+    let loss = Loss::bce().forward(logits, Tensor::ones([2, 16, 32], &device));
+    assert!(loss.into_scalar::<f32>().is_finite());
+    true
+}
+
+#[test]
+fn no_configuration_of_a_decoder_panics() {
+    let folder = fixtures().join("models/clipseg-refined");
+    let (_, clip) = load_clip(&folder, &device()).expect("the fixture loads");
+    let mut worked = 0;
+    for (_, config) in kinds() {
+        let whole = model(config).config().to_json();
+        assert!(works_or_is_refused(&clip, &whole));
+        // The fields of the decoder: CLIPSeg's own are among those of the encoders.
+        let place = whole.get("decoder_config").map(|_| "/decoder_config");
+        let (place, skipped) = match place {
+            Some(place) => (place, &[][..]),
+            None => ("", &["text_config", "vision_config", "model_type"][..]),
+        };
+        let object = whole.pointer(place).and_then(Value::as_object).unwrap();
+        let mut fields: Vec<String> = object.keys().cloned().collect();
+        if place.is_empty() {
+            fields.retain(|field| !skipped.contains(&field.as_str()));
+            fields.retain(|field| !["projection_dim", "architectures"].contains(&field.as_str()));
+            fields.push("dropout".into());
+        }
+        let changed = |changes: &[(&String, &Value)]| {
+            let mut json = whole.clone();
+            for (field, value) in changes {
+                let object = json.pointer_mut(place).and_then(Value::as_object_mut);
+                object.unwrap().insert((*field).clone(), (*value).clone());
+            }
+            usize::from(works_or_is_refused(&clip, &json))
+        };
+        for field in &fields {
+            for value in &mistakes() {
+                worked += changed(&[(field, value)]);
+            }
+            worked += changed(&[(field, &Value::Null)]);
+        }
+        // Two mistakes at once, of numbers.
+        let few = [0u64, 1, 3, 8, 1 << 40].map(Value::from);
+        for (index, first) in fields.iter().enumerate() {
+            for second in &fields[index + 1..] {
+                for (a, b) in few.iter().flat_map(|a| few.iter().map(move |b| (a, b))) {
+                    worked += changed(&[(first, a), (second, b)]);
+                }
+            }
+        }
+    }
+    assert!(worked > 100, "only {worked} configurations worked");
 }
 
 /// Says which parameters have no gradient, or one of zeros.

@@ -1,6 +1,6 @@
 //! The program `clipseg segment`, run as a user runs it.
 
-use crate::support::fixtures;
+use crate::support::{fixtures, shipped};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -135,6 +135,176 @@ fn a_bad_file_is_reported_and_the_rest_go_on() {
     );
 }
 
+/// A copy of files of a folder of the cases.
+fn cases(folder: &str, names: &[&str], to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for name in names {
+        std::fs::copy(
+            shipped().join("cases").join(folder).join(name),
+            to.join(name),
+        )
+        .unwrap();
+    }
+}
+
+#[test]
+fn what_a_folder_holds_beside_pictures_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = folder.path().join("photos");
+    cases("formats", &["a.jpg", "x.avif", "x.heic", "x.tif"], &photos);
+    let write = |name: &str, bytes: &[u8]| std::fs::write(photos.join(name), bytes).unwrap();
+    write("anim.gif", b"GIF89a\x01\0\x01\0\0\0\0;");
+    write("notes.TXT", b"x");
+    write("list.txt", b"y");
+    write("empty.jpg", b"");
+    write("page.jpg", b"<!DOCTYPE html><html><body>404</body></html>");
+    write(
+        "pointer.png",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n",
+    );
+    std::fs::create_dir(photos.join("more")).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("no/such/file", photos.join("gone.png")).unwrap();
+    let out = folder.path().join("out");
+    let output = segment(&out, &[photos.to_str().unwrap(), "--prompt", "a cat"]);
+    let errors = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    let told = "6 files passed over: 2 .txt, 1 .avif, 1 .gif, 1 .heic, 1 .tif; taken from folders \
+                are .jpg, .jpeg, .png, .webp, .bmp; 1 folder inside passed over";
+    assert_eq!(errors.matches(told).count(), 1, "{errors}");
+    let mut failed = vec!["empty.jpg", "page.jpg", "pointer.png"];
+    if cfg!(unix) {
+        failed.push("gone.png");
+    }
+    for name in &failed {
+        let line = errors.lines().find(|line| line.contains(name));
+        assert!(line.is_some(), "{name}: {errors}");
+    }
+    let count = failed.len();
+    assert!(
+        errors.contains(&format!(
+            "{count} of the photographs could not be segmented"
+        )),
+        "{errors}"
+    );
+    assert!(names(&out).iter().all(|name| name.starts_with("a-")));
+    assert_eq!(names(&out).len(), 3);
+
+    // None of it is a picture: an error that says what there is.
+    let others = folder.path().join("others");
+    cases("formats", &["x.avif", "x.heic"], &others);
+    let output = segment(&out, &[others.to_str().unwrap(), "--prompt", "a cat"]);
+    assert_eq!(output.status.code(), Some(1));
+    let expected = "the folders hold no picture; 2 files passed over: 1 .avif, 1 .heic";
+    assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_name_that_is_not_utf_8_and_one_that_is_long() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let photos = folder.path().join("photos");
+    std::fs::create_dir(&photos).unwrap();
+    let photo = fixtures().join("images/tall.png");
+    let odd = std::ffi::OsStr::from_bytes(b"caf\xe9.png");
+    let long = format!("{}.png", "x".repeat(236));
+    std::fs::copy(&photo, photos.join(odd)).unwrap();
+    std::fs::copy(&photo, photos.join(&long)).unwrap();
+    let out = folder.path().join("out");
+    for json in [true, false] {
+        let mut all = vec![photos.to_str().unwrap(), "--prompt", "a cat"];
+        all.extend(json.then_some("--json"));
+        let output = segment(&out, &all);
+        let errors = stderr(&output);
+        assert!(output.status.success(), "{errors}");
+        assert_eq!(
+            errors
+                .matches("a long name, so its results are called xxx")
+                .count(),
+            1
+        );
+        if json {
+            let lines = stdout(&output);
+            let lines: Vec<serde_json::Value> = lines
+                .lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect();
+            assert_eq!(lines.len(), 2);
+            let shown = lines[0]["photo"].as_str().unwrap();
+            assert!(shown.ends_with("caf\u{fffd}.png"), "{shown}");
+            for line in &lines {
+                assert!(
+                    Path::new(line["mask"].as_str().unwrap()).is_file(),
+                    "{line}"
+                );
+                assert!(
+                    Path::new(line["heat"].as_str().unwrap()).is_file(),
+                    "{line}"
+                );
+            }
+        } else {
+            assert!(stdout(&output).contains("caf\u{fffd}.png\n"));
+        }
+    }
+    let found = names(&out);
+    assert_eq!(found.len(), 6, "{found:?}");
+    assert!(found.iter().all(|name| name.len() <= 255));
+}
+
+#[test]
+fn a_weight_that_is_not_finite_is_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir(shipped().join("models/clipseg-refined")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
+    }
+    let weights = model.join("model.safetensors");
+    crate::bad_input::spoil(&weights, "decoder.film_add.weight", f32::INFINITY);
+    let out = folder.path().join("out");
+    let photo = fixtures().join("images/wide.png");
+    let output = run(&[
+        "segment",
+        photo.to_str().unwrap(),
+        "--prompt",
+        "a cat",
+        "--model",
+        model.to_str().unwrap(),
+        "--out",
+        out.to_str().unwrap(),
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let errors = stderr(&output);
+    assert!(
+        errors.contains("the tensor `decoder.film_add.weight` holds a NaN or an infinity"),
+        "{errors}"
+    );
+    assert_eq!(stdout(&output), "");
+    assert!(names(&out).is_empty());
+}
+
+#[test]
+fn a_reader_that_goes_away_does_not_end_the_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let photo = fixtures().join("images/wide.png");
+    let model = fixtures().join("models/clipseg-refined");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_clipseg"))
+        .args(["segment", "--prompt", "a cat", "--out"])
+        .arg(folder.path())
+        .arg("--model")
+        .args([&model, &photo, &fixtures().join("images/tall.png")])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(names(folder.path()).len(), 6);
+}
+
 #[test]
 fn what_cannot_be_done_is_said_before_the_work() {
     let folder = tempfile::tempdir().unwrap();
@@ -156,10 +326,56 @@ fn what_cannot_be_done_is_said_before_the_work() {
         segment(&out, &[photo, "--prompt", "x", "--threshold", "2"]),
         "expected a number from 0 to 1",
     );
-    fails(
-        segment(&out, &[photo, "--prompt", "x", "--template", "no place"]),
-        "the template `no place` has no `{}`",
-    );
+    // These are found out without a model: there is none.
+    let without_model = |arguments: &[&str]| {
+        let mut all = vec!["segment", "--model", "./no/such/folder", "--out"];
+        all.push(out.to_str().unwrap());
+        all.extend(arguments);
+        run(&all)
+    };
+    for (arguments, expected) in [
+        (&["--prompt", ""][..], "prompt 1 is empty"),
+        (&["--prompt", "x", "--prompt", "\t "], "prompt 2 is empty"),
+        (
+            &["--prompt", "x", "--negative", ""],
+            "negative prompt 1 is empty",
+        ),
+        (
+            &["--prompt", "x", "--negative", "y", "--negative", " "],
+            "negative prompt 2 is empty",
+        ),
+        (
+            &["--prompt", "x", "--template", "no braces"],
+            "the template `no braces` has no `{}`",
+        ),
+        (
+            &["--prompt", "x", "--template", "a {}", "--template", ""],
+            "the template `` has no `{}`",
+        ),
+        (
+            &["--visual-prompt", photo, "--template", "a {}"],
+            "--template has no effect: there is no --prompt and no --negative",
+        ),
+        (
+            &["--prompt", "x", "--visual-mask", photo],
+            "1 --visual-mask for 0 --visual-prompt, expected one for each or none",
+        ),
+        (
+            &["--prompt", "x", "--visual-prompt", "no/such.png"],
+            "cannot read no/such.png",
+        ),
+        (&["--prompt", "x", "--threshold", "NaN"], "from 0 to 1"),
+        (&["--prompt", "x", "--threshold=-0.1"], "from 0 to 1"),
+        (&["--prompt", "x", "--threshold", "inf"], "from 0 to 1"),
+        (
+            &["--prompt", "x", "--device", "toaster"],
+            "device `toaster`",
+        ),
+    ] {
+        let mut all = vec![photo];
+        all.extend(arguments);
+        fails(without_model(&all), expected);
+    }
     fails(
         segment(&file.join("out"), &[photo, "--prompt", "x"]),
         "cannot make ",

@@ -2,7 +2,10 @@
 
 use crate::support::{device, fixtures};
 use clipseg::data::{Mask, load_rgb};
-use clipseg::model::{Prompt, SegmentOptions, Segmenter, SoftMask, TEMPLATES, VisualPrompt};
+use clipseg::model::{
+    LabelMapBuilder, ModelError, Prompt, SegmentOptions, Segmenter, SoftMask, TEMPLATES,
+    VisualPrompt, label_map, overlay, tint,
+};
 use image::RgbImage;
 
 fn segmenter() -> Segmenter {
@@ -63,6 +66,64 @@ fn templates_average_and_negatives_take_away() {
     let dog = segmenter.segment(&encoded, &["a dog"]).unwrap();
     let left = with(SegmentOptions::default().with_negative_prompts(["a dog"]));
     assert_eq!(left, plain.except(&dog).unwrap());
+}
+
+#[test]
+fn masks_one_after_another_are_those_that_come_together() {
+    let (segmenter, photo) = (segmenter(), photo());
+    let encoded = segmenter.encode_image(&photo).unwrap();
+    let prompts: Vec<Prompt> = (0..37).map(|n| format!("thing {n}").into()).collect();
+    let negatives: Vec<String> = (0..19).map(|n| format!("no {n}")).collect();
+    for options in [
+        SegmentOptions::default(),
+        SegmentOptions::default().with_negative_prompts(negatives.clone()),
+    ] {
+        let together = segmenter
+            .segment_with(&encoded, &prompts, &options)
+            .unwrap();
+        let mut labels = LabelMapBuilder::new(0.3);
+        let (mut next, mut page) = (0, photo.clone());
+        let each = |index: usize, mask: SoftMask| {
+            assert_eq!(index, next);
+            assert_eq!(mask, together[index]);
+            next += 1;
+            labels.add(&mask)?;
+            tint(&mut page, &mask.threshold(0.5), index);
+            Ok::<(), ModelError>(())
+        };
+        segmenter
+            .for_each_mask(&encoded, &prompts, &options, each)
+            .unwrap();
+        assert_eq!(next, prompts.len());
+        assert_eq!(labels.finish().unwrap(), label_map(&together, 0.3).unwrap());
+        let masks: Vec<Mask> = together.iter().map(|mask| mask.threshold(0.5)).collect();
+        assert_eq!(page, overlay(&photo, &masks));
+    }
+
+    // The negatives count together: the highest of all of them.
+    let with = |negatives: &[String]| {
+        let options = SegmentOptions::default().with_negative_prompts(negatives.to_vec());
+        segmenter.segment_with(&encoded, &prompts[..1], &options)
+    };
+    let plain = segmenter.segment(&encoded, &["thing 0"]).unwrap().remove(0);
+    let not_meant = segmenter.segment(&encoded, &negatives).unwrap();
+    let expected = plain.except(&not_meant).unwrap();
+    assert_eq!(with(&negatives).unwrap().remove(0), expected);
+
+    // An error ends it.
+    let mut seen = 0;
+    let stopped =
+        segmenter.for_each_mask(&encoded, &prompts, &SegmentOptions::default(), |_, _| {
+            seen += 1;
+            match seen {
+                5 => Err(ModelError::Input("enough".into())),
+                _ => Ok(()),
+            }
+        });
+    assert_eq!(
+        (stopped.unwrap_err().to_string().as_str(), seen),
+        ("enough", 5)
+    );
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod eval_program;
 mod full_size;
 mod metrics;
 mod model_scores;
+mod nothing_lost;
 mod original_checkpoints;
 mod parity;
 mod phrasecut;

@@ -7,7 +7,7 @@ use crate::config::Activation;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::prelude::*;
-use burn::tensor::activation::{gelu, relu, sigmoid};
+use burn::tensor::activation::{gelu, relu, sigmoid, softmax};
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
 
@@ -59,23 +59,51 @@ impl SelfAttention {
     /// - x: `[batch, tokens, width]`
     /// - output: the same
     pub fn forward(&self, x: Tensor<3>, mask: &AttentionMask) -> Tensor<3> {
-        let [batch, tokens, width] = x.dims();
-        let split = |t: Tensor<3>| {
-            t.reshape([batch, tokens, self.heads, width / self.heads])
-                .swap_dims(1, 2)
-        };
-        let query = split(self.q_proj.forward(x.clone()));
-        let key = split(self.k_proj.forward(x.clone()));
-        let value = split(self.v_proj.forward(x));
+        let [query, key, value] = self.split(x);
         let options = AttentionModuleOptions {
             is_causal: mask.causal && mask.hidden.is_none(),
             ..Default::default()
         };
         // Masks of one head for all of them are repeated: not every backend broadcasts here.
         let hidden = mask.hidden.clone().map(|m| m.repeat_dim(1, self.heads));
-        let mixed = attention(query, key, value, hidden, None, options);
+        self.join(attention(query, key, value, hidden, None, options))
+    }
+
+    /// Without a mask, and with something done to the attention weights before they are used, such
+    /// as dropout. Slower than [`forward`](Self::forward), because no fused kernel can do it.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[batch, tokens, width]`
+    /// - the weights: `[batch, heads, queries, keys]`, each row adds up to 1
+    /// - output: as x
+    pub fn forward_with(
+        &self,
+        x: Tensor<3>,
+        on_weights: impl FnOnce(Tensor<4>) -> Tensor<4>,
+    ) -> Tensor<3> {
+        let [query, key, value] = self.split(x);
+        let [.., width] = query.dims();
+        let scores = query.matmul(key.transpose()) * (width as f64).powf(-0.5);
+        self.join(on_weights(softmax(scores, 3)).matmul(value))
+    }
+
+    /// Queries, keys and values, `[batch, heads, tokens, width / heads]` each.
+    fn split(&self, x: Tensor<3>) -> [Tensor<4>; 3] {
+        let [batch, tokens, width] = x.dims();
+        [&self.q_proj, &self.k_proj, &self.v_proj].map(|map| {
+            map.forward(x.clone())
+                .reshape([batch, tokens, self.heads, width / self.heads])
+                .swap_dims(1, 2)
+        })
+    }
+
+    /// `[batch, heads, tokens, width / heads]` → `[batch, tokens, width]`, through the last map.
+    fn join(&self, mixed: Tensor<4>) -> Tensor<3> {
+        let [batch, heads, tokens, width] = mixed.dims();
+        let mixed = mixed.swap_dims(1, 2);
         self.out_proj
-            .forward(mixed.swap_dims(1, 2).reshape([batch, tokens, width]))
+            .forward(mixed.reshape([batch, tokens, heads * width]))
     }
 }
 
@@ -103,8 +131,24 @@ impl Mlp {
     /// - x: `[batch, tokens, width]`
     /// - output: the same
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.fc2
-            .forward(self.activation.forward(self.fc1.forward(x)))
+        self.forward_with(x, |hidden| hidden)
+    }
+
+    /// With something done to the values between the two maps, after the non-linearity, such as
+    /// dropout.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[batch, tokens, width]`
+    /// - the values between: `[batch, tokens, inner width]`
+    /// - output: as x
+    pub fn forward_with(
+        &self,
+        x: Tensor<3>,
+        on_hidden: impl FnOnce(Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
+        let hidden = self.activation.forward(self.fc1.forward(x));
+        self.fc2.forward(on_hidden(hidden))
     }
 }
 

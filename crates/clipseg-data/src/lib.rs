@@ -47,7 +47,7 @@ pub use pictures::{decode_rgb, load_rgb};
 pub use problems::{Problem, ProblemKind};
 pub use raster::RasterRule;
 pub use records::{ImageRecord, Phrase, PhraseStructure, Polygons, Split};
-pub use render::{add_legend, overlay, prompt_colour};
+pub use render::{add_legend, overlay, prompt_colour, tint};
 pub use resize::{Filter, resize_align_corners, resize_plane, resize_rgb};
 pub use samples::{
     BatchOrder, Grouping, Loader, MaskScaling, NegativeRule, PhraseCutDataset, Preprocessing,

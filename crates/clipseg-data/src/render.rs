@@ -18,36 +18,45 @@ pub fn prompt_colour(index: usize) -> [u8; 3] {
 ///
 /// If a mask has another size than the photograph.
 pub fn overlay(photo: &RgbImage, masks: &[Mask]) -> RgbImage {
-    let (width, height) = photo.dimensions();
     let mut picture = photo.clone();
     for (index, mask) in masks.iter().enumerate() {
-        assert_eq!(
-            (mask.width(), mask.height()),
-            (width, height),
-            "one size for all"
-        );
-        let tint = prompt_colour(index);
-        for (x, y, pixel) in picture
-            .enumerate_pixels_mut()
-            .filter(|(x, y, _)| mask.contains(*x, *y))
-        {
-            let neighbours = [
-                (x.wrapping_sub(1), y),
-                (x + 1, y),
-                (x, y.wrapping_sub(1)),
-                (x, y + 1),
-            ];
-            let edge = neighbours
-                .iter()
-                .any(|&(x, y)| x < width && y < height && !mask.contains(x, y));
-            let share = if edge { 1.0 } else { 0.45 };
-            for (value, tint) in pixel.0.iter_mut().zip(tint) {
-                *value =
-                    (f32::from(*value) * (1.0 - share) + f32::from(tint) * share).round() as u8;
-            }
-        }
+        tint(&mut picture, mask, index);
     }
     picture
+}
+
+/// Adds the `index`th mask to an overlay that began as the photograph, for masks that come one after
+/// another.
+///
+/// # Panics
+///
+/// If the mask has another size than the photograph.
+pub fn tint(picture: &mut RgbImage, mask: &Mask, index: usize) {
+    let (width, height) = picture.dimensions();
+    assert_eq!(
+        (mask.width(), mask.height()),
+        (width, height),
+        "one size for all"
+    );
+    let tint = prompt_colour(index);
+    for (x, y, pixel) in picture
+        .enumerate_pixels_mut()
+        .filter(|(x, y, _)| mask.contains(*x, *y))
+    {
+        let neighbours = [
+            (x.wrapping_sub(1), y),
+            (x + 1, y),
+            (x, y.wrapping_sub(1)),
+            (x, y + 1),
+        ];
+        let edge = neighbours
+            .iter()
+            .any(|&(x, y)| x < width && y < height && !mask.contains(x, y));
+        let share = if edge { 1.0 } else { 0.45 };
+        for (value, tint) in pixel.0.iter_mut().zip(tint) {
+            *value = (f32::from(*value) * (1.0 - share) + f32::from(tint) * share).round() as u8;
+        }
+    }
 }
 
 /// Height of a line of the legend.

@@ -153,11 +153,48 @@ mod tests {
     }
 
     #[test]
+    fn dropout_is_written_only_where_there_is_one() {
+        let mut config = ClipSegConfig::rd64();
+        assert!(config.to_json().get("dropout").is_none());
+        let DecoderConfig::Transformer(decoder) = &mut config.decoder else {
+            panic!("CLIPSeg's own")
+        };
+        decoder.dropout = 0.1;
+        let json = config.to_json();
+        assert_eq!(json["dropout"], 0.1);
+        assert_eq!(
+            ClipSegConfig::from_json(&json, Path::new("x")).unwrap(),
+            config
+        );
+    }
+
+    #[test]
+    fn the_three_step_head_is_for_patches_of_16() {
+        for patch in [2, 4, 8, 14, 32] {
+            let mut config = ClipSegConfig::rd64_refined();
+            config.clip.vision_config.patch_size = patch;
+            let error = config
+                .validate(Path::new("config.json"))
+                .unwrap_err()
+                .to_string();
+            let expected = "config.json: field `use_complex_transposed_convolution`: ";
+            assert!(error.starts_with(expected) && error.contains(&format!("has {patch}")));
+        }
+        ClipSegConfig::rd64_refined()
+            .validate(Path::new("x"))
+            .unwrap();
+    }
+
+    #[test]
     fn bad_fields_are_named() {
         assert!(message(|c| c.extract_layers = vec![3, 12]).contains("field `extract_layers`"));
         assert!(message(|c| c.conditional_layer = 3).contains("the prompt would be ignored"));
         assert!(message(|c| c.decoder_num_attention_heads = 5).contains("do not divide"));
         assert!(message(|c| c.reduce_dim = 0).contains("field `reduce_dim`"));
+        for dropout in [-0.1, 1.0, f64::NAN, f64::INFINITY] {
+            let found = message(|c| c.dropout = dropout);
+            assert!(found.contains("field `dropout`: "), "{found}");
+        }
         let clip = json!({"model_type": "clip", "text_config": {}, "vision_config": {}});
         let error = ClipSegConfig::from_json(&clip, Path::new("config.json")).unwrap_err();
         assert!(

@@ -1,7 +1,7 @@
 //! The shape of the convolutional decoder.
 
 use crate::config::field_error;
-use crate::decoder_config::check_layers;
+use crate::decoder_config::{check_layers, check_parameters, check_width};
 use crate::error::Result;
 use clipseg_clip::ClipConfig;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ pub struct ConvDecoderConfig {
     pub extract_layers: Vec<usize>,
     /// Channels at level 0; each level has half of those of the one before. Default: 144.
     pub width: usize,
-    /// Channels below which no level falls. Default: 8.
+    /// Channels below which no level falls, at least 4. Default: 8.
     pub min_width: usize,
     /// Convolutions of 3×3 at each level. Default: 2.
     pub blocks: usize,
@@ -40,6 +40,9 @@ pub struct ConvDecoderConfig {
     /// Whether the picture itself enters, at the last level. Default: false.
     pub picture_branch: bool,
 }
+
+/// A norm over fewer values tells nothing, and over one of them only zeros are left.
+const LEAST_WIDTH: usize = 4;
 
 impl Default for ConvDecoderConfig {
     fn default() -> Self {
@@ -93,10 +96,12 @@ impl ConvDecoderConfig {
             let field = format!("decoder_config.{field}");
             Err(field_error(path, &field, message))
         };
-        for (field, value) in [("min_width", self.min_width), ("blocks", self.blocks)] {
-            if value == 0 {
-                return fail(field, "0, expected at least 1".into());
-            }
+        for (field, value, least) in [
+            ("min_width", self.min_width, LEAST_WIDTH),
+            ("blocks", self.blocks, 1),
+            ("width", self.width, 1),
+        ] {
+            check_width(&format!("decoder_config.{field}"), value, least, path)?;
         }
         if self.width < self.min_width {
             return fail(
@@ -130,6 +135,22 @@ impl ConvDecoderConfig {
                 ),
             );
         }
-        Ok(())
+        check_parameters("decoder_config.width", self.parameters(clip), path)
+    }
+
+    /// About how many parameters there are, for numbers of any size.
+    fn parameters(&self, clip: &ClipConfig) -> f64 {
+        let mut below = 0.0;
+        let widths = self.widths(clip.vision_config.patch_size);
+        let levels = widths.iter().zip(0i32..).map(|(&width, level)| {
+            let width = width as f64;
+            let raise = width * width * 4f64.powi(level).max(9.0);
+            let skip = clip.vision_config.hidden_size as f64 * width + raise;
+            let film = 2.0 * clip.projection_dim as f64 * width;
+            let up = 9.0 * below * width;
+            below = width;
+            skip + film + up + 9.0 * self.blocks as f64 * width * width
+        });
+        levels.sum()
     }
 }

@@ -379,6 +379,27 @@ mod tests {
     }
 
     #[test]
+    fn norms_have_up_to_eight_groups_of_four_channels_or_more() {
+        let device = Device::flex();
+        for (channels, groups) in [
+            (144, 8),
+            (72, 8),
+            (36, 6),
+            (18, 3),
+            (9, 1),
+            (8, 2),
+            (7, 1),
+            (4, 1),
+        ] {
+            assert_eq!(
+                group_norm(channels, &device).num_groups,
+                groups,
+                "{channels}"
+            );
+        }
+    }
+
+    #[test]
     fn patches_double_as_often_as_they_can() {
         let config = ConvDecoderConfig::base();
         assert_eq!(config.widths(8), [144, 72, 36]);

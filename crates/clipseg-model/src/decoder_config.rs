@@ -27,6 +27,16 @@ pub struct TransformerDecoderConfig {
     pub conditional_layer: usize,
     /// The three-step head instead of one transposed convolution. Default: false.
     pub use_complex_transposed_convolution: bool,
+    /// Share of values that training makes zeros of, at the four places of PyTorch's
+    /// `TransformerEncoderLayer`; the published decoders were trained with 0.1. It has no effect
+    /// where nothing is trained. A `config.json` holds it only if it is not 0; transformers ignores
+    /// it. Default: 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub dropout: f64,
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 impl Default for TransformerDecoderConfig {
@@ -38,6 +48,7 @@ impl Default for TransformerDecoderConfig {
             decoder_intermediate_size: 2_048,
             conditional_layer: 0,
             use_complex_transposed_convolution: false,
+            dropout: 0.0,
         }
     }
 }
@@ -196,13 +207,17 @@ fn own_fields<T: serde::de::DeserializeOwned>(
 impl DeconvBaselineConfig {
     fn validate(&self, clip: &ClipConfig, path: &Path) -> Result<()> {
         for (field, value) in [("reduce_dim", self.reduce_dim), ("mlp_dim", self.mlp_dim)] {
-            if value == 0 {
-                let field = format!("decoder_config.{field}");
-                return Err(field_error(path, &field, "0, expected at least 1".into()));
-            }
+            check_width(&format!("decoder_config.{field}"), value, 1, path)?;
         }
         let layers = std::slice::from_ref(&self.extract_layer);
-        check_layers("decoder_config.extract_layer", layers, clip, path)
+        check_layers("decoder_config.extract_layer", layers, clip, path)?;
+        let patch = clip.vision_config.patch_size as f64;
+        let each = clip.vision_config.hidden_size as f64
+            + 2.0 * clip.projection_dim as f64
+            + 2.0 * self.mlp_dim as f64
+            + patch * patch;
+        let parameters = self.reduce_dim as f64 * each;
+        check_parameters("decoder_config.reduce_dim", parameters, path)
     }
 }
 
@@ -221,24 +236,22 @@ impl TransformerDecoderConfig {
             decoder_intermediate_size: field!(decoder_intermediate_size),
             conditional_layer: field!(conditional_layer),
             use_complex_transposed_convolution: field!(use_complex_transposed_convolution),
+            dropout: field!(dropout),
         })
     }
 
     fn validate(&self, clip: &ClipConfig, path: &Path) -> Result<()> {
         let fail = |field: &str, message: String| Err(field_error(path, field, message));
         let (dim, heads) = (self.reduce_dim, self.decoder_num_attention_heads);
-        if dim < 2 {
-            return fail("reduce_dim", format!("{dim}, expected at least 2"));
-        }
+        check_width("reduce_dim", dim, 2, path)?;
         if heads == 0 || !dim.is_multiple_of(heads) {
             return fail(
                 "decoder_num_attention_heads",
                 format!("{heads} heads do not divide the width {dim}"),
             );
         }
-        if self.decoder_intermediate_size == 0 {
-            return fail("decoder_intermediate_size", "0, expected at least 1".into());
-        }
+        let inner = self.decoder_intermediate_size;
+        check_width("decoder_intermediate_size", inner, 1, path)?;
         check_layers("extract_layers", &self.extract_layers, clip, path)?;
         if self.conditional_layer >= self.extract_layers.len() {
             return fail(
@@ -251,17 +264,63 @@ impl TransformerDecoderConfig {
             );
         }
         let patch = clip.vision_config.patch_size;
-        if self.use_complex_transposed_convolution && patch < 4 {
+        // The published head enlarges twice by a quarter of a patch, in transformers as well.
+        if self.use_complex_transposed_convolution && patch != 16 {
             return fail(
                 "use_complex_transposed_convolution",
-                format!("needs patches of at least 4 pixels, these have {patch}"),
+                format!(
+                    "the three-step head makes 16x16 pixels of a patch only where it has 16, this one \
+                     has {patch}; expected false"
+                ),
             );
         }
-        Ok(())
+        if !(0.0..1.0).contains(&self.dropout) {
+            return fail(
+                "dropout",
+                format!("{}, expected 0 to less than 1", self.dropout),
+            );
+        }
+        let (dim, inner) = (dim as f64, inner as f64);
+        let layer = dim * (clip.vision_config.hidden_size as f64 + 4.0 * dim + 2.0 * inner);
+        let head = dim * (patch as f64 * patch as f64 + 11.0 * dim);
+        let parameters = layer * self.extract_layers.len() as f64
+            + 2.0 * dim * clip.projection_dim as f64
+            + head;
+        check_parameters("reduce_dim", parameters, path)
     }
 }
 
-/// That there are layers, and that the vision tower has them.
+/// The widest that a layer of a decoder may be.
+const WIDEST: usize = 1 << 16;
+/// The most parameters that a decoder may have, a gibibyte of them: a wrong number in a file is told
+/// before the memory for it is asked for.
+const MOST_PARAMETERS: f64 = (1u64 << 28) as f64;
+
+/// That a width is one that a layer can have.
+pub(crate) fn check_width(field: &str, value: usize, least: usize, path: &Path) -> Result<()> {
+    if value < least {
+        let message = format!("{value}, expected at least {least}");
+        return Err(field_error(path, field, message));
+    }
+    if value > WIDEST {
+        let message = format!("{value}, expected at most {WIDEST}");
+        return Err(field_error(path, field, message));
+    }
+    Ok(())
+}
+
+/// That a decoder of about so many parameters can be made.
+pub(crate) fn check_parameters(field: &str, parameters: f64, path: &Path) -> Result<()> {
+    if parameters <= MOST_PARAMETERS {
+        return Ok(());
+    }
+    let message = format!(
+        "gives a decoder of {parameters:.1e} parameters, expected at most {MOST_PARAMETERS:.1e}"
+    );
+    Err(field_error(path, field, message))
+}
+
+/// That there are layers, that the vision tower has them, and that they go from shallow to deep.
 pub(crate) fn check_layers(
     field: &str,
     layers: &[usize],
@@ -275,6 +334,10 @@ pub(crate) fn check_layers(
             _ => format!("one or more of 0 to {}", depth - 1),
         };
         let message = format!("{layers:?}, expected {expected}");
+        return Err(field_error(path, field, message));
+    }
+    if !layers.is_sorted_by(|shallow, deep| shallow < deep) {
+        let message = format!("{layers:?}, expected each layer once, shallow to deep");
         return Err(field_error(path, field, message));
     }
     Ok(())

@@ -24,6 +24,17 @@ pub enum ModelError {
     /// An argument has a value that the model cannot take.
     #[error("{0}")]
     Input(String),
+    /// A model gave values of which no probability can be made.
+    #[error(
+        "{count} of {of} logits are NaN or infinite, so there is no mask; expected finite numbers: a \
+         weight of the model may not be finite, or its precision too low"
+    )]
+    NotFinite {
+        /// How many of the values.
+        count: usize,
+        /// Of how many.
+        of: usize,
+    },
     /// A tensor could not be read back from its device.
     #[error("cannot read a tensor from its device: {0}")]
     Device(String),

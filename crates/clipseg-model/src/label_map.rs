@@ -33,35 +33,96 @@ pub struct LabelMap {
 /// # Ok::<(), clipseg_model::ModelError>(())
 /// ```
 pub fn label_map(masks: &[SoftMask], background: f32) -> Result<LabelMap> {
-    let Some(first) = masks.first() else {
-        return Err(ModelError::Input(
-            "no mask was given, expected at least one".into(),
-        ));
-    };
-    if masks.len() > usize::from(u16::MAX) {
-        return Err(ModelError::Input(format!(
-            "{} masks are too many for one map, expected at most {}",
-            masks.len(),
-            u16::MAX
-        )));
+    let mut map = LabelMapBuilder::new(background);
+    for mask in masks {
+        map.add(mask)?;
     }
-    let mut labels = vec![0u16; first.probabilities().len()];
-    let mut highest = vec![background; labels.len()];
-    for (mask, label) in masks.iter().zip(1u16..) {
-        first.check_size(mask)?;
-        let best = labels.iter_mut().zip(&mut highest);
-        for ((label_here, highest), &probability) in best.zip(mask.probabilities()) {
-            if probability > *highest {
-                (*label_here, *highest) = (label, probability);
-            }
+    map.finish()
+}
+
+/// [`label_map`] of masks that come one after another, so that not all of them have to be kept.
+///
+/// # Example
+///
+/// ```
+/// use clipseg_model::{LabelMapBuilder, SoftMask};
+///
+/// let mut map = LabelMapBuilder::new(0.3);
+/// for logits in [[2.0, 1.0, -3.0], [0.0, 4.0, -3.0]] {
+///     map.add(&SoftMask::from_logits(&logits, [3, 1], [3, 1])?)?;
+/// }
+/// assert_eq!(map.finish()?.labels(), [1, 2, 0]);
+/// # Ok::<(), clipseg_model::ModelError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct LabelMapBuilder {
+    background: f32,
+    masks: u16,
+    /// For each pixel the highest probability so far, and the labels.
+    so_far: Option<(SoftMask, Vec<u16>)>,
+}
+
+impl LabelMapBuilder {
+    /// A map without a mask; a pixel stays 0 unless a probability is above `background`.
+    pub fn new(background: f32) -> Self {
+        Self {
+            background,
+            masks: 0,
+            so_far: None,
         }
     }
-    Ok(LabelMap {
-        width: first.width(),
-        height: first.height(),
-        prompts: masks.len(),
-        labels,
-    })
+
+    /// Adds the next mask, whose label is its number, counted from 1.
+    ///
+    /// # Errors
+    ///
+    /// If it is the 65,536th, or has another size than those before; it is then not added.
+    pub fn add(&mut self, mask: &SoftMask) -> Result<()> {
+        let Some(label) = self.masks.checked_add(1) else {
+            return Err(ModelError::Input(format!(
+                "too many masks for one map, expected at most {}",
+                u16::MAX
+            )));
+        };
+        match &mut self.so_far {
+            None => {
+                let above = |&probability: &f32| u16::from(probability > self.background);
+                let labels = mask.probabilities().iter().map(above).collect();
+                self.so_far = Some((mask.clone(), labels));
+            }
+            Some((highest, labels)) => {
+                highest.check_size(mask)?;
+                let pixels = highest.probabilities().iter().zip(mask.probabilities());
+                for (here, (&highest, &probability)) in labels.iter_mut().zip(pixels) {
+                    if probability > highest && probability > self.background {
+                        *here = label;
+                    }
+                }
+                highest.join(mask)?;
+            }
+        }
+        self.masks = label;
+        Ok(())
+    }
+
+    /// The map.
+    ///
+    /// # Errors
+    ///
+    /// If there was no mask.
+    pub fn finish(self) -> Result<LabelMap> {
+        let Some((highest, labels)) = self.so_far else {
+            return Err(ModelError::Input(
+                "no mask was given, expected at least one".into(),
+            ));
+        };
+        Ok(LabelMap {
+            width: highest.width(),
+            height: highest.height(),
+            prompts: self.masks.into(),
+            labels,
+        })
+    }
 }
 
 impl LabelMap {
@@ -133,9 +194,19 @@ mod tests {
     }
 
     #[test]
-    fn a_probability_that_is_no_number_never_wins() {
-        let map = label_map(&[soft(&[f32::NAN, 2.0]), soft(&[2.0, 1.0])], 0.3).unwrap();
-        assert_eq!(map.labels(), [2, 1]);
+    fn a_map_has_room_for_so_many_labels() {
+        let mut map = LabelMapBuilder::new(0.3);
+        for _ in 0..u16::MAX {
+            map.add(&soft(&[-9.0, -9.0])).unwrap();
+        }
+        let error = map.add(&soft(&[9.0, 9.0])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "too many masks for one map, expected at most 65535"
+        );
+        let map = map.finish().unwrap();
+        assert_eq!(map.labels(), [0, 0]);
+        assert!(matches!(map.to_image(), DynamicImage::ImageLuma16(_)));
     }
 
     #[test]

@@ -52,7 +52,7 @@ mod transformer_decoder;
 
 pub use clipseg_clip as clip;
 pub use clipseg_data as data;
-pub use clipseg_data::{TEMPLATES, add_legend, overlay, prompt_colour};
+pub use clipseg_data::{TEMPLATES, add_legend, overlay, prompt_colour, tint};
 
 #[cfg(feature = "burn-train")]
 pub use burn_train::{PromptedBatcher, PromptedPictures};
@@ -65,7 +65,7 @@ pub use decoder_config::{DecoderConfig, DeconvBaselineConfig, TransformerDecoder
 pub use deconv_baseline::DeconvBaseline;
 pub use error::{ModelError, Result};
 pub use features::ImageFeatures;
-pub use label_map::{LabelMap, label_map};
+pub use label_map::{LabelMap, LabelMapBuilder, label_map};
 pub use original::OriginalOptions;
 pub use prompt::{Prompt, SegmentOptions, VisualPrompt};
 pub use render::heat_map;

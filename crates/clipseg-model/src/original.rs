@@ -130,6 +130,7 @@ fn read_config(
         decoder_intermediate_size,
         conditional_layer: options.conditional_layer,
         use_complex_transposed_convolution: checkpoint.shape("trans_conv.0.weight").is_some(),
+        dropout: 0.0,
     })
 }
 

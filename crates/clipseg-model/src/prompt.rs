@@ -1,7 +1,6 @@
 //! What can be asked for: words, or the picture of an example.
 
 use crate::error::{ModelError, Result};
-use crate::soft_mask::SoftMask;
 use clipseg_data::{BoundingBox, Mask};
 use image::{Rgb, RgbImage, imageops};
 use imageproc::filter::separable_filter_equal;
@@ -65,25 +64,36 @@ impl SegmentOptions {
         self
     }
 
-    /// A prompt in every sentence.
-    pub(crate) fn sentences(&self, prompt: &str) -> Result<Vec<String>> {
-        if self.templates.is_empty() {
-            return Ok(vec![prompt.to_owned()]);
+    /// Checks what can be checked without a model: that every sentence has a place for the prompt, and
+    /// that no negative prompt is empty.
+    ///
+    /// # Errors
+    ///
+    /// With the first that is not as it should be.
+    pub fn validate(&self) -> Result<()> {
+        if let Some(template) = self.templates.iter().find(|text| !text.contains("{}")) {
+            return Err(ModelError::Input(format!(
+                "the template `{template}` has no `{{}}` for the prompt"
+            )));
         }
-        let fill = |template: &String| {
-            if template.contains("{}") {
-                Ok(template.replace("{}", prompt))
-            } else {
-                Err(ModelError::Input(format!(
-                    "the template `{template}` has no `{{}}` for the prompt"
-                )))
-            }
-        };
-        self.templates.iter().map(fill).collect()
+        let is_empty =
+            |prompt: &Prompt| matches!(prompt, Prompt::Text(text) if text.trim().is_empty());
+        if let Some(index) = self.negative_prompts.iter().position(is_empty) {
+            let number = index + 1;
+            return Err(ModelError::Input(format!(
+                "negative prompt {number} is empty"
+            )));
+        }
+        Ok(())
     }
 
-    pub(crate) fn take_away(masks: &[SoftMask], negatives: &[SoftMask]) -> Result<Vec<SoftMask>> {
-        masks.iter().map(|mask| mask.except(negatives)).collect()
+    /// The texts that a prompt is put to the model as: the prompt in every sentence, or as it is.
+    pub fn sentences(&self, prompt: &str) -> Vec<String> {
+        if self.templates.is_empty() {
+            return vec![prompt.to_owned()];
+        }
+        let sentences = self.templates.iter();
+        sentences.map(|text| text.replace("{}", prompt)).collect()
     }
 }
 
@@ -226,6 +236,40 @@ mod tests {
     }
 
     #[test]
+    fn the_background_is_blurred_across_edges_and_the_example_is_not() {
+        // White up to column 29, black from there on; the example is the left part of the black.
+        let photo = RgbImage::from_fn(60, 40, |x, _| Rgb([if x < 30 { 255 } else { 0 }; 3]));
+        let values = (0..40u32).flat_map(|y| {
+            (0..60u32).map(move |x| u8::from((10..30).contains(&y) && (32..52).contains(&x)))
+        });
+        let mask = Mask::from_vec(60, 40, values.collect());
+        let shown = VisualPrompt::with_mask(photo, mask).unwrap().prepare();
+        // Columns 30 to 53 and rows 8 to 31.
+        assert_eq!(shown.dimensions(), (24, 24));
+        let kernel = gaussian();
+        for column in 0..24u32 {
+            // The share of the kernel that lies in the white, at a row of the background.
+            let reaches = (30 + column).saturating_sub(29);
+            let white: f32 = kernel.iter().skip((7 + reaches) as usize).sum();
+            let expected = 255.0 * white * DARKENED;
+            let found = f32::from(shown.get_pixel(column, 0).0[0]);
+            assert!(
+                (found - expected).abs() <= 1.0,
+                "{column}: {found}, not {expected}"
+            );
+            let inside = (2..22).contains(&column);
+            assert!(
+                !inside || shown.get_pixel(column, 12).0 == [0; 3],
+                "{column}"
+            );
+        }
+        assert!(
+            shown.get_pixel(0, 0).0[0] > 8,
+            "the white shows in the black"
+        );
+    }
+
+    #[test]
     fn an_oblong_example_is_filled_up_with_black() {
         let photo = RgbImage::from_pixel(40, 10, Rgb([255; 3]));
         let everything = Mask::from_vec(40, 10, vec![1; 400]);
@@ -264,10 +308,13 @@ mod tests {
             "the example's picture is 4x4, its mask 4x5"
         );
         assert_eq!(message(Mask::new(4, 4)), "the example's mask is empty");
-        let options = SegmentOptions::default().with_templates(["a {}", "no place"]);
+        let message = |options: SegmentOptions| options.validate().unwrap_err().to_string();
+        let templates = SegmentOptions::default().with_templates(["a {}", "no place"]);
         assert_eq!(
-            options.sentences("cat").unwrap_err().to_string(),
+            message(templates),
             "the template `no place` has no `{}` for the prompt"
         );
+        let negatives = SegmentOptions::default().with_negative_prompts(["a dog", " \t"]);
+        assert_eq!(message(negatives), "negative prompt 2 is empty");
     }
 }

@@ -1,12 +1,13 @@
 //! From a photograph and prompts to masks at the photograph's own size.
 
 use crate::clipseg::ClipSeg;
+use crate::config::field_error;
 use crate::error::{ModelError, Result};
 use crate::features::ImageFeatures;
 use crate::prompt::{Prompt, SegmentOptions, VisualPrompt};
-use crate::soft_mask::SoftMask;
+use crate::soft_mask::{SoftMask, check_finite};
 use burn::prelude::*;
-use clipseg_clip::{ClipTokenizer, ImageProcessor};
+use clipseg_clip::{ClipError, ClipTokenizer, ImageProcessor};
 use image::RgbImage;
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,6 +17,8 @@ use std::sync::{Mutex, PoisonError};
 const DECODER_BATCH: usize = 16;
 /// Prompts whose embeddings are remembered.
 const REMEMBERED: usize = 4_096;
+/// Channels of a picture.
+const COLOURS: usize = 3;
 
 /// A model with its tokenizer and its preprocessing: what a program that segments needs.
 ///
@@ -84,9 +87,25 @@ impl Segmenter {
     ///
     /// # Errors
     ///
-    /// If a file is missing, cannot be read, or does not fit the others.
+    /// If a file is missing, cannot be read, or does not fit the others, the model takes pictures of
+    /// other than three channels, or a weight is NaN or infinite.
     pub fn from_pretrained(folder: &Path, device: &Device) -> Result<Self> {
         let model = ClipSeg::from_pretrained(folder, device)?;
+        let channels = model.config().clip.vision_config.num_channels;
+        if channels != COLOURS {
+            let message =
+                format!("{channels}, expected {COLOURS}: pictures are red, green and blue");
+            let path = folder.join("config.json");
+            return Err(field_error(&path, "vision_config.num_channels", message));
+        }
+        let broken = model.non_finite();
+        if let Some(first) = broken.first() {
+            let message = match broken.len() {
+                1 => format!("the tensor `{first}` holds a NaN or an infinity"),
+                count => format!("{count} tensors hold a NaN or an infinity, such as `{first}`"),
+            };
+            return Err(ClipError::format(folder, message).into());
+        }
         let positions = model.config().clip.text_config.max_position_embeddings;
         let tokenizer = ClipTokenizer::from_folder(folder, positions)?;
         let processor =
@@ -133,6 +152,12 @@ impl Segmenter {
 
     /// `[1, 3, height, width]`, whole patches.
     fn pixel_values(&self, picture: &RgbImage) -> Result<Tensor<4>> {
+        let channels = self.model.config().clip.vision_config.num_channels;
+        if channels != COLOURS {
+            return Err(ModelError::Input(format!(
+                "the model takes pictures of {channels} channels, these have {COLOURS}"
+            )));
+        }
         let pixels = self
             .processor
             .pixel_values(std::slice::from_ref(picture), &self.device)?;
@@ -205,7 +230,7 @@ impl Segmenter {
     ///
     /// # Errors
     ///
-    /// If there is no prompt, one cannot be tokenized or prepared, or the device fails.
+    /// If there is no prompt, one cannot be tokenized or prepared, a logit is NaN or infinite, or the device fails.
     ///
     /// # Example
     ///
@@ -229,12 +254,67 @@ impl Segmenter {
         prompts: &[Prompt],
         options: &SegmentOptions,
     ) -> Result<Vec<SoftMask>> {
-        let masks = self.segment_by_embedding(image, self.encode_prompts(prompts, options)?)?;
-        if options.negative_prompts.is_empty() {
-            return Ok(masks);
+        let mut masks = Vec::with_capacity(prompts.len());
+        self.for_each_mask(image, prompts, options, |_, mask| {
+            masks.push(mask);
+            Ok::<(), ModelError>(())
+        })?;
+        Ok(masks)
+    }
+
+    /// [`segment_with`](Self::segment_with) one mask after another, with the index of its prompt.
+    ///
+    /// The masks of a large photograph take much memory. Here that does not grow with the number of
+    /// prompts: at most two masks are held at the photograph's size, one of them only with negative
+    /// prompts, beside those that `each` keeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`segment_with`](Self::segment_with), and the first of `each`, after which no more prompt is
+    /// decoded.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// use clipseg_model::{ModelError, Prompt, SegmentOptions, Segmenter};
+    /// use std::path::Path;
+    ///
+    /// let device = clipseg_clip::device("cpu")?;
+    /// let segmenter = Segmenter::from_pretrained(Path::new("clipseg-rd64-refined"), &device)?;
+    /// let photo = segmenter.encode_image(&clipseg_data::load_rgb(Path::new("cat.jpg"))?)?;
+    /// let prompts: Vec<Prompt> = ["a cat", "a sofa", "a lamp"].map(Prompt::from).into();
+    /// segmenter.for_each_mask(&photo, &prompts, &SegmentOptions::default(), |index, mask| {
+    ///     println!("{:?}: {:.0} % are inside", prompts[index], 100.0 * mask.coverage(0.5));
+    ///     Ok::<(), ModelError>(())
+    /// })?;
+    /// # Ok::<(), ModelError>(())
+    /// ```
+    pub fn for_each_mask<E: From<ModelError>>(
+        &self,
+        image: &EncodedImage,
+        prompts: &[Prompt],
+        options: &SegmentOptions,
+        mut each: impl FnMut(usize, SoftMask) -> Result<(), E>,
+    ) -> Result<(), E> {
+        options.validate()?;
+        let wanted = self.encode_prompts(prompts, options)?;
+        let mut not_meant: Option<SoftMask> = None;
+        if !options.negative_prompts.is_empty() {
+            let negatives = self.encode_prompts(&options.negative_prompts, options)?;
+            self.decode_each(image, negatives, |_, mask| {
+                match &mut not_meant {
+                    None => not_meant = Some(mask),
+                    Some(highest) => highest.join(&mask)?,
+                }
+                Ok::<(), ModelError>(())
+            })?;
         }
-        let negatives = self.encode_prompts(&options.negative_prompts, options)?;
-        SegmentOptions::take_away(&masks, &self.segment_by_embedding(image, negatives)?)
+        self.decode_each(image, wanted, |index, mut mask| {
+            if let Some(not_meant) = &not_meant {
+                mask.take_away(not_meant)?;
+            }
+            each(index, mask)
+        })
     }
 
     /// `[prompts, projection_dim]`: words by the mean over their sentences, examples as they are.
@@ -244,7 +324,7 @@ impl Segmenter {
         }
         let rows = prompts.iter().map(|prompt| match prompt {
             Prompt::Text(text) => {
-                let sentences = self.encode_text(&options.sentences(text)?)?;
+                let sentences = self.encode_text(&options.sentences(text))?;
                 Ok(sentences.mean_dim(0))
             }
             Prompt::Visual(prompt) => self.encode_visual(prompt),
@@ -256,7 +336,7 @@ impl Segmenter {
     ///
     /// # Errors
     ///
-    /// If there is no prompt, one cannot be tokenized, or the device fails.
+    /// If there is no prompt, one cannot be tokenized, a logit is NaN or infinite, or the device fails.
     pub fn segment<S: AsRef<str>>(
         &self,
         image: &EncodedImage,
@@ -273,31 +353,17 @@ impl Segmenter {
     ///
     /// # Errors
     ///
-    /// If the embedding has another width than the model's, or the device fails.
+    /// If the embedding has another width than the model's, a logit is NaN or infinite, or the device fails.
     pub fn segment_by_embedding(
         &self,
         image: &EncodedImage,
         conditional_embedding: Tensor<2>,
     ) -> Result<Vec<SoftMask>> {
         let mut masks = Vec::with_capacity(conditional_embedding.dims()[0]);
-        for logits in self.decode_in_batches(image, conditional_embedding)? {
-            let [prompts, height, width] = logits.dims();
-            let values = logits
-                .try_into_data()
-                .map_err(|error| ModelError::Device(error.to_string()))?
-                .convert::<f32>()
-                .try_to_vec::<f32>()
-                .map_err(|error| ModelError::Device(format!("{error:?}")))?;
-            debug_assert_eq!(values.len(), prompts * height * width);
-            let size = [width as u32, height as u32];
-            for logits in values.chunks_exact(height * width) {
-                masks.push(SoftMask::from_logits(
-                    logits,
-                    size,
-                    [image.width, image.height],
-                )?);
-            }
-        }
+        self.decode_each(image, conditional_embedding, |_, mask| {
+            masks.push(mask);
+            Ok::<(), ModelError>(())
+        })?;
         Ok(masks)
     }
 
@@ -305,23 +371,46 @@ impl Segmenter {
     ///
     /// # Errors
     ///
-    /// If the embedding has another width than the model's.
+    /// If the embedding has another width than the model's, a logit is NaN or infinite, or the device
+    /// fails.
     pub fn logits(
         &self,
         image: &EncodedImage,
         conditional_embedding: Tensor<2>,
     ) -> Result<Tensor<3>> {
-        Ok(Tensor::cat(
-            self.decode_in_batches(image, conditional_embedding)?,
-            0,
-        ))
+        let batches = self.decode_in_batches(image, conditional_embedding)?;
+        let batches = batches.map(|logits| {
+            read_logits(logits.clone())?;
+            Ok(logits)
+        });
+        Ok(Tensor::cat(batches.collect::<Result<_>>()?, 0))
     }
 
-    fn decode_in_batches(
+    /// Hands out the mask of each embedding, with its index, as soon as it is decoded.
+    fn decode_each<E: From<ModelError>>(
         &self,
         image: &EncodedImage,
         conditional_embedding: Tensor<2>,
-    ) -> Result<Vec<Tensor<3>>> {
+        mut each: impl FnMut(usize, SoftMask) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut index = 0;
+        for logits in self.decode_in_batches(image, conditional_embedding)? {
+            let [_, height, width] = logits.dims();
+            let (from, to) = ([width as u32, height as u32], [image.width, image.height]);
+            for logits in read_logits(logits)?.chunks_exact(height * width) {
+                each(index, SoftMask::from_logits(logits, from, to)?)?;
+                index += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Logits of some prompts at a time, each decoded when it is asked for.
+    fn decode_in_batches<'a>(
+        &'a self,
+        image: &'a EncodedImage,
+        conditional_embedding: Tensor<2>,
+    ) -> Result<impl Iterator<Item = Tensor<3>> + 'a> {
         let [_, width] = conditional_embedding.dims();
         let expected = self.model.config().clip.projection_dim;
         if width != expected {
@@ -332,9 +421,20 @@ impl Segmenter {
         let batches = conditional_embedding.split(DECODER_BATCH, 0);
         Ok(batches
             .into_iter()
-            .map(|batch| self.model.decode(&image.features, batch))
-            .collect())
+            .map(|batch| self.model.decode(&image.features, batch)))
     }
+}
+
+/// The values of logits, all of which are finite.
+fn read_logits(logits: Tensor<3>) -> Result<Vec<f32>> {
+    let values = logits
+        .try_into_data()
+        .map_err(|error| ModelError::Device(error.to_string()))?
+        .convert::<f32>()
+        .try_to_vec::<f32>()
+        .map_err(|error| ModelError::Device(format!("{error:?}")))?;
+    check_finite(&values)?;
+    Ok(values)
 }
 
 fn no_prompt() -> ModelError {

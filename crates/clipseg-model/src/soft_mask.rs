@@ -17,7 +17,7 @@ impl SoftMask {
     ///
     /// # Errors
     ///
-    /// If there are not `from[0] · from[1]` logits, or a size is zero.
+    /// If there are not `from[0] · from[1]` logits, a size is zero, or a logit is NaN or infinite.
     pub fn from_logits(logits: &[f32], from: [u32; 2], to: [u32; 2]) -> Result<Self> {
         let expected = from[0] as usize * from[1] as usize;
         if logits.len() != expected || expected == 0 || to[0] == 0 || to[1] == 0 {
@@ -30,6 +30,7 @@ impl SoftMask {
                 to[1]
             )));
         }
+        check_finite(logits)?;
         let mut probabilities = if from == to {
             logits.to_vec()
         } else {
@@ -83,17 +84,32 @@ impl SoftMask {
     /// If the sizes differ.
     pub fn except(&self, others: &[Self]) -> Result<Self> {
         let mut left = self.clone();
-        let mut highest = vec![0f32; left.probabilities.len()];
-        for other in others {
-            self.check_size(other)?;
-            for (highest, &probability) in highest.iter_mut().zip(&other.probabilities) {
-                *highest = highest.max(probability);
+        if let Some((first, rest)) = others.split_first() {
+            let mut found = first.clone();
+            for other in rest {
+                found.join(other)?;
             }
-        }
-        for (value, highest) in left.probabilities.iter_mut().zip(highest) {
-            *value *= 1.0 - highest;
+            left.take_away(&found)?;
         }
         Ok(left)
+    }
+
+    /// Raises each probability to another mask's where that is higher.
+    pub(crate) fn join(&mut self, other: &Self) -> Result<()> {
+        self.check_size(other)?;
+        for (value, &other) in self.probabilities.iter_mut().zip(&other.probabilities) {
+            *value = value.max(other);
+        }
+        Ok(())
+    }
+
+    /// Multiplies each probability by one minus another mask's.
+    pub(crate) fn take_away(&mut self, other: &Self) -> Result<()> {
+        self.check_size(other)?;
+        for (value, &other) in self.probabilities.iter_mut().zip(&other.probabilities) {
+            *value *= 1.0 - other;
+        }
+        Ok(())
     }
 
     pub(crate) fn check_size(&self, other: &Self) -> Result<()> {
@@ -117,9 +133,37 @@ impl SoftMask {
     }
 }
 
+/// That a probability can be made of every logit.
+pub(crate) fn check_finite(logits: &[f32]) -> Result<()> {
+    match logits.iter().filter(|logit| !logit.is_finite()).count() {
+        0 => Ok(()),
+        count => Err(ModelError::NotFinite {
+            count,
+            of: logits.len(),
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logits_that_are_not_finite_are_errors() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for to in [[2, 2], [5, 3], [1, 1]] {
+                let error = SoftMask::from_logits(&[0.0, bad, 1.0, bad], [2, 2], to).unwrap_err();
+                let message = error.to_string();
+                assert!(
+                    message.starts_with("2 of 4 logits are NaN or infinite"),
+                    "{message}"
+                );
+            }
+        }
+        // The largest number that there is, is one.
+        let mask = SoftMask::from_logits(&[f32::MAX, f32::MIN], [2, 1], [2, 1]).unwrap();
+        assert_eq!(mask.probabilities(), [1.0, 0.0]);
+    }
 
     #[test]
     fn what_others_find_is_taken_away() {

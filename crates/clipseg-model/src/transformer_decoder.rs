@@ -9,7 +9,9 @@ use crate::decoder_config::TransformerDecoderConfig;
 use crate::features::ImageFeatures;
 use crate::spread::Spread;
 use burn::nn::conv::{Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig};
-use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig, PaddingConfig2d};
+use burn::nn::{
+    DropoutConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig, PaddingConfig2d,
+};
 use burn::prelude::*;
 use burn::tensor::activation::relu;
 use clipseg_clip::{Activation, AttentionMask, ClipConfig, Mlp, SelfAttention, initialise};
@@ -21,6 +23,7 @@ struct DecoderLayer {
     layer_norm1: LayerNorm,
     mlp: Mlp,
     layer_norm2: LayerNorm,
+    dropout: f64,
 }
 
 /// From tokens on the grid of patches to one value for each pixel.
@@ -83,13 +86,32 @@ impl DecoderLayer {
             // Hugging Face's `decoder_hidden_act` is ignored by its own decoder: always ReLU.
             mlp: Mlp::new(mlp.map(|config| config.init(device)), Activation::Relu),
             layer_norm2: norm(),
+            dropout: config.dropout,
         }
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        if self.dropout > 0.0 && x.device().is_autodiff() {
+            return self.forward_in_training(x);
+        }
         let attended = self.self_attn.forward(x.clone(), &AttentionMask::default());
         let x = self.layer_norm1.forward(x + attended);
         self.layer_norm2.forward(x.clone() + self.mlp.forward(x))
+    }
+
+    /// With dropout in the four places of PyTorch's `TransformerEncoderLayer`: the attention weights,
+    /// what the attention gives, the values inside the MLP, and what the MLP gives.
+    fn forward_in_training(&self, x: Tensor<3>) -> Tensor<3> {
+        // Not a field: its flag would be one more tensor in every file.
+        let dropout = DropoutConfig::new(self.dropout).init();
+        let attended = self
+            .self_attn
+            .forward_with(x.clone(), |weights| dropout.forward(weights));
+        let x = self.layer_norm1.forward(x + dropout.forward(attended));
+        let inner = self
+            .mlp
+            .forward_with(x.clone(), |hidden| dropout.forward(hidden));
+        self.layer_norm2.forward(x + dropout.forward(inner))
     }
 }
 
@@ -264,6 +286,7 @@ impl TransformerDecoder {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
+    use burn::module::Param;
     use burn::tensor::{Distribution, Tolerance};
 
     fn inputs(pictures: usize, device: &Device) -> ImageFeatures {
@@ -316,6 +339,139 @@ mod tests {
                     .assert_approx_eq::<f32>(&together.into_data(), Tolerance::rel_abs(1e-5, 1e-5));
             }
         }
+    }
+
+    /// A layer that passes on what its attention or its MLP gives but for the mean of each token. All
+    /// maps are zero, and biases are as asked for: of the attention's values, of its last map, of the
+    /// MLP's first and of its last.
+    fn see_through(dropout: f64, biases: [f32; 4], device: &Device) -> DecoderLayer {
+        const DIM: usize = 32;
+        let linear = |weight: Tensor<2>, bias: f32| {
+            let mut map = LinearConfig::new(DIM, DIM).init(device);
+            map.weight = Param::from_tensor(weight);
+            map.bias = Some(Param::from_tensor(Tensor::full([DIM], bias, device)));
+            map
+        };
+        let zeros = || Tensor::zeros([DIM, DIM], device);
+        let eye = || Tensor::<2>::eye(DIM, device);
+        let norm = || {
+            let mut norm = LayerNormConfig::new(DIM).with_epsilon(1e12).init(device);
+            norm.gamma = Param::from_tensor(Tensor::full([DIM], 1e6, device));
+            norm
+        };
+        let [value, out, first, last] = biases;
+        let maps = [
+            linear(zeros(), 0.0),
+            linear(zeros(), 0.0),
+            linear(zeros(), value),
+            linear(eye(), out),
+        ];
+        let mlp = [linear(zeros(), first), linear(eye(), last)];
+        DecoderLayer {
+            self_attn: SelfAttention::new(maps, 4),
+            layer_norm1: norm(),
+            mlp: Mlp::new(mlp, Activation::Relu),
+            layer_norm2: norm(),
+            dropout,
+        }
+    }
+
+    /// What such a layer makes of zeros, up to a constant for each token: the lowest is 0.
+    fn dropped(dropout: f64, biases: [f32; 4], device: &Device) -> Vec<f32> {
+        let layer = see_through(dropout, biases, device);
+        let x = layer.forward(Tensor::zeros([8, 50, 32], device));
+        let lowest = x.clone().min_dim(2);
+        (x - lowest).into_data().try_to_vec().unwrap()
+    }
+
+    #[test]
+    fn dropout_works_at_four_places_and_keeps_the_mean() {
+        const P: f32 = 0.25;
+        let kept = 1.0 / (1.0 - P);
+        let device = Device::flex().autodiff();
+        device.seed(0);
+        let share = |values: &[f32], low: f32, high: f32| {
+            let inside = values.iter().filter(|v| (low..high).contains(*v));
+            inside.count() as f32 / values.len() as f32
+        };
+        // After the attention, and after the MLP: zeros, and the others larger.
+        for biases in [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]] {
+            let found = dropped(P.into(), biases, &device);
+            let zeros = share(&found, 0.0, 1e-3);
+            let ones = share(&found, kept - 1e-3, kept + 1e-3);
+            assert!((zeros - P).abs() < 0.02, "{biases:?}: {zeros} are zeros");
+            assert_eq!(zeros + ones, 1.0, "{biases:?}");
+        }
+        // Inside the MLP, and after it once more.
+        let found = dropped(P.into(), [0.0, 0.0, 1.0, 0.0], &device);
+        let zeros = share(&found, 0.0, 1e-3);
+        let ones = share(&found, kept * kept - 1e-3, kept * kept + 1e-3);
+        assert!((zeros - (1.0 - 0.75 * 0.75)).abs() < 0.02, "{zeros}");
+        assert_eq!(zeros + ones, 1.0);
+        // The weights of 50 tokens: what is left of their sum of 1 varies, by √(p / (1 − p) / 50).
+        let found = dropped(P.into(), [1.0, 0.0, 0.0, 0.0], &device);
+        let sums: Vec<f32> = found
+            .iter()
+            .filter(|v| **v > 1e-3)
+            .map(|v| v / kept)
+            .collect();
+        let mean = sums.iter().sum::<f32>() / sums.len() as f32;
+        let deviation =
+            (sums.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / sums.len() as f32).sqrt();
+        assert!((mean - 1.0).abs() < 0.02, "{mean}");
+        assert!((deviation - 0.0816).abs() < 0.01, "{deviation}");
+    }
+
+    #[test]
+    fn dropout_is_for_training_only() {
+        let device = Device::flex();
+        let with = |dropout| {
+            device.seed(3);
+            let mut decoder = decoder(1, &device);
+            for layer in &mut decoder.layers {
+                layer.dropout = dropout;
+            }
+            decoder
+        };
+        let (plain, dropping) = (with(0.0), with(0.5));
+        let features = inputs(1, &device);
+        let prompts = Tensor::<2>::random([2, 5], Distribution::Default, &device);
+        let expected = plain.forward(&features, prompts.clone()).into_data();
+        let found = dropping.forward(&features, prompts.clone()).into_data();
+        assert_eq!(found, expected, "to the last bit");
+
+        let (features_on_tape, prompts_on_tape) = (features.autodiff(), prompts.clone().autodiff());
+        let training = |decoder: &TransformerDecoder| {
+            let decoder = decoder.clone().train();
+            let logits = decoder.forward(&features_on_tape, prompts_on_tape.clone());
+            logits.into_data()
+        };
+        assert_eq!(training(&plain), training(&plain));
+        let [first, second] = [training(&dropping), training(&dropping)];
+        assert_ne!(first, second);
+        assert_ne!(first, expected);
+        // Validation takes it off again.
+        let valid = dropping.train().valid();
+        assert_eq!(valid.forward(&features, prompts).into_data(), expected);
+    }
+
+    #[test]
+    fn a_dropout_of_next_to_nothing_changes_next_to_nothing() {
+        // The path with dropout computes the same as the other one.
+        let device = Device::flex();
+        device.seed(5);
+        let plain = decoder(0, &device);
+        let mut dropping = plain.clone();
+        for layer in &mut dropping.layers {
+            layer.dropout = 1e-12;
+        }
+        let features = inputs(2, &device).autodiff();
+        let prompts = Tensor::<2>::random([2, 5], Distribution::Default, &device).autodiff();
+        let [a, b] = [plain, dropping].map(|decoder| {
+            let logits = decoder.train().forward(&features, prompts.clone());
+            logits.into_data()
+        });
+        a.assert_approx_eq::<f32>(&b, Tolerance::rel_abs(1e-5, 1e-5));
     }
 
     #[test]

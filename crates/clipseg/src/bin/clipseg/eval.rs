@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use crate::eval_model::{ModelArguments, ModelFigures, bar};
-use clipseg::clip::{ClipError, write_aside, write_text};
+use crate::output::Output;
 use clipseg::data::{PhraseCut, Split, UnseenPairs};
 use clipseg::metrics::{
     Bootstrap, CommonTasks, Comparison, Interval, PhraseCutEvaluator, PictureFigure, Share, Subset,
@@ -36,6 +36,8 @@ pub(crate) struct Arguments {
     /// Write all figures.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
     /// Decides which pictures are drawn for the intervals.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -55,6 +57,14 @@ const FIGURES: [(&str, PictureFigure); 3] = [
 ];
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let output = arguments.output;
+    let files: Vec<&PathBuf> = arguments.csv.iter().chain(&arguments.json).collect();
+    if output.overwrite && files.is_empty() && arguments.model.save_masks.is_none() {
+        return Err("--overwrite has no effect: no --csv, --json or --save-masks is given".into());
+    }
+    for file in files {
+        output.check(file)?;
+    }
     let data = PhraseCut::open(&arguments.data)?;
     let ranks = WordRanks::open(&arguments.data)?;
     if ranks.is_none() {
@@ -68,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             let (evaluator, figures) =
                 arguments
                     .model
-                    .score(&data, arguments.split, ranks.as_ref())?;
+                    .score(&data, arguments.split, ranks.as_ref(), output)?;
             (evaluator, Some(figures))
         }
     };
@@ -89,7 +99,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .collect();
 
     if let Some(path) = &arguments.csv {
-        write_csv(path, &data, arguments.split, &evaluator)?;
+        let rows = csv_rows(&data, arguments.split, &evaluator)?;
+        output.write(path, &rows)?;
     }
     if let Some(path) = &arguments.json {
         let report = json!({
@@ -104,7 +115,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             "intervals": object(intervals.iter().map(|(name, interval)| (*name, json!(interval)))),
             "differences": object(comparisons.iter().map(|(name, both)| (*name, json!(both)))),
         });
-        write_text(path, &format!("{report:#}\n"))?;
+        output.write(path, format!("{report:#}\n").as_bytes())?;
     }
     println!("{}", table(&subsets));
     for (name, scores) in unseen.iter().flatten() {
@@ -285,12 +296,11 @@ fn summary(
 }
 
 /// A row for each phrase, in the order of the file.
-fn write_csv(
-    path: &Path,
+fn csv_rows(
     data: &PhraseCut,
     split: Split,
     evaluator: &PhraseCutEvaluator,
-) -> Result<(), Box<dyn Error>> {
+) -> Result<Vec<u8>, Box<dyn Error>> {
     let mut rows = csv::Writer::from_writer(Vec::new());
     rows.write_record([
         "task_id",
@@ -315,9 +325,5 @@ fn write_csv(
             &subsets.join(" "),
         ])?;
     }
-    let bytes = rows.into_inner()?;
-    write_aside(path, |aside| {
-        std::fs::write(aside, &bytes).map_err(ClipError::io("write", path))
-    })?;
-    Ok(())
+    Ok(rows.into_inner()?)
 }

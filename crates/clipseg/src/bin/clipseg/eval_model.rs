@@ -1,17 +1,19 @@
 //! The part of `clipseg eval` that makes the predictions itself.
 
 use crate::eval::split;
+use crate::output::{LONGEST_NAME, Output};
 use clipseg::clip::resolve;
 use clipseg::data::{Phrase, PhraseCut, Split};
 use clipseg::metrics::{
     Grouped, PhraseCutEvaluator, SweepDefinition, SweepScores, ThresholdSweep, sweep_thresholds,
 };
 use clipseg::model::Segmenter;
-use clipseg::train::{PredictionFolder, WordRanks, score_model, sweep_model};
+use clipseg::train::{WordRanks, score_model, sweep_model};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::error::Error;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 /// Phrases that a threshold is chosen on.
 const CHOOSING_PHRASES: usize = 1_000;
@@ -32,7 +34,7 @@ pub(crate) struct ModelArguments {
     choose_on: Split,
     /// Write each mask as `<task_id>.png`, for this program's --predictions and the official evaluator.
     #[arg(long, value_name = "DIR", requires = "model")]
-    save_masks: Option<PathBuf>,
+    pub(crate) save_masks: Option<PathBuf>,
 }
 
 /// What is known of a model beyond its masks.
@@ -51,6 +53,7 @@ impl ModelArguments {
         data: &PhraseCut,
         wanted: Split,
         ranks: Option<&WordRanks>,
+        output: Output,
     ) -> Result<(PhraseCutEvaluator, ModelFigures), Box<dyn Error>> {
         let model = self.model.as_deref().unwrap_or_default();
         if let Some(threshold) = self.threshold
@@ -58,7 +61,13 @@ impl ModelArguments {
         {
             return Err(format!("--threshold {threshold}: expected 0 to less than 1").into());
         }
+        let phrases: Vec<&Phrase> = data.phrases(wanted).iter().collect();
         if let Some(folder) = &self.save_masks {
+            for phrase in &phrases {
+                if let Some(name) = mask_name(&phrase.task_id) {
+                    output.check(&folder.join(name))?;
+                }
+            }
             std::fs::create_dir_all(folder)
                 .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
         }
@@ -69,7 +78,6 @@ impl ModelArguments {
             None => (self.choose(&segmenter, data)?, Some(self.choose_on)),
         };
 
-        let phrases: Vec<&Phrase> = data.phrases(wanted).iter().collect();
         let bar = bar(phrases.len(), "scoring");
         let mut unwritten = 0;
         let scores = score_model(
@@ -81,8 +89,12 @@ impl ModelArguments {
             |phrase, mask| {
                 bar.inc(1);
                 if let (Some(folder), Some(mask)) = (&self.save_masks, mask) {
-                    unwritten +=
-                        usize::from(!PredictionFolder::write(folder, &phrase.task_id, mask)?);
+                    match mask_name(&phrase.task_id) {
+                        Some(name) => {
+                            output.png(&folder.join(name), &mask.to_gray_image().into())?;
+                        }
+                        None => unwritten += 1,
+                    }
                 }
                 Ok(())
             },
@@ -90,7 +102,7 @@ impl ModelArguments {
         bar.finish_and_clear();
         if unwritten > 0 {
             eprintln!(
-                "clipseg: {unwritten} masks were not written: their task ids are too long for files"
+                "clipseg: {unwritten} masks were not written: their task ids cannot be names of files"
             );
         }
         let scores = scores?;
@@ -165,6 +177,13 @@ impl ModelFigures {
         }
         lines
     }
+}
+
+/// What the mask of a task is called; a name that is too long, or that lies elsewhere, is none.
+fn mask_name(task_id: &str) -> Option<String> {
+    let name = format!("{task_id}.png");
+    let is_plain = Path::new(&name).file_name() == Some(OsStr::new(&name));
+    (is_plain && name.len() <= LONGEST_NAME).then_some(name)
 }
 
 /// Progress over phrases.

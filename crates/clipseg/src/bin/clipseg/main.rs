@@ -4,6 +4,7 @@
 mod data;
 mod eval;
 mod eval_model;
+mod output;
 mod photos;
 mod report;
 mod segment;

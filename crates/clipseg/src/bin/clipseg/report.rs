@@ -25,17 +25,19 @@ impl<'a> Finding<'a> {
         }
     }
 
-    /// One line of JSON.
+    /// One line of JSON. A name that is not UTF-8 cannot stand in it and is shown as well as it can
+    /// be.
     pub(crate) fn json(&self, photo: &Path, heat: &Path, mask: &Path) -> Value {
+        let shown = |path: &Path| path.display().to_string();
         let corners = |b: BoundingBox| json!([b.x, b.y, b.width, b.height]);
         json!({
-            "photo": photo,
+            "photo": shown(photo),
             "prompt": self.prompt,
             "highest": self.highest,
             "covered": self.covered,
             "box": self.bounding_box.map(corners),
-            "heat": heat,
-            "mask": mask,
+            "heat": shown(heat),
+            "mask": shown(mask),
         })
     }
 }
@@ -45,9 +47,13 @@ pub(crate) fn table(photo: &Path, findings: &[Finding<'_>]) -> String {
     const WIDEST: usize = 40;
     let prompts: Vec<String> = findings
         .iter()
-        .map(|finding| match finding.prompt.char_indices().nth(WIDEST) {
-            Some((end, _)) => format!("{}…", &finding.prompt[..end]),
-            None => finding.prompt.to_owned(),
+        .map(|finding| {
+            // A line break would tear the table apart.
+            let prompt = finding.prompt.replace(char::is_control, " ");
+            match prompt.char_indices().nth(WIDEST) {
+                Some((end, _)) => format!("{}…", &prompt[..end]),
+                None => prompt,
+            }
         })
         .collect();
     let widest = prompts.iter().map(|p| p.chars().count()).max();
@@ -77,17 +83,35 @@ mod tests {
     fn a_table_and_a_line_of_json() {
         let soft = SoftMask::from_logits(&[3.0, -3.0, 3.0, -3.0], [2, 2], [2, 2]).unwrap();
         let found = Finding::new("a cat", &soft, &soft.threshold(0.5));
-        let none = Finding::new("语".repeat(50).leak(), &soft, &soft.threshold(0.99));
+        let none = Finding::new("a\nb".repeat(50).leak(), &soft, &soft.threshold(0.99));
         let table = table(Path::new("cat.jpg"), &[found, none]);
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines[0], "cat.jpg");
         assert!(lines[2].starts_with("  a cat  "), "{table}");
         assert!(lines[2].ends_with("0.953   50.0 %  0 0 1×2"), "{table}");
         assert!(lines[3].ends_with("0.953    0.0 %  –"), "{table}");
+        assert!(
+            lines[3].starts_with("  a ba ba b") && lines.len() == 4,
+            "{table}"
+        );
 
         let found = Finding::new("a cat", &soft, &soft.threshold(0.5));
         let json = found.json(Path::new("p"), Path::new("h"), Path::new("m"));
         assert_eq!(json["box"], json!([0, 0, 1, 2]));
         assert_eq!(json["covered"], json!(0.5));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_that_are_not_utf_8_are_shown() {
+        use std::os::unix::ffi::OsStrExt;
+        let soft = SoftMask::from_logits(&[3.0], [1, 1], [1, 1]).unwrap();
+        let found = Finding::new("a cat", &soft, &soft.threshold(0.5));
+        let odd = Path::new(std::ffi::OsStr::from_bytes(b"caf\xe9.jpg"));
+        let json = found.json(odd, odd, odd);
+        for field in ["photo", "heat", "mask"] {
+            assert_eq!(json[field], "caf\u{fffd}.jpg");
+        }
+        assert!(table(odd, &[found]).starts_with("caf\u{fffd}.jpg\n"));
     }
 }

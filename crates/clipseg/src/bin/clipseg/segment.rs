@@ -1,14 +1,15 @@
 //! `clipseg segment`: photographs and prompts in, pictures and a table out.
 
 use crate::Failure;
+use crate::output::{Output, print_line};
 use crate::photos::{Photo, collect, slug};
 use crate::report::{Finding, table};
-use clipseg::clip::{ClipError, write_aside};
+use clipseg::clip::ClipError;
 use clipseg::data::{Mask, load_rgb};
 use clipseg::model::{
-    Prompt, SegmentOptions, Segmenter, VisualPrompt, add_legend, heat_map, label_map, overlay,
+    LabelMapBuilder, Prompt, SegmentOptions, Segmenter, VisualPrompt, add_legend, heat_map, tint,
 };
-use image::{DynamicImage, ImageFormat};
+use image::DynamicImage;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,8 @@ pub(crate) struct Arguments {
     /// Folder for the results; made if there is none.
     #[arg(long, default_value = "runs/segment")]
     out: PathBuf,
+    #[command(flatten)]
+    output: Output,
     /// Also write a label map: each pixel's most probable prompt, counted from 1, 0 for none.
     #[arg(long)]
     labels: bool,
@@ -65,26 +68,76 @@ fn probability(text: &str) -> Result<f32, String> {
 struct Asked {
     prompts: Vec<Prompt>,
     names: Vec<String>,
+    /// For each prompt the part of its results' names that is its own.
+    slugs: Vec<String>,
     options: SegmentOptions,
+}
+
+/// The names of the results of one photograph.
+struct ResultNames {
+    /// Of each prompt.
+    heats: Vec<String>,
+    masks: Vec<String>,
+    overlay: String,
+    /// By numbers and by colours, if asked for.
+    labels: Option<[String; 2]>,
+}
+
+impl ResultNames {
+    fn new(start: &str, asked: &Asked, with_labels: bool) -> Self {
+        let file = |what: &str| format!("{start}-{what}.png");
+        let all = |what: &str| {
+            let slugs = asked.slugs.iter();
+            slugs.map(|slug| file(&format!("{slug}-{what}"))).collect()
+        };
+        Self {
+            heats: all("heat"),
+            masks: all("mask"),
+            overlay: file("overlay"),
+            labels: with_labels.then(|| ["labels", "labels-colour"].map(file)),
+        }
+    }
+
+    fn into_all(self) -> Vec<String> {
+        let mut all = self.heats;
+        all.extend(self.masks);
+        all.push(self.overlay);
+        all.extend(self.labels.into_iter().flatten());
+        all
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let asked = prompts(arguments)?;
-    let photos = collect(&arguments.photos)?;
+    let results = |name: &str| ResultNames::new(name, &asked, arguments.labels).into_all();
+    let (photos, passed_over) = collect(&arguments.photos, results)?;
+    let passed_over = passed_over.to_string();
     if photos.is_empty() {
-        return Err("the folders hold no picture".into());
+        return Err(format!("the folders hold no picture; {passed_over}")
+            .trim_end_matches("; ")
+            .into());
     }
+    check_results(arguments, &photos, results)?;
     check_writable(&arguments.out)?;
     let device = clipseg::device(&arguments.device)?;
     let folder = clipseg::clip::resolve(&arguments.model)?;
     let segmenter = Segmenter::from_pretrained(&folder, &device)?;
+    if !passed_over.is_empty() {
+        eprintln!("clipseg: {passed_over}");
+    }
 
     let bar = progress(photos.len());
     let mut failed = 0;
     for photo in &photos {
         bar.set_message(photo.name.clone());
+        if photo.is_shortened {
+            let (path, name) = (photo.path.display(), &photo.name);
+            bar.suspend(|| {
+                eprintln!("clipseg: {path}: a long name, so its results are called {name}-…")
+            });
+        }
         match segment(arguments, &segmenter, &asked, photo) {
-            Ok(lines) => bar.suspend(|| println!("{lines}")),
+            Ok(lines) => bar.suspend(|| print_line(&lines))?,
             Err(error) => {
                 failed += 1;
                 bar.suspend(|| eprintln!("clipseg: {}", naming(&photo.path, &*error)));
@@ -97,6 +150,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Err(Failure::Files(failed));
     }
     Ok(())
+}
+
+/// Finds out before the work whether a result would replace something that is not ours.
+fn check_results(
+    arguments: &Arguments,
+    photos: &[Photo],
+    results: impl Fn(&str) -> Vec<String>,
+) -> Result<(), Box<dyn Error>> {
+    if !arguments.out.is_dir() {
+        return Ok(());
+    }
+    let mut files = photos.iter().flat_map(|photo| results(&photo.name));
+    files.try_for_each(|file| Ok(arguments.output.check(&arguments.out.join(file))?))
 }
 
 /// The message of an error, with the photograph in front where it does not name it.
@@ -119,7 +185,18 @@ fn prompts(arguments: &Arguments) -> Result<Asked, Box<dyn Error>> {
     }
     if !masks.is_empty() && masks.len() != pictures.len() {
         let (masks, pictures) = (masks.len(), pictures.len());
-        return Err(format!("{masks} --visual-mask for {pictures} --visual-prompt").into());
+        let message = format!(
+            "{masks} --visual-mask for {pictures} --visual-prompt, expected one for each or none"
+        );
+        return Err(message.into());
+    }
+    let options = SegmentOptions::default()
+        .with_templates(&arguments.templates)
+        .with_negative_prompts(arguments.negatives.iter().cloned());
+    options.validate()?;
+    let has_words = !arguments.prompts.is_empty() || !arguments.negatives.is_empty();
+    if !has_words && !arguments.templates.is_empty() {
+        return Err("--template has no effect: there is no --prompt and no --negative".into());
     }
     let mut prompts: Vec<Prompt> = arguments
         .prompts
@@ -142,10 +219,13 @@ fn prompts(arguments: &Arguments) -> Result<Asked, Box<dyn Error>> {
         let stem = path.file_stem().unwrap_or(path.as_os_str());
         names.push(format!("like {}", stem.to_string_lossy()));
     }
-    let options = SegmentOptions::default()
-        .with_templates(&arguments.templates)
-        .with_negative_prompts(arguments.negatives.iter().cloned());
+    // The number keeps prompts apart whose letters are the same, or that have none.
+    let slugs = names.iter().zip(1..).map(|(name, number)| {
+        let slug = format!("{number}-{}", slug(name));
+        slug.trim_end_matches('-').to_owned()
+    });
     Ok(Asked {
+        slugs: slugs.collect(),
         prompts,
         names,
         options,
@@ -173,60 +253,48 @@ fn progress(photos: usize) -> ProgressBar {
 }
 
 /// Writes the pictures of one photograph and gives what is printed about it.
+///
+/// Each mask is written as soon as it is decoded and then let go, so that memory does not depend on
+/// the number of prompts.
 fn segment(
     arguments: &Arguments,
     segmenter: &Segmenter,
     asked: &Asked,
     photo: &Photo,
 ) -> Result<String, Box<dyn Error>> {
-    let picture = load_rgb(&photo.path)?;
-    let encoded = segmenter.encode_image(&picture)?;
-    let soft = segmenter.segment_with(&encoded, &asked.prompts, &asked.options)?;
-    let masks: Vec<Mask> = soft
-        .iter()
-        .map(|mask| mask.threshold(arguments.threshold))
-        .collect();
-
-    let file = |what: &str| arguments.out.join(format!("{}-{what}.png", photo.name));
-    let mut findings = Vec::with_capacity(masks.len());
-    let mut lines = Vec::with_capacity(masks.len());
-    for (index, (soft, mask)) in soft.iter().zip(&masks).enumerate() {
-        let name = &asked.names[index];
-        // The number keeps prompts apart whose letters are the same, or that have none.
-        let start = format!("{}-{}", index + 1, slug(name));
-        let start = start.trim_end_matches('-');
-        let (heat_file, mask_file) = (
-            file(&format!("{start}-heat")),
-            file(&format!("{start}-mask")),
-        );
-        save(heat_map(soft).into(), &heat_file)?;
-        save(mask.to_gray_image().into(), &mask_file)?;
-        let finding = Finding::new(name, soft, mask);
-        lines.push(
-            finding
-                .json(&photo.path, &heat_file, &mask_file)
-                .to_string(),
-        );
-        findings.push(finding);
+    let files = ResultNames::new(&photo.name, asked, arguments.labels);
+    let save = |picture: DynamicImage, file: &str| {
+        let path = arguments.out.join(file);
+        arguments.output.png(&path, &picture)
+    };
+    let mut overlay = load_rgb(&photo.path)?;
+    let encoded = segmenter.encode_image(&overlay)?;
+    let mut labels = LabelMapBuilder::new(arguments.threshold);
+    let mut findings = Vec::with_capacity(asked.prompts.len());
+    segmenter.for_each_mask(&encoded, &asked.prompts, &asked.options, |index, soft| {
+        let mask = soft.threshold(arguments.threshold);
+        save(heat_map(&soft).into(), &files.heats[index])?;
+        save(mask.to_gray_image().into(), &files.masks[index])?;
+        tint(&mut overlay, &mask, index);
+        if files.labels.is_some() {
+            labels.add(&soft)?;
+        }
+        findings.push(Finding::new(&asked.names[index], &soft, &mask));
+        Ok::<(), Box<dyn Error>>(())
+    })?;
+    save(add_legend(&overlay, &asked.names).into(), &files.overlay)?;
+    if let Some([by_number, by_colour]) = &files.labels {
+        let map = labels.finish()?;
+        save(map.to_image(), by_number)?;
+        save(map.to_rgb_image().into(), by_colour)?;
     }
-    let page = add_legend(&overlay(&picture, &masks), &asked.names);
-    save(page.into(), &file("overlay"))?;
-    if arguments.labels {
-        let map = label_map(&soft, arguments.threshold)?;
-        save(map.to_image(), &file("labels"))?;
-        save(map.to_rgb_image().into(), &file("labels-colour"))?;
+    if !arguments.json {
+        return Ok(table(&photo.path, &findings));
     }
-    Ok(if arguments.json {
-        lines.join("\n")
-    } else {
-        table(&photo.path, &findings)
-    })
-}
-
-fn save(picture: DynamicImage, path: &Path) -> Result<(), ClipError> {
-    write_aside(path, |aside| {
-        picture
-            .save_with_format(aside, ImageFormat::Png)
-            .map_err(|error| ClipError::format(path, error))
-    })
+    let names = files.heats.iter().zip(&files.masks);
+    let lines = findings.iter().zip(names).map(|(finding, (heat, mask))| {
+        let [heat, mask] = [heat, mask].map(|file| arguments.out.join(file));
+        finding.json(&photo.path, &heat, &mask).to_string()
+    });
+    Ok(lines.collect::<Vec<_>>().join("\n"))
 }

@@ -1,6 +1,7 @@
 //! `clipseg train`: a configuration in, a run folder out.
 
 use crate::Failure;
+use crate::output::check_unused;
 use clipseg::metrics::Loss;
 use clipseg::train::{End, Progress, RunFolder, StopFlag, TrainConfig, preset_text, run};
 use std::error::Error;
@@ -73,6 +74,10 @@ pub(crate) fn run_training(arguments: &Arguments) -> Result<(), Failure> {
         };
         print!("{text}");
         return Ok(());
+    }
+    if RunFolder::config_of(&out)?.is_none() {
+        // What a run leaves that was killed before it wrote its settings.
+        check_unused(&out, &[".lock", "checkpoints", "examples"])?;
     }
     let stop = StopFlag::on_ctrl_c()?;
     let mut progress = Progress::new();

@@ -1,9 +1,8 @@
 //! `clipseg data show`: a contact sheet.
 
 use crate::Failure;
-use clipseg::clip::{ClipError, write_aside};
+use crate::output::Output;
 use clipseg::data::{PhraseCut, SheetOptions, Split, contact_sheet};
-use image::ImageFormat;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -17,6 +16,8 @@ pub(crate) struct Arguments {
     /// File for the sheet, a PNG.
     #[arg(long, value_name = "SHEET.png")]
     out: PathBuf,
+    #[command(flatten)]
+    output: Output,
     /// Number of pictures.
     #[arg(long, default_value_t = SheetOptions::default().pictures)]
     count: usize,
@@ -35,6 +36,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    arguments.output.check(&arguments.out)?;
     let data = PhraseCut::open_splits(&arguments.folder, &[arguments.split])?;
     let options = SheetOptions {
         pictures: arguments.count,
@@ -44,11 +46,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         seed: arguments.seed,
     };
     let sheet = contact_sheet(&data, arguments.split, &options)?;
-    let out = &arguments.out;
-    write_aside(out, |aside| {
-        sheet
-            .save_with_format(aside, ImageFormat::Png)
-            .map_err(|error| ClipError::format(out, error))
-    })?;
+    arguments.output.png(&arguments.out, &sheet.into())?;
     Ok(())
 }

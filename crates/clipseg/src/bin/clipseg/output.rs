@@ -1,0 +1,286 @@
+//! What the program writes, and what it may replace.
+//!
+//! A file that is there already is replaced if `--overwrite` was given, or if it is a picture that the
+//! program has written itself and nobody has changed since. Pictures say so in a text chunk
+//! (`Software`, section 11.3.3.2 of the PNG specification, third edition) with a checksum over all of
+//! the rest of the file, so that one that was painted over in an editor is no longer the program's.
+
+use clipseg::clip::{ClipError, write_aside};
+use image::{DynamicImage, ImageFormat};
+use std::fs::File;
+use std::io::{Cursor, ErrorKind, Read, Write};
+use std::path::Path;
+
+/// The longest name of a file, in bytes, that common systems take.
+pub(crate) const LONGEST_NAME: usize = 255;
+
+/// How the files of a command are written.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Output {
+    /// Replace files that are there already, also those that this program has not written.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+}
+
+impl Output {
+    /// Whether a file may be written. To be asked before the work, for every name that is known then;
+    /// writing asks again.
+    pub(crate) fn check(self, path: &Path) -> Result<(), ClipError> {
+        let refuse = |reason: &str| Err(ClipError::format(path, reason));
+        match std::fs::symlink_metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(ClipError::io("look at", path)(error)),
+            Ok(there) if there.is_dir() => refuse("a folder, expected the name of a file"),
+            Ok(there) if !there.is_file() && !there.is_symlink() => {
+                refuse("is there already and no file, so it is not replaced")
+            }
+            Ok(_) if self.overwrite => Ok(()),
+            Ok(there) if there.is_file() && is_ours(path)? => Ok(()),
+            Ok(_) => refuse(
+                "is there already, and not as this program has written it; choose another name, or \
+                 replace it by --overwrite",
+            ),
+        }
+    }
+
+    /// Writes a picture as a PNG that says whose it is, whole or not at all.
+    pub(crate) fn png(self, path: &Path, picture: &DynamicImage) -> Result<(), ClipError> {
+        let mut bytes = Cursor::new(Vec::new());
+        picture
+            .write_to(&mut bytes, ImageFormat::Png)
+            .map_err(|error| ClipError::format(path, error))?;
+        self.write(path, &signed(&bytes.into_inner()))
+    }
+
+    /// Writes a file, whole or not at all.
+    pub(crate) fn write(self, path: &Path, bytes: &[u8]) -> Result<(), ClipError> {
+        self.check(path)?;
+        write_aside(path, |aside| {
+            std::fs::write(aside, bytes).map_err(ClipError::io("write", path))
+        })
+    }
+}
+
+/// Where the chunk stands: right behind the signature and the header, which all PNG files begin with.
+const PLACE: usize = 8 + 25;
+const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+const KEYWORD: &[u8] = b"tEXtSoftware\0clipseg, checksum of the rest ";
+
+/// A PNG file with a chunk that names this program and the checksum of all other bytes.
+fn signed(png: &[u8]) -> Vec<u8> {
+    let (head, rest) = png.split_at(PLACE.min(png.len()));
+    [head, &chunk(checksum([head, rest])), rest].concat()
+}
+
+/// Whether a file is a picture as this program has written it.
+fn is_ours(path: &Path) -> Result<bool, ClipError> {
+    let read = |error| ClipError::io("read", path)(error);
+    let mut file = File::open(path).map_err(read)?;
+    // A foreign file may be of any size, so the rest is read only where the beginning is right.
+    let length = chunk(0).len();
+    let mut start = Vec::new();
+    let start_length = (PLACE + length) as u64;
+    (&mut file)
+        .take(start_length)
+        .read_to_end(&mut start)
+        .map_err(read)?;
+    let Some((head, found)) = start.split_at_checked(PLACE) else {
+        return Ok(false);
+    };
+    if !head.starts_with(SIGNATURE) || found.get(4..4 + KEYWORD.len()) != Some(KEYWORD) {
+        return Ok(false);
+    }
+    let mut rest = Vec::new();
+    file.read_to_end(&mut rest).map_err(read)?;
+    Ok(found == chunk(checksum([head, &rest])))
+}
+
+/// A text chunk: its length, its name and text, and a checksum over these.
+fn chunk(checksum_of_rest: u32) -> Vec<u8> {
+    let named = [KEYWORD, format!("{checksum_of_rest:08x}").as_bytes()].concat();
+    let length = (named.len() - 4) as u32;
+    [
+        &length.to_be_bytes(),
+        named.as_slice(),
+        &checksum([&named, &[]]).to_be_bytes(),
+    ]
+    .concat()
+}
+
+/// CRC-32 as PNG uses it (annex D of its specification) over parts that follow each other.
+pub(crate) fn checksum(parts: [&[u8]; 2]) -> u32 {
+    const TABLE: [u32; 256] = {
+        let mut table = [0; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            let mut crc = byte as u32;
+            let mut bit = 0;
+            while bit < 8 {
+                crc = if crc & 1 == 1 {
+                    (crc >> 1) ^ 0xedb8_8320
+                } else {
+                    crc >> 1
+                };
+                bit += 1;
+            }
+            table[byte] = crc;
+            byte += 1;
+        }
+        table
+    };
+    let bytes = parts.into_iter().flatten();
+    !bytes.fold(u32::MAX, |crc, &byte| {
+        TABLE[usize::from(crc as u8 ^ byte)] ^ (crc >> 8)
+    })
+}
+
+/// Prints a line of results. A reader that wants no more, such as `head`, does not end the work.
+pub(crate) fn print_line(line: &str) -> std::io::Result<()> {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
+}
+
+/// Refuses a folder in which there is anything but what a killed start of the same command leaves.
+///
+/// For commands that need a folder of their own.
+pub(crate) fn check_unused(folder: &Path, own: &[&str]) -> Result<(), ClipError> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        // Where there is a file instead, the folder cannot be made, which is told when it is tried.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(());
+        }
+        Err(error) => return Err(ClipError::io("read", folder)(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(ClipError::io("read", folder))?;
+        let (name, path) = (entry.file_name(), entry.path());
+        let leftover = own.iter().any(|own| name == *own)
+            && (path.is_file() || std::fs::read_dir(&path).is_ok_and(|mut e| e.next().is_none()));
+        if !leftover {
+            let name = name.to_string_lossy();
+            let message = format!(
+                "the folder holds something else, such as `{name}`; choose a new or an empty one"
+            );
+            return Err(ClipError::format(folder, message));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{Rgb, RgbImage};
+
+    fn picture(shade: u8) -> DynamicImage {
+        RgbImage::from_pixel(5, 4, Rgb([shade, 2, 3])).into()
+    }
+
+    const CAREFUL: Output = Output { overwrite: false };
+    const ASKED: Output = Output { overwrite: true };
+
+    #[test]
+    fn the_checksum_is_that_of_the_specification() {
+        // The check value of CRC-32/ISO-HDLC in the catalogue of parametrised CRC algorithms.
+        assert_eq!(checksum([b"1234", b"56789"]), 0xcbf4_3926);
+        // The last chunk of every PNG file.
+        assert_eq!(checksum([b"IEND", b""]), 0xae42_6082);
+    }
+
+    #[test]
+    fn our_own_pictures_are_replaced_and_changed_ones_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mask.png");
+        CAREFUL.png(&path, &picture(1)).unwrap();
+        CAREFUL.png(&path, &picture(9)).unwrap();
+        // Any decoder reads it, and checks the checksum of the chunk.
+        assert_eq!(
+            image::open(&path).unwrap().into_rgb8(),
+            picture(9).into_rgb8()
+        );
+        let ours = std::fs::read(&path).unwrap();
+        for at in [8 + 4 + 3, 40, ours.len() / 2, ours.len() - 1] {
+            let mut changed = ours.clone();
+            changed[at] ^= 1;
+            std::fs::write(&path, &changed).unwrap();
+            let error = CAREFUL.png(&path, &picture(5)).unwrap_err().to_string();
+            assert!(error.contains("mask.png: is there already") && error.contains("--overwrite"));
+            assert_eq!(std::fs::read(&path).unwrap(), changed);
+        }
+        ASKED.png(&path, &picture(5)).unwrap();
+        assert_eq!(
+            image::open(&path).unwrap().into_rgb8(),
+            picture(5).into_rgb8()
+        );
+    }
+
+    #[test]
+    fn whatever_else_is_there_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        picture(1).save(path("theirs.png")).unwrap();
+        let signature = [SIGNATURE, &[0; 40]].concat();
+        for (name, bytes) in [
+            ("empty", &b""[..]),
+            ("text", b"x"),
+            ("cut", &signature[..20]),
+        ] {
+            std::fs::write(path(name), bytes).unwrap();
+        }
+        std::fs::write(path("header"), signature).unwrap();
+        for name in ["theirs.png", "empty", "text", "cut", "header"] {
+            let before = std::fs::read(path(name)).unwrap();
+            assert!(CAREFUL.png(&path(name), &picture(5)).is_err(), "{name}");
+            assert!(CAREFUL.write(&path(name), b"new").is_err(), "{name}");
+            assert_eq!(std::fs::read(path(name)).unwrap(), before, "{name}");
+            ASKED.write(&path(name), b"new").unwrap();
+            assert_eq!(std::fs::read(path(name)).unwrap(), b"new");
+        }
+        let inside = path("folder/inside");
+        std::fs::create_dir(path("folder")).unwrap();
+        std::fs::write(&inside, "kept").unwrap();
+        for output in [CAREFUL, ASKED] {
+            let error = output.write(&path("folder"), b"new").unwrap_err();
+            assert!(error.to_string().contains(": a folder"), "{error}");
+        }
+        assert_eq!(std::fs::read(inside).unwrap(), b"kept");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_and_devices_are_not_replaced_by_chance() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, link, nowhere] = ["file.png", "link", "nowhere"].map(|n| folder.path().join(n));
+        CAREFUL.png(&file, &picture(1)).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        std::os::unix::fs::symlink("no/such/file", &nowhere).unwrap();
+        for path in [&link, &nowhere] {
+            assert!(CAREFUL.png(path, &picture(2)).is_err());
+            assert!(path.is_symlink());
+        }
+        let socket = folder.path().join("socket");
+        let _listening = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let error = ASKED.write(&socket, b"x").unwrap_err().to_string();
+        assert!(error.contains("and no file"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_of_one_s_own_is_new_or_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        assert!(check_unused(&root.join("new"), &[]).is_ok());
+        assert!(check_unused(root, &[]).is_ok());
+        std::fs::write(root.join(".lock"), "").unwrap();
+        std::fs::create_dir(root.join("model")).unwrap();
+        assert!(check_unused(root, &[".lock"]).is_err());
+        assert!(check_unused(root, &[".lock", "model"]).is_ok());
+        std::fs::write(root.join("model/theirs"), "").unwrap();
+        let error = check_unused(root, &[".lock", "model"])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("such as `model`"), "{error}");
+    }
+}
