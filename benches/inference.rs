@@ -57,7 +57,10 @@ fn model(criterion: &mut Criterion) {
     let pixels = Tensor::<4>::random([1, 3, SIDE, SIDE], Distribution::Default, &device);
     let features = model.encode_image(pixels.clone());
     let texts = tokenizer.batch(&PROMPTS, &device).expect("plain texts");
-    let prompts = model.clip().text_embedding(&texts);
+    let prompts = model
+        .clip()
+        .text_embedding(&texts)
+        .expect("tokens of its own");
 
     let mut group = criterion.benchmark_group("full size");
     group.sample_size(10);
@@ -68,7 +71,14 @@ fn model(criterion: &mut Criterion) {
         });
     });
     group.bench_function("text encoder, 4 prompts", |bencher| {
-        bencher.iter(|| finish(model.clip().text_embedding(&texts)));
+        bencher.iter(|| {
+            finish(
+                model
+                    .clip()
+                    .text_embedding(&texts)
+                    .expect("tokens of its own"),
+            )
+        });
     });
     for count in [1, 4, 16] {
         let prompts = prompts.clone().repeat_dim(0, 4).slice(s![0..count, ..]);
@@ -81,7 +91,10 @@ fn model(criterion: &mut Criterion) {
         let texts = tokenizer.batch(&texts, &device).expect("plain texts");
         group.bench_function(BenchmarkId::new("picture and prompts", count), |bencher| {
             bencher.iter(|| {
-                let prompts = model.clip().text_embedding(&texts);
+                let prompts = model
+                    .clip()
+                    .text_embedding(&texts)
+                    .expect("tokens of its own");
                 finish(model.forward(pixels.clone(), prompts));
             });
         });

@@ -71,7 +71,10 @@ fn training(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let input = StepInput {
                     features: model.encode_image(pixels.clone()),
-                    conditional_embedding: model.clip().text_embedding(&texts),
+                    conditional_embedding: model
+                        .clip()
+                        .text_embedding(&texts)
+                        .expect("tokens of its own"),
                     picture_of: picture_of.clone(),
                     masks: masks.clone(),
                 };

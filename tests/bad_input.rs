@@ -11,7 +11,7 @@ fn model() -> PathBuf {
 }
 
 /// A copy of the tiny checkpoint in which something can be broken.
-fn copy() -> tempfile::TempDir {
+pub(crate) fn copy() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(model()).unwrap() {
         let path = entry.unwrap().path();
@@ -31,7 +31,7 @@ pub(crate) fn spoil(file: &Path, tensor: &str, value: f32) {
     std::fs::write(file, bytes).unwrap();
 }
 
-fn loading(folder: &Path) -> String {
+pub(crate) fn loading(folder: &Path) -> String {
     match Segmenter::from_pretrained(folder, &device()) {
         Ok(_) => panic!("{} was loaded", folder.display()),
         Err(error) => error.to_string(),
@@ -93,8 +93,8 @@ fn logits_that_are_not_finite_give_no_mask() {
     let weights = folder.path().join("model.safetensors");
     spoil(&weights, "decoder.film_mul.bias", f32::INFINITY);
     let model = ClipSeg::from_pretrained(folder.path(), &device()).unwrap();
-    let positions = model.config().clip.text_config.max_position_embeddings;
-    let tokenizer = ClipTokenizer::from_folder(folder.path(), positions).unwrap();
+    let config = &model.config().clip.text_config;
+    let tokenizer = ClipTokenizer::from_folder(folder.path(), config).unwrap();
     let segmenter = Segmenter::new(model, tokenizer, ImageProcessor::clipseg(64));
     let photo = segmenter.encode_image(&RgbImage::new(9, 7)).unwrap();
     let embedding = segmenter.encode_text(&["a cat"]).unwrap();

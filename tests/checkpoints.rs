@@ -70,7 +70,7 @@ fn logits(model: &ClipSeg, answers: &Answers, size: &str) -> Tensor<3> {
         attention_mask: Some(answers.int("in.attention_mask", &device())),
     };
     let pixels = answers.float(&format!("in.{size}.pixel_values"), &device());
-    model.forward(pixels, model.clip().text_embedding(&texts))
+    model.forward(pixels, model.clip().text_embedding(&texts).unwrap())
 }
 
 pub(crate) fn check_logits(name: &str, model: &ClipSeg) {
@@ -105,7 +105,11 @@ fn a_pickle_with_tables_of_positions() {
         input_ids: answers.int("in.input_ids", &device()),
         attention_mask: Some(answers.int("in.attention_mask", &device())),
     };
-    answers.check("out.text.embedding", clip.text_embedding(&texts), TOLERANCE);
+    answers.check(
+        "out.text.embedding",
+        clip.text_embedding(&texts).unwrap(),
+        TOLERANCE,
+    );
 }
 
 #[test]
@@ -180,7 +184,10 @@ fn check_open_clip(prefix: &str, path: &Path) -> ClipConfig {
         attention_mask: None,
     };
     let pixels = answers.float(&format!("{prefix}.in.pixel_values"), &device());
-    let (image, text) = (clip.image_embedding(pixels), clip.text_embedding(&texts));
+    let (image, text) = (
+        clip.image_embedding(pixels),
+        clip.text_embedding(&texts).unwrap(),
+    );
     let check =
         |name: &str, found| answers.check(&format!("{prefix}.out.{name}"), found, TOLERANCE);
     check("image_embedding", image.clone());
@@ -243,4 +250,47 @@ fn state_dicts_of_open_clip() {
 #[test]
 fn a_checkpoint_of_open_clip_training() {
     check_open_clip("training", &checkpoints().join("open_clip-training.pt"));
+}
+
+#[test]
+fn what_wrappers_put_into_names_comes_off() {
+    let name = "clipseg-plain";
+    for (whole, inside) in [
+        ("_orig_mod.", ""),
+        ("model.", ""),
+        ("module._orig_mod.", ""),
+        ("state_dict.model.", "_orig_mod."),
+        ("", "module."),
+    ] {
+        let folder = folder_like(name);
+        let wrapped: Tensors = weights(name)
+            .into_iter()
+            .map(|(name, data)| {
+                let (root, rest) = name.split_once('.').expect("there is a root");
+                (format!("{whole}{root}.{inside}{rest}"), data)
+            })
+            .collect();
+        write(&folder.path().join("model.safetensors"), &wrapped);
+        check_logits(name, &load(&folder).unwrap());
+    }
+}
+
+#[test]
+fn a_saved_model_replaces_its_own_files_and_no_others() {
+    let model = ClipSeg::from_pretrained(&segmenter("clipseg-plain"), &device()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    model.save_pretrained(folder.path()).unwrap();
+    model.save_pretrained(folder.path()).unwrap();
+    check_logits("clipseg-plain", &load(&folder).unwrap());
+    for foreign in ["config.json", "model.safetensors"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(foreign);
+        std::fs::copy(segmenter("clipseg-refined").join(foreign), &path).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let error = message(model.save_pretrained(folder.path()));
+        let expected = format!("{} is there already", path.display());
+        assert!(error.starts_with(&expected), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }

@@ -3,6 +3,7 @@
 use crate::checkpoints::{
     checkpoints, folder_like, load, message, read, segmenter, weights, write,
 };
+use crate::support::warnings::warnings_of;
 use crate::support::{device, shipped};
 use burn::prelude::*;
 use clipseg::clip::{
@@ -10,12 +11,7 @@ use clipseg::clip::{
 };
 use clipseg::model::{ClipSeg, ModelError};
 use serde_json::json;
-use std::fmt::Debug;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
 
 #[test]
 fn torchscript_is_told_apart_with_advice() {
@@ -66,37 +62,158 @@ fn a_file_cut_off_anywhere_is_an_error_that_names_it() {
     }
 }
 
-#[test]
-fn damaged_bytes_and_other_files_never_panic() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("weights.pt");
+/// Numbers that look random and are the same every time.
+fn random() -> impl FnMut(usize) -> usize {
     let mut state = 7u64;
-    let mut random = |below: usize| {
+    move |below| {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % below
-    };
+    }
+}
+
+/// From where to where a parser reads: the header of safetensors, the pickle and the directory of an archive.
+fn parsed(file: &[u8]) -> Vec<(usize, usize)> {
+    let find = |needle: &[u8]| file.windows(needle.len()).position(|part| part == needle);
+    if file.starts_with(b"PK") {
+        let pickle = find(b"data.pkl").expect("an archive of PyTorch has one") + 8;
+        let end = find(b".PK\x07\x08")
+            .or(find(b".PK\x03\x04"))
+            .expect("it ends")
+            + 1;
+        let directory = find(b"PK\x01\x02").expect("an archive has one");
+        return vec![(pickle, end), (directory, file.len())];
+    }
+    if file.starts_with(&[0x80]) {
+        // The older format: pickles one behind the other, then the numbers.
+        return vec![(0, 4_000.min(file.len()))];
+    }
+    let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    vec![(0, 8 + length)]
+}
+
+#[test]
+fn damage_where_a_parser_reads_is_found_or_harmless() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.pt");
+    let mut random = random();
     for file in FILES {
         let whole = std::fs::read(shipped().join(file)).unwrap();
-        // What is not numbers stands at the start, and in zip archives at the end.
-        let edge = 12_000.min(whole.len());
-        for round in 0..120 {
-            let mut damaged = whole.clone();
-            for _ in 0..1 + round % 8 {
-                let place = random(edge);
-                let place = if round % 2 == 0 {
-                    place
-                } else {
-                    whole.len() - 1 - place
-                };
-                damaged[place] = random(256) as u8;
+        let (mut tried, mut found) = (0, 0);
+        for (start, end) in parsed(&whole) {
+            for round in 0..100 {
+                let mut damaged = whole.clone();
+                for _ in 0..1 + round % 4 {
+                    let place = start + random(end - start);
+                    damaged[place] ^= 1 << random(8);
+                }
+                std::fs::write(&path, damaged).unwrap();
+                tried += 1;
+                if let Err(error) = read_all(&path) {
+                    found += 1;
+                    let error = error.to_string();
+                    assert!(error.contains(&path.display().to_string()), "{error}");
+                }
             }
-            std::fs::write(&path, damaged).unwrap();
-            // A changed number is no error, so either answer will do.
-            let _ = read_all(&path);
         }
+        // The rest changes names, which only a model can tell, or what nobody reads.
+        assert!(2 * found > tried, "{file}: {found} of {tried}");
     }
+}
+
+/// A safetensors file with this header, before 16 bytes of numbers.
+fn with_header(header: &str) -> Vec<u8> {
+    let length = (header.len() as u64).to_le_bytes();
+    [&length, header.as_bytes(), &[0; 16]].concat()
+}
+
+#[test]
+fn damage_is_found_at_its_place_in_the_header_of_safetensors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let entry = |dtype: &str, shape: &str, offsets: &str| {
+        format!(r#"{{"a": {{"dtype": "{dtype}", "shape": {shape}, "data_offsets": {offsets}}}}}"#)
+    };
+    let good = entry("F32", "[2, 2]", "[0, 16]");
+    std::fs::write(&path, with_header(&good)).unwrap();
+    read_all(&path).unwrap();
+    let mut long = with_header(&good);
+    long[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    let mut short = with_header(&good);
+    short[..8].copy_from_slice(&3u64.to_le_bytes());
+    let two = r#"{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+                  "b": {"dtype": "F32", "shape": [3], "data_offsets": [4, 16]}}"#;
+    for (what, bytes) in [
+        ("a length beyond the file", long),
+        ("a length within the header", short),
+        ("no JSON", with_header(&good[1..])),
+        (
+            "no numbers",
+            with_header(&entry("F32", r#"["x"]"#, "[0, 16]")),
+        ),
+        (
+            "a shape for other bytes",
+            with_header(&entry("F32", "[2, 3]", "[0, 16]")),
+        ),
+        (
+            "a shape that overflows",
+            with_header(&entry("F32", "[4294967296, 4294967296]", "[0, 16]")),
+        ),
+        (
+            "bytes beyond the file",
+            with_header(&entry("F32", "[2, 3]", "[0, 24]")),
+        ),
+        (
+            "bytes from end to start",
+            with_header(&entry("F32", "[2, 2]", "[16, 0]")),
+        ),
+        ("a hole", with_header(&entry("F32", "[2]", "[8, 16]"))),
+        ("an overlap", with_header(two)),
+        (
+            "an unknown kind",
+            with_header(&entry("F99", "[2, 2]", "[0, 16]")),
+        ),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = message(read_all(&path));
+        let start = format!("{}: not whole: ", path.display());
+        assert!(error.starts_with(&start), "{what}: {error}");
+    }
+}
+
+#[test]
+fn eight_bit_floats_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    for kind in ["F8_E4M3", "F8_E5M2"] {
+        let header =
+            format!(r#"{{"a": {{"dtype": "{kind}", "shape": [16], "data_offsets": [0, 16]}}}}"#);
+        std::fs::write(&path, with_header(&header)).unwrap();
+        let error = message(Checkpoint::from_file(&path));
+        let expected = format!("of the kind {kind}, and 8-bit floats are not read");
+        assert!(error.contains(&expected), "{error}");
+        assert!(!error.contains("not whole"), "{error}");
+    }
+    let error = message(Checkpoint::from_file(&checkpoints().join("float8.pt")));
+    assert!(error.contains("float8.pt: "), "{error}");
+    assert!(
+        error.contains("of the kind float8_e4m3fn, and 8-bit floats are not read"),
+        "{error}"
+    );
+    let complex = r#"{"a": {"dtype": "C64", "shape": [2], "data_offsets": [0, 16]}}"#;
+    std::fs::write(&path, with_header(complex)).unwrap();
+    let error = message(Checkpoint::from_file(&path));
+    assert!(
+        error.contains("of the kind C64, which are not read"),
+        "{error}"
+    );
+}
+
+#[test]
+fn other_files_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = random();
     for name in ["weights.pt", "weights.bin", "weights.safetensors"] {
         let path = folder.path().join(name);
         let noise: Vec<u8> = (0..5_000).map(|_| random(256) as u8).collect();
@@ -236,43 +353,9 @@ fn other_architectures_are_refused_by_name() {
     }
 }
 
-/// Keeps what is warned of.
-struct Warnings(Arc<Mutex<Vec<String>>>);
-
-struct Fields(String);
-
-impl Visit for Fields {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.0.push_str(&format!("{field} = {value:?}; "));
-    }
-}
-
-impl Subscriber for Warnings {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::WARN && metadata.target().starts_with("clipseg")
-    }
-
-    fn event(&self, event: &Event<'_>) {
-        let mut fields = Fields(String::new());
-        event.record(&mut fields);
-        self.0.lock().unwrap().push(fields.0);
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
 /// A model and the warnings of loading it.
 fn load_aloud(folder: &tempfile::TempDir) -> (ClipSeg, Vec<String>) {
-    let warnings = Arc::new(Mutex::new(Vec::new()));
-    let model = tracing::subscriber::with_default(Warnings(warnings.clone()), || load(folder));
-    let warnings = std::mem::take(&mut *warnings.lock().unwrap());
+    let (model, warnings) = warnings_of(|| load(folder));
     (model.unwrap(), warnings)
 }
 

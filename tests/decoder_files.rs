@@ -10,8 +10,8 @@ use std::path::Path;
 
 fn segmenter(model: ClipSeg) -> Segmenter {
     let folder = fixtures().join("models/clipseg-refined");
-    let positions = model.config().clip.text_config.max_position_embeddings;
-    let tokenizer = ClipTokenizer::from_folder(&folder, positions).expect("the fixture loads");
+    let config = &model.config().clip.text_config;
+    let tokenizer = ClipTokenizer::from_folder(&folder, config).expect("the fixture loads");
     Segmenter::new(model, tokenizer, ImageProcessor::clipseg(64))
 }
 

@@ -63,10 +63,13 @@ pub(crate) fn model(decoder: DecoderConfig) -> ClipSeg {
 /// The embeddings of two words.
 pub(crate) fn prompts(model: &ClipSeg) -> Tensor<2> {
     let folder = fixtures().join("models/clipseg-refined");
-    let positions = model.config().clip.text_config.max_position_embeddings;
-    let tokenizer = ClipTokenizer::from_folder(&folder, positions).expect("the fixture loads");
+    let config = &model.config().clip.text_config;
+    let tokenizer = ClipTokenizer::from_folder(&folder, config).expect("the fixture loads");
     let texts = tokenizer.batch(&["red", "a blue thing"], &device());
-    model.clip().text_embedding(&texts.expect("plain texts"))
+    model
+        .clip()
+        .text_embedding(&texts.expect("plain texts"))
+        .unwrap()
 }
 
 fn random_pictures(count: usize) -> Tensor<4> {

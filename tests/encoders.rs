@@ -2,7 +2,10 @@
 
 use crate::parity;
 use crate::support::{Answers, SEGMENTERS, device, fixtures};
-use clipseg::clip::ClipTokenizer;
+use burn::module::{Module, ModuleMapper, Param};
+use burn::prelude::*;
+use burn::tensor::{DType, FloatDType};
+use clipseg::clip::{Clip, ClipTokenizer, TextConfig};
 
 /// What float32 leaves of the reference's own answers is 1e-6; see `tests/README.md`.
 const TOLERANCE: f32 = 1e-4;
@@ -35,8 +38,7 @@ fn tokenizer_of_a_checkpoint_gives_the_batch_of_the_reference() {
         let json = std::fs::read_to_string(folder.join("prompts.json")).expect("a fixture");
         let prompts: Vec<String> = serde_json::from_str(&json).expect("a list of texts");
         let config = clipseg::clip::ClipConfig::from_file(&folder.join("config.json")).unwrap();
-        let positions = config.text_config.max_position_embeddings;
-        let tokenizer = ClipTokenizer::from_folder(&folder, positions).unwrap();
+        let tokenizer = ClipTokenizer::from_folder(&folder, &config.text_config).unwrap();
         let batch = tokenizer.batch(&prompts, &device()).unwrap();
         let ids: Vec<i64> = batch
             .input_ids
@@ -72,7 +74,9 @@ fn all_texts_get_the_ids_of_the_reference() {
     }
     let json = std::fs::read_to_string(fixtures().join("prompts.json")).expect("a fixture");
     let texts: Vec<Text> = serde_json::from_str(&json).expect("a list of texts and ids");
-    let from_json = ClipTokenizer::from_folder(&fixtures().join("clip-tokenizer"), 77).unwrap();
+    let config = TextConfig::default();
+    let folder = fixtures().join("clip-tokenizer");
+    let from_json = ClipTokenizer::from_folder(&folder, &config).unwrap();
 
     let parts = tempfile::tempdir().unwrap();
     let assets = concat!(
@@ -82,7 +86,7 @@ fn all_texts_get_the_ids_of_the_reference() {
     std::fs::copy(assets, parts.path().join("merges.txt")).unwrap();
     let vocabulary = fixtures().join("clip-tokenizer/vocab.json");
     std::fs::copy(vocabulary, parts.path().join("vocab.json")).unwrap();
-    let from_parts = ClipTokenizer::from_folder(parts.path(), 77).unwrap();
+    let from_parts = ClipTokenizer::from_folder(parts.path(), &config).unwrap();
 
     let embedded = ClipTokenizer::openai(77).unwrap();
     assert_eq!(embedded.vocab_size(), 49_408);
@@ -94,6 +98,74 @@ fn all_texts_get_the_ids_of_the_reference() {
             ("embedded", &embedded),
         ] {
             assert_eq!(tokenizer.encode(&text).unwrap(), ids, "{form}: {text:?}");
+        }
+    }
+}
+
+struct Cast(FloatDType);
+
+impl ModuleMapper for Cast {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| tensor.cast(self.0))
+    }
+}
+
+/// The largest difference, as a part of the largest value.
+fn difference<const D: usize>(found: Tensor<D>, expected: Tensor<D>) -> f32 {
+    let worst: f32 = (found.cast(FloatDType::F32) - expected.clone())
+        .abs()
+        .max()
+        .into_scalar();
+    let largest: f32 = expected.abs().max().into_scalar();
+    worst / largest
+}
+
+/// Half precision rounds each result to 1 part in 2,048, bfloat16 to 1 in 256. Through five blocks
+/// that adds up to a few times as much, and is never nothing.
+#[test]
+fn half_precision_gives_the_hidden_states_of_single_but_for_its_rounding() {
+    for (dtype, tolerance) in [(FloatDType::F16, 4e-3), (FloatDType::BF16, 4e-2)] {
+        if !device().supports_dtype(DType::from(dtype)) {
+            continue;
+        }
+        for name in SEGMENTERS {
+            let folder = fixtures().join("models").join(name);
+            let answers = Answers::of(folder.clone());
+            let (_, single) = clipseg::clip::load_clip(&folder, &device()).unwrap();
+            let half = single.clone().map(&mut Cast(dtype));
+            let pixels: Tensor<4> = {
+                let size = &crate::support::sizes(&answers)[0];
+                answers.float(&format!("in.{size}.pixel_values"), &device())
+            };
+            let depth = single.vision_model().num_layers();
+            let layers: Vec<usize> = std::iter::once(usize::MAX).chain(0..depth).collect();
+            let see = |clip: &Clip, pixels| clip.vision_model().forward(pixels, &layers, true);
+            let (found, expected) = (see(&half, pixels.clone().cast(dtype)), see(&single, pixels));
+            let mut differences = Vec::new();
+            for (found, expected) in found.hidden_states.into_iter().zip(expected.hidden_states) {
+                assert_eq!(found.dtype(), DType::from(dtype));
+                differences.push(difference(found, expected));
+            }
+            let pooled = expected.pooled.expect("it was asked for");
+            differences.push(difference(found.pooled.expect("it was asked for"), pooled));
+            let texts = clipseg::clip::TextBatch {
+                input_ids: answers.int("in.input_ids", &device()),
+                attention_mask: Some(answers.int("in.attention_mask", &device())),
+            };
+            let read = |clip: &Clip| clip.text_model().forward(&texts).unwrap();
+            let (found, expected) = (read(&half), read(&single));
+            differences.push(difference(
+                found.last_hidden_state,
+                expected.last_hidden_state,
+            ));
+            differences.push(difference(found.pooled, expected.pooled));
+            println!("{name} {dtype:?}: {differences:?}");
+            for (place, difference) in differences.into_iter().enumerate() {
+                assert!(
+                    difference > 0.0 && difference < tolerance,
+                    "{name}, {dtype:?}, place {place}: {difference}"
+                );
+            }
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Reference answers and how to compare with them.
 
+#[path = "../crates/clipseg-clip/src/warnings.rs"]
+pub(crate) mod warnings;
+
 use burn::prelude::*;
 use burn::tensor::Device;
 use std::collections::BTreeMap;

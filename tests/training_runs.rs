@@ -358,9 +358,10 @@ fn poisoned(setup: &mut Setup, config: &TrainConfig) {
         }
     }
     let folder = PathBuf::from(config.clip.checkpoint.as_ref().expect("there is one"));
-    let (_, clip) = load_clip(&folder, setup.clip.device()).expect("the fixture loads");
+    let (clip_config, clip) = load_clip(&folder, setup.clip.device()).expect("the fixture loads");
     let clip = clip.map(&mut Poison);
-    let tokenizer = clipseg::clip::ClipTokenizer::from_folder(&folder, 24).expect("a tokenizer");
+    let tokenizer = clipseg::clip::ClipTokenizer::from_folder(&folder, &clip_config.text_config)
+        .expect("a tokenizer");
     setup.clip = clipseg::train::FrozenClip::new(
         clip,
         setup.clip.config().clone(),

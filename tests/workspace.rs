@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod checkpoints;
+mod configurations;
 mod damaged_checkpoints;
 mod data;
 mod data_program;
@@ -27,6 +28,7 @@ mod samples;
 mod scenes;
 mod segmenter;
 mod support;
+mod tokenizers;
 mod training;
 mod training_program;
 mod training_runs;

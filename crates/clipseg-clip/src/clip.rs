@@ -1,7 +1,8 @@
 //! Both towers, and the space in which a picture and a text can be compared.
 
 use crate::config::ClipConfig;
-use crate::layers::{initialise, linear, zeroed};
+use crate::error::Result;
+use crate::layers::{initialise, linear};
 use crate::text::{TextBatch, TextEncoder};
 use crate::vision::VisionEncoder;
 use burn::module::Param;
@@ -33,7 +34,7 @@ use burn::prelude::*;
 /// // Zero-shot classification: one row for each picture, one column for each text.
 /// let scores = clip.logits_per_image(
 ///     clip.image_embedding(pictures),
-///     clip.text_embedding(&texts),
+///     clip.text_embedding(&texts)?,
 /// );
 /// assert_eq!(scores.dims(), [1, 2]);
 /// # }
@@ -56,10 +57,10 @@ impl Clip {
         clip
     }
 
-    /// A CLIP of zeros to load weights into, without the seconds that drawing 150 million random
-    /// numbers takes.
-    pub fn zeros(config: &ClipConfig, device: &Device) -> Self {
-        zeroed(Self::build(config, device))
+    /// A CLIP to load weights into, whose parameters take no memory yet; one that is used before it
+    /// is loaded draws random numbers.
+    pub fn unfilled(config: &ClipConfig, device: &Device) -> Self {
+        Self::build(config, device)
     }
 
     fn build(config: &ClipConfig, device: &Device) -> Self {
@@ -104,9 +105,13 @@ impl Clip {
     /// # Shapes
     ///
     /// - output: `[batch, projection_dim]`
-    pub fn text_embedding(&self, texts: &TextBatch) -> Tensor<2> {
-        self.text_projection
-            .forward(self.text_model.forward(texts).pooled)
+    ///
+    /// # Errors
+    ///
+    /// If the tokens are not this encoder's; see [`TextEncoder::forward`].
+    pub fn text_embedding(&self, texts: &TextBatch) -> Result<Tensor<2>> {
+        let pooled = self.text_model.forward(texts)?.pooled;
+        Ok(self.text_projection.forward(pooled))
     }
 
     /// Pictures as vectors, **not** normalised, as CLIPSeg's decoder takes them.

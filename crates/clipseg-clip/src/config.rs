@@ -4,9 +4,19 @@
 //! that a checkpoint leaves out means here what it means there.
 
 use crate::error::{ClipError, Result};
+use crate::files::read_json;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
+
+/// Most tokens of a vocabulary.
+const MOST_TOKENS: usize = 1 << 22;
+/// Widest layer, and most positions.
+const WIDEST: usize = 1 << 16;
+/// Most blocks of a tower.
+const DEEPEST: usize = 1 << 10;
+/// Longest side of a picture or a patch, in pixels.
+const LONGEST_SIDE: usize = 1 << 13;
 
 /// The non-linearity between the two maps of a block's MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +79,9 @@ impl Default for TextConfig {
 }
 
 /// The vision tower.
+///
+/// Its JSON has every field, those with default values too: beside the weights it is all that the
+/// hidden states of a picture depend on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct VisionConfig {
@@ -80,7 +93,7 @@ pub struct VisionConfig {
     pub num_hidden_layers: usize,
     /// Heads of the attention. Default: 12.
     pub num_attention_heads: usize,
-    /// Colour channels. Default: 3.
+    /// Colour channels. Default, and the only number that [`ClipConfig::validate`] accepts: 3.
     pub num_channels: usize,
     /// Side in pixels of the square that the position table was made for. Default: 224.
     pub image_size: usize,
@@ -246,90 +259,126 @@ impl ClipConfig {
         Ok(config)
     }
 
-    /// Checks that the numbers fit together; `path` is for messages.
+    /// Checks that the numbers fit together and are of a size that models have; `path` is for messages.
     ///
     /// # Errors
     ///
     /// [`ClipError::Config`] with the first field that does not.
     pub fn validate(&self, path: &Path) -> Result<()> {
         let (text, vision) = (&self.text_config, &self.vision_config);
-        let positive = [
-            ("text_config.vocab_size", text.vocab_size),
-            ("text_config.hidden_size", text.hidden_size),
-            ("text_config.intermediate_size", text.intermediate_size),
-            ("text_config.num_attention_heads", text.num_attention_heads),
-            ("vision_config.hidden_size", vision.hidden_size),
-            ("vision_config.intermediate_size", vision.intermediate_size),
+        let fail = |field: &str, message: String| ClipError::Config {
+            path: path.to_owned(),
+            field: field.to_owned(),
+            message,
+        };
+        // The largest are well above any CLIP. Without them a wrong digit asks for more memory than
+        // there is before it can be seen that the weights do not fit.
+        let bounds = [
+            ("text_config.vocab_size", text.vocab_size, 1..=MOST_TOKENS),
+            ("text_config.hidden_size", text.hidden_size, 1..=WIDEST),
+            (
+                "text_config.intermediate_size",
+                text.intermediate_size,
+                1..=WIDEST,
+            ),
+            (
+                "text_config.num_hidden_layers",
+                text.num_hidden_layers,
+                0..=DEEPEST,
+            ),
+            (
+                "text_config.num_attention_heads",
+                text.num_attention_heads,
+                1..=WIDEST,
+            ),
+            // There must be room for the start and the end token.
+            (
+                "text_config.max_position_embeddings",
+                text.max_position_embeddings,
+                2..=WIDEST,
+            ),
+            ("vision_config.hidden_size", vision.hidden_size, 1..=WIDEST),
+            (
+                "vision_config.intermediate_size",
+                vision.intermediate_size,
+                1..=WIDEST,
+            ),
+            (
+                "vision_config.num_hidden_layers",
+                vision.num_hidden_layers,
+                0..=DEEPEST,
+            ),
             (
                 "vision_config.num_attention_heads",
                 vision.num_attention_heads,
+                1..=WIDEST,
             ),
-            ("vision_config.num_channels", vision.num_channels),
-            ("vision_config.patch_size", vision.patch_size),
-            ("projection_dim", self.projection_dim),
+            // Photographs have three.
+            ("vision_config.num_channels", vision.num_channels, 3..=3),
+            (
+                "vision_config.patch_size",
+                vision.patch_size,
+                1..=LONGEST_SIDE,
+            ),
+            (
+                "vision_config.image_size",
+                vision.image_size,
+                1..=LONGEST_SIDE,
+            ),
+            ("projection_dim", self.projection_dim, 1..=WIDEST),
         ];
-        let fail = |field: &str, message: String| {
-            Err(ClipError::Config {
-                path: path.to_owned(),
-                field: field.to_owned(),
-                message,
-            })
-        };
-        for (field, value) in positive {
-            if value == 0 {
-                return fail(field, "0, expected at least 1".into());
+        for (field, value, bounds) in bounds {
+            if !bounds.contains(&value) {
+                let (least, most) = bounds.into_inner();
+                let expected = match least == most {
+                    true => least.to_string(),
+                    false => format!("{least} to {most}"),
+                };
+                return Err(fail(field, format!("{value}, expected {expected}")));
             }
         }
-        if text.max_position_embeddings < 2 {
-            return fail(
-                "text_config.max_position_embeddings",
-                format!(
-                    "{}, expected room for the start and the end token",
-                    text.max_position_embeddings
-                ),
-            );
-        }
-        for (field, width, heads) in [
+        for (tower, width, heads) in [
+            ("text_config", text.hidden_size, text.num_attention_heads),
             (
-                "text_config.num_attention_heads",
-                text.hidden_size,
-                text.num_attention_heads,
-            ),
-            (
-                "vision_config.num_attention_heads",
+                "vision_config",
                 vision.hidden_size,
                 vision.num_attention_heads,
             ),
         ] {
             if !width.is_multiple_of(heads) {
-                return fail(
-                    field,
+                return Err(fail(
+                    &format!("{tower}.num_attention_heads"),
                     format!("{heads} heads do not divide the width {width}"),
-                );
+                ));
             }
         }
         if vision.image_size < vision.patch_size {
-            return fail(
+            return Err(fail(
                 "vision_config.image_size",
                 format!(
                     "{} is smaller than a patch of {}",
                     vision.image_size, vision.patch_size
                 ),
-            );
+            ));
+        }
+        for (field, epsilon) in [
+            ("text_config.layer_norm_eps", text.layer_norm_eps),
+            ("vision_config.layer_norm_eps", vision.layer_norm_eps),
+        ] {
+            // In single precision, as it is added.
+            if !((epsilon as f32) > 0.0 && epsilon < 1.0) {
+                return Err(fail(
+                    field,
+                    format!("{epsilon}, expected a number above 0 and below 1"),
+                ));
+            }
+        }
+        if !(self.logit_scale_init_value as f32).is_finite() {
+            let message = format!("{}, expected a number", self.logit_scale_init_value);
+            return Err(fail("logit_scale_init_value", message));
         }
         Ok(())
     }
-}
-
-/// Reads and parses a JSON file.
-///
-/// # Errors
-///
-/// If it cannot be read or is not JSON; the message names the file, the line and the column.
-pub fn read_json(path: &Path) -> Result<Value> {
-    let text = std::fs::read_to_string(path).map_err(ClipError::io("read", path))?;
-    serde_json::from_str(&text)
-        .map_err(|error| ClipError::format(path, format!("not JSON: {error}")))
 }
 
 /// Parses one field of a JSON object; `None` if it is missing or null.
@@ -365,64 +414,4 @@ fn parse<T: serde::de::DeserializeOwned>(value: Value, prefix: &str, path: &Path
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn read(value: Value) -> Result<ClipConfig> {
-        ClipConfig::from_json(&value, Path::new("config.json"))
-    }
-
-    #[test]
-    fn missing_fields_take_the_reference_defaults() {
-        let config = read(json!({"model_type": "clip", "text_config": {}, "vision_config": {}}));
-        assert_eq!(config.unwrap(), ClipConfig::vit_b_32());
-    }
-
-    #[test]
-    fn old_exports_keep_the_towers_in_dicts() {
-        let config = read(json!({
-            "text_config": null,
-            "text_config_dict": {"hidden_size": 64, "num_attention_heads": 4},
-            "vision_config": {"patch_size": 32},
-            "vision_config_dict": {"patch_size": 16},
-        }))
-        .unwrap();
-        assert_eq!(config.text_config.hidden_size, 64);
-        assert_eq!(config.vision_config.patch_size, 16);
-    }
-
-    #[test]
-    fn bad_fields_are_named() {
-        let message = |value| read(value).unwrap_err().to_string();
-        assert_eq!(
-            message(json!({"text_config": {}})),
-            "config.json: field `vision_config`: missing, expected an object"
-        );
-        assert!(
-            message(json!({"model_type": "bert"}))
-                .contains("field `model_type`: `bert` is another")
-        );
-        let act = message(json!({"text_config": {"hidden_act": "swish"}, "vision_config": {}}));
-        assert!(
-            act.contains("field `text_config.hidden_act`: unknown variant `swish`"),
-            "{act}"
-        );
-        let kind = message(json!({"text_config": {}, "vision_config": {"hidden_size": "big"}}));
-        assert!(
-            kind.contains("field `vision_config.hidden_size`: invalid type"),
-            "{kind}"
-        );
-        let heads =
-            message(json!({"text_config": {"num_attention_heads": 7}, "vision_config": {}}));
-        assert!(
-            heads.contains("7 heads do not divide the width 512"),
-            "{heads}"
-        );
-        let zero = message(json!({"text_config": {}, "vision_config": {"patch_size": 0}}));
-        assert!(
-            zero.contains("field `vision_config.patch_size`: 0"),
-            "{zero}"
-        );
-    }
-}
+mod tests;

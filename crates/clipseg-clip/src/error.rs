@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 ///
 /// Variants follow whose fault it is: the file system ([`Io`](Self::Io)), a file's content
 /// ([`Format`](Self::Format), [`Config`](Self::Config), [`Weights`](Self::Weights)), the caller
-/// ([`Input`](Self::Input)), this build ([`Device`](Self::Device)), or the network
+/// ([`Input`](Self::Input), [`Foreign`](Self::Foreign)), this build ([`Device`](Self::Device)), or the network
 /// ([`Hub`](Self::Hub)).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -55,6 +55,15 @@ pub enum ClipError {
         /// Every tensor that does not fit.
         problems: WeightProblems,
     },
+    /// A file that another program wrote is where one should be written.
+    #[error(
+        "{} is there already and was not written by clipseg; choose another folder, or remove it",
+        path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
     /// An argument has a value that the model cannot take.
     #[error("{0}")]
     Input(String),
@@ -80,6 +89,8 @@ pub enum ClipError {
 }
 
 /// Every tensor that is missing, unexpected or misshapen in a checkpoint.
+///
+/// The lists are whole; the message shows the first few of each and their number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WeightProblems {
@@ -107,9 +118,19 @@ impl std::fmt::Display for WeightProblems {
         ];
         write!(f, "the tensors do not fit the model")?;
         for (what, names) in lists.into_iter().filter(|(_, names)| !names.is_empty()) {
-            write!(f, "; {} {what}: {}", names.len(), names.join(", "))?;
+            write!(f, "; {} {what}: {}", names.len(), shorten(names))?;
         }
         Ok(())
+    }
+}
+
+/// The first few of a list of names, and how many more there are.
+pub(crate) fn shorten(names: &[String]) -> String {
+    const SHOWN: usize = 6;
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 
@@ -142,3 +163,25 @@ impl ClipError {
 
 /// The result of this crate's functions.
 pub type Result<T, E = ClipError> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_are_shortened() {
+        let names = |count: usize| (0..count).map(|i| format!("n{i}")).collect::<Vec<_>>();
+        assert_eq!(shorten(&names(0)), "");
+        assert_eq!(shorten(&names(6)), "n0, n1, n2, n3, n4, n5");
+        let problems = WeightProblems {
+            missing: names(200),
+            unexpected: names(7),
+            mismatched: Vec::new(),
+        };
+        assert_eq!(
+            problems.to_string(),
+            "the tensors do not fit the model; 200 missing: n0, n1, n2, n3, n4, n5 and 194 more; \
+             7 unexpected: n0, n1, n2, n3, n4, n5 and 1 more"
+        );
+    }
+}

@@ -1,27 +1,31 @@
 //! Checkpoints by their id on the Hugging Face hub, into the cache that its other tools use.
 //!
-//! The transfers are `hf-hub`'s: a file grows under another name, beside a lock, and is renamed when
-//! its last byte has come, so that an interrupted download leaves nothing that looks finished and
-//! the next one goes on from there. This module adds what that lacks: all files come from one
-//! commit; a branch points to a commit only when all of its files are there; lengths are compared
-//! with the hub's; leftovers that cannot be continued are dropped; and without a network a complete
-//! copy in the cache will do.
+//! A file grows under another name, beside a lock, and is renamed when its last byte has come, so that
+//! an interrupted download leaves nothing that looks finished and the next one goes on from there. All
+//! files come from one commit; a branch points to a commit only when all of its files are there;
+//! lengths are compared with the hub's; and without a network a complete copy in the cache will do.
+//! A file in the cache that somebody has changed stays as it is.
 
 use crate::error::{ClipError, Result};
+use crate::preprocess::COMBINED;
 use crate::resolve::split_id;
 use crate::weights::{INDEX, PICKLE, WHOLE, read_index};
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
-use hf_hub::{Cache, CacheRepo, Repo, RepoType};
-use serde::Deserialize;
-use std::collections::{BTreeSet, HashMap};
+use cache::Cache;
+use client::{Client, List};
+use fault::{Cause, Fault};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod cache;
+mod client;
+mod environment;
 mod fault;
 #[cfg(test)]
 mod tests;
 
-use fault::Fault;
+/// The public hub.
+const ENDPOINT: &str = "https://huggingface.co";
 
 /// Where checkpoints come from, and where they are kept.
 ///
@@ -32,9 +36,11 @@ use fault::Fault;
 /// ```
 #[derive(Clone)]
 pub struct Hub {
-    endpoint: Option<String>,
+    endpoint: String,
     cache: PathBuf,
     token: Option<String>,
+    certificates: Option<PathBuf>,
+    offline: bool,
     progress: bool,
     retries: u32,
 }
@@ -43,9 +49,11 @@ impl Hub {
     /// The public hub with this cache folder, without a token and without progress bars.
     pub fn new(cache: impl Into<PathBuf>) -> Self {
         Self {
-            endpoint: None,
+            endpoint: ENDPOINT.to_owned(),
             cache: cache.into(),
             token: None,
+            certificates: None,
+            offline: false,
             progress: false,
             retries: 2,
         }
@@ -53,39 +61,31 @@ impl Hub {
 
     /// The hub and the cache that the Hugging Face tools of this user have, with progress bars.
     ///
-    /// `HF_HOME` holds the cache and the stored token, and is `.cache/huggingface` in the home folder
-    /// by default. `HF_TOKEN` goes before the stored token, and `HF_ENDPOINT` names another server.
+    /// The variables mean what they mean for `huggingface_hub`:
+    ///
+    /// | Variable | Meaning |
+    /// |---|---|
+    /// | `HF_HOME` | holds the cache and the stored token; `~/.cache/huggingface` by default |
+    /// | `HF_HUB_CACHE` | the cache; `hub` in `HF_HOME` by default |
+    /// | `HF_TOKEN`, `HF_TOKEN_PATH` | the token, and the file of the stored one, which it goes before |
+    /// | `HF_HUB_DISABLE_IMPLICIT_TOKEN` | send neither |
+    /// | `HF_ENDPOINT` | another server, with `https://` or `http://` |
+    /// | `HF_HUB_OFFLINE` | ask no server, take what the cache has |
+    /// | `HF_HUB_DISABLE_PROGRESS_BARS` | draw none |
+    /// | `SSL_CERT_FILE`, `SSL_CERT_DIR`, `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE` | certificates to trust in place of the usual ones |
     ///
     /// # Errors
     ///
-    /// If there is neither `HF_HOME` nor a home folder.
+    /// If there is neither `HF_HOME` nor a home folder, the stored token cannot be read, or
+    /// `HF_ENDPOINT` is not an address.
     pub fn from_env() -> Result<Self> {
-        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let home = match variable("HF_HOME") {
-            Some(home) => PathBuf::from(home),
-            None => std::env::home_dir()
-                .filter(|home| !home.as_os_str().is_empty())
-                .ok_or_else(|| {
-                    ClipError::Input(
-                        "there is no home folder to keep downloads in; set HF_HOME".into(),
-                    )
-                })?
-                .join(".cache/huggingface"),
-        };
-        let cache = home.join("hub");
-        let stored = || Cache::new(cache.clone()).token();
-        let token = variable("HF_TOKEN").or_else(stored);
-        let hub = Self::new(cache).with_token(token).with_progress(true);
-        Ok(match variable("HF_ENDPOINT") {
-            Some(endpoint) => hub.with_endpoint(endpoint),
-            None => hub,
-        })
+        environment::read(|name| std::env::var_os(name))
     }
 
     /// Takes another server than the public one, as `https://example.org`.
     #[must_use]
     pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
-        self.endpoint = Some(endpoint.into().trim_end_matches('/').to_owned());
+        self.endpoint = endpoint.into().trim_end_matches('/').to_owned();
         self
     }
 
@@ -100,6 +100,20 @@ impl Hub {
     #[must_use]
     pub fn with_token(mut self, token: Option<String>) -> Self {
         self.token = token;
+        self
+    }
+
+    /// Trusts the certificates in a PEM file, or in the files of a folder, in place of the usual ones.
+    #[must_use]
+    pub fn with_certificates(mut self, certificates: Option<PathBuf>) -> Self {
+        self.certificates = certificates;
+        self
+    }
+
+    /// Whether no server is asked, and only what the cache has is given.
+    #[must_use]
+    pub fn with_offline(mut self, offline: bool) -> Self {
+        self.offline = offline;
         self
     }
 
@@ -121,8 +135,8 @@ impl Hub {
     /// tokenizer and preprocessing, each in the form that this workspace prefers.
     ///
     /// `id` is `owner/name`, or `owner/name@revision` for a branch, a tag or a commit. Files that
-    /// are in the cache already are not downloaded again, and if the hub does not answer, a
-    /// complete copy in the cache is given as it is.
+    /// are in the cache already are not downloaded again. If the hub cannot be reached or fails, a
+    /// complete copy in the cache is given as it is, with a warning of `tracing`; if it refuses, not.
     ///
     /// # Errors
     ///
@@ -132,54 +146,66 @@ impl Hub {
         let (repository, revision) = split_id(id).ok_or_else(|| {
             ClipError::hub(id, "not an id like `owner/name` or `owner/name@revision`")
         })?;
-        let at = |revision: &str| {
-            Repo::with_revision(repository.to_owned(), RepoType::Model, revision.to_owned())
-        };
-        let cache = Cache::new(self.cache.clone());
-        let named = cache.repo(at(revision));
-        let api = self
-            .api(cache.clone())
-            .map_err(|error| ClipError::hub(id, error.to_string()))?;
-        let list = match list(&api.repo(at(revision))) {
+        let cache = Cache::new(&self.cache, repository);
+        if self.offline {
+            let message = || {
+                format!(
+                    "no server is asked, as HF_HUB_OFFLINE says, and {} has no complete copy",
+                    self.cache.display()
+                )
+            };
+            return cached(&cache, revision).ok_or_else(|| ClipError::hub(id, message()));
+        }
+        self.check_endpoint()
+            .map_err(|message| ClipError::hub(id, format!("the server is {message}")))?;
+        let printable = |token: &String| token.bytes().all(|byte| byte.is_ascii_graphic());
+        if !self.token.as_ref().is_none_or(printable) {
+            let message = "the token (HF_TOKEN) holds characters that no token has";
+            return Err(ClipError::hub(id, message));
+        }
+        let client = Client::new(self, repository)?;
+        let list = match client.list(revision) {
             Ok(list) => list,
             Err(fault) => {
-                return cached(&named, revision).ok_or_else(|| self.explain(id, &fault));
+                let copy = cached(&cache, revision).filter(|_| !fault.is_refusal());
+                let folder = copy.ok_or_else(|| self.explain(id, &fault))?;
+                tracing::warn!(
+                    folder = %folder.display(),
+                    "{id} is taken from the cache: {}",
+                    fault.explain(&self.cache)
+                );
+                return Ok(folder);
             }
         };
-        let pinned = at(&list.commit);
         let download = Download {
             hub: self,
             id,
-            folder: named.pointer_path(&list.commit),
-            cache: cache.repo(pinned.clone()),
-            api: &api,
-            remote: api.repo(pinned),
-            sizes: list.sizes,
+            folder: cache.snapshot(&list.commit),
+            cache: &cache,
+            client: &client,
+            list,
         };
         download.all()?;
-        let config = download.folder.join(CONFIG);
         // A cache that is up to date may belong to somebody else and be closed to writing.
-        if named.get(CONFIG).as_ref() != Some(&config) {
-            named
-                .create_ref(&list.commit)
-                .map_err(ClipError::io("write", &self.cache))?;
+        let commit = &download.list.commit;
+        if revision != commit && cache.commit(revision).as_ref() != Some(commit) {
+            cache.set_commit(revision, commit)?;
         }
         Ok(download.folder)
     }
 
-    fn api(&self, cache: Cache) -> Result<Api, ApiError> {
-        // hf-hub's own retries start again at the first byte of a file that is half there, and
-        // append; so it gets none.
-        let builder = ApiBuilder::from_cache(cache)
-            .with_token(self.token.clone())
-            .with_progress(self.progress)
-            .with_retries(0)
-            .with_user_agent(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
-        match &self.endpoint {
-            Some(endpoint) => builder.with_endpoint(endpoint.clone()),
-            None => builder,
+    /// What is wrong with the server's address.
+    fn check_endpoint(&self) -> Result<(), String> {
+        let host = ["https://", "http://"]
+            .into_iter()
+            .find_map(|scheme| self.endpoint.strip_prefix(scheme));
+        match host {
+            Some(host) if !host.is_empty() => Ok(()),
+            _ => Err(format!(
+                "`{}`, expected an address that begins with https:// or http://",
+                self.endpoint
+            )),
         }
-        .build()
     }
 
     fn explain(&self, id: &str, fault: &Fault) -> ClipError {
@@ -194,6 +220,8 @@ impl std::fmt::Debug for Hub {
             .field("endpoint", &self.endpoint)
             .field("cache", &self.cache)
             .field("token", &self.token.as_ref().map(|_| "set"))
+            .field("certificates", &self.certificates)
+            .field("offline", &self.offline)
             .field("progress", &self.progress)
             .field("retries", &self.retries)
             .finish()
@@ -203,8 +231,9 @@ impl std::fmt::Debug for Hub {
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: [&str; 2] = ["vocab.json", "merges.txt"];
-const OPTIONAL: [&str; 3] = [
+const OPTIONAL: [&str; 4] = [
     "preprocessor_config.json",
+    COMBINED,
     "special_tokens_map.json",
     "tokenizer_config.json",
 ];
@@ -231,12 +260,10 @@ fn choose(has: impl Fn(&str) -> bool) -> Result<Vec<&'static str>, String> {
 }
 
 /// The folder of a revision whose files are all in the cache.
-fn cached(cache: &CacheRepo, revision: &str) -> Option<PathBuf> {
-    let folder = match cache.get(CONFIG) {
-        Some(config) => config.parent()?.to_owned(),
-        // A revision that is a commit has no entry of its own unless it was asked for before.
-        None => cache.pointer_path(revision),
-    };
+fn cached(cache: &Cache, revision: &str) -> Option<PathBuf> {
+    // A revision that is a commit has no entry of its own.
+    let commit = cache.commit(revision);
+    let folder = cache.snapshot(commit.as_deref().unwrap_or(revision));
     let has = |name: &str| folder.join(name).is_file();
     let files = choose(has).ok()?;
     if files.contains(&INDEX) {
@@ -248,63 +275,19 @@ fn cached(cache: &CacheRepo, revision: &str) -> Option<PathBuf> {
     Some(folder)
 }
 
-struct List {
-    commit: String,
-    sizes: HashMap<String, Option<u64>>,
-}
-
-/// What a revision holds. hf-hub's own request leaves out the sizes and waits without end.
-fn list(remote: &ApiRepo) -> Result<List, Fault> {
-    #[derive(Deserialize)]
-    struct Answer {
-        sha: String,
-        siblings: Vec<Sibling>,
-    }
-    #[derive(Deserialize)]
-    struct Sibling {
-        rfilename: String,
-        size: Option<u64>,
-    }
-    let fault = |error| Fault::new("the list of files", &remote.url(""), error);
-    let answer: Answer = remote
-        .info_request()
-        .config()
-        .timeout_connect(Some(Duration::from_secs(10)))
-        .timeout_global(Some(Duration::from_secs(60)))
-        .build()
-        .query("blobs", "true")
-        .call()
-        .and_then(|mut response| response.body_mut().read_json())
-        .map_err(|error| fault(Box::new(error).into()))?;
-    // It becomes the name of a folder.
-    if answer.sha.is_empty() || !answer.sha.chars().all(|c| c.is_ascii_alphanumeric()) {
-        return Err(fault(ApiError::InvalidHeader("sha")));
-    }
-    let sizes = answer
-        .siblings
-        .into_iter()
-        .map(|sibling| (sibling.rfilename, sibling.size))
-        .collect();
-    Ok(List {
-        commit: answer.sha,
-        sizes,
-    })
-}
-
 /// One commit on its way into the cache.
 struct Download<'a> {
     hub: &'a Hub,
     id: &'a str,
     folder: PathBuf,
-    cache: CacheRepo,
-    api: &'a Api,
-    remote: ApiRepo,
-    sizes: HashMap<String, Option<u64>>,
+    cache: &'a Cache,
+    client: &'a Client,
+    list: List,
 }
 
 impl Download<'_> {
     fn all(&self) -> Result<()> {
-        let files = choose(|name| self.sizes.contains_key(name))
+        let files = choose(|name| self.list.sizes.contains_key(name))
             .map_err(|message| ClipError::hub(self.id, message))?;
         for file in &files {
             self.file(file)?;
@@ -322,13 +305,10 @@ impl Download<'_> {
 
     fn file(&self, file: &str) -> Result<()> {
         let place = self.folder.join(file);
-        let size = self.sizes.get(file).copied().flatten();
+        let size = self.list.sizes.get(file).copied().flatten();
         if let Ok(found) = std::fs::metadata(&place) {
-            if size.is_none_or(|size| size == found.len()) {
-                return Ok(());
-            }
-            // hf-hub keeps an old entry even when it has downloaded what should be in its place.
-            std::fs::remove_file(&place).map_err(ClipError::io("replace", &place))?;
+            self.compare(&place, found.len(), size);
+            return Ok(());
         }
         let mut tried = 0;
         loop {
@@ -343,38 +323,45 @@ impl Download<'_> {
         }
     }
 
-    fn attempt(&self, file: &str, place: &Path, size: Option<u64>) -> Result<(), Fault> {
-        let url = self.remote.url(file);
-        let fault = |error| Fault::new(format!("`{file}`"), &url, error);
-        let path = self.remote.download(file).map_err(|error| {
-            let fault = fault(error);
-            if fault.is_stale_part() {
-                self.drop_part(&url);
-            }
-            fault
-        })?;
-        if path != place {
-            return Err(fault(ApiError::InvalidHeader("x-repo-commit")));
+    /// A file in the cache that is not what the hub lists was changed by somebody, perhaps on
+    /// purpose, for downloads appear there whole.
+    fn compare(&self, place: &Path, found: u64, size: Option<u64>) {
+        if let Some(size) = size.filter(|size| *size != found) {
+            tracing::warn!(
+                path = %place.display(),
+                "the file has {found} bytes where the hub lists {size}; it is used as it is, and \
+                 downloaded again if it is removed together with what it links to"
+            );
         }
-        // A server that passes over the request to go on from the middle sends the whole file
-        // again, and hf-hub appends it.
-        let found = std::fs::metadata(&path).map_err(|error| fault(error.into()))?;
-        if size.is_some_and(|size| size != found.len()) {
-            let blob = path.canonicalize().map_err(|error| fault(error.into()))?;
-            for wrong in [&path, &blob] {
-                std::fs::remove_file(wrong).ok();
-            }
-            return Err(fault(ApiError::InvalidResume));
-        }
-        Ok(())
     }
 
-    /// Removes what an earlier download left, so that the next starts from the first byte.
-    fn drop_part(&self, url: &str) {
-        // Only a help: without it the same error comes again and is reported.
-        if let Ok(metadata) = self.api.metadata(url) {
-            let part = self.cache.blob_path(metadata.etag()).with_extension("part");
-            std::fs::remove_file(part).ok();
+    fn attempt(&self, file: &str, place: &Path, size: Option<u64>) -> Result<(), Fault> {
+        let what = format!("`{file}`");
+        let url = self.client.url(&self.list.commit, file);
+        let disk = |path: &Path| {
+            let path = path.to_owned();
+            |error| Fault::new(&what, &url, Cause::Disk(path, error))
+        };
+        let blob = self.cache.blob(&self.client.etag(&what, &url)?);
+        for folder in [place.parent(), blob.parent()].into_iter().flatten() {
+            std::fs::create_dir_all(folder).map_err(disk(folder))?;
         }
+        let with = |ending: &str| {
+            let mut name = blob.clone().into_os_string();
+            name.push(ending);
+            PathBuf::from(name)
+        };
+        let held = cache::lock(&with(".lock"), &what)?;
+        match std::fs::metadata(&blob) {
+            Ok(found) => self.compare(&blob, found.len(), size),
+            Err(_) => {
+                let part = with(".part");
+                self.client.download(&what, &url, &part, size)?;
+                std::fs::rename(&part, &blob).map_err(disk(&blob))?;
+            }
+        }
+        cache::link(&blob, place).map_err(disk(place))?;
+        drop(held);
+        Ok(())
     }
 }

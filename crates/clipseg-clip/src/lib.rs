@@ -11,12 +11,12 @@
 //! let device = device("cpu")?;
 //! let folder = Path::new("clip-vit-base-patch16");
 //! let (config, clip) = load_clip(folder, &device)?;
-//! let tokenizer = ClipTokenizer::from_folder(folder, config.text_config.max_position_embeddings)?;
+//! let tokenizer = ClipTokenizer::from_folder(folder, &config.text_config)?;
 //! let processor = ImageProcessor::from_folder(folder)?.unwrap_or(ImageProcessor::clip(224));
 //!
 //! let photo = clipseg_data::load_rgb(Path::new("cat.jpg"))?;
 //! let image = clip.image_embedding(processor.pixel_values(&[photo], &device)?);
-//! let texts = clip.text_embedding(&tokenizer.batch(&["a cat", "a dog"], &device)?);
+//! let texts = clip.text_embedding(&tokenizer.batch(&["a cat", "a dog"], &device)?)?;
 //! println!("{}", clip.logits_per_image(image, texts));
 //! # Ok::<(), clipseg_clip::ClipError>(())
 //! ```
@@ -35,6 +35,7 @@ mod files;
 mod hub;
 mod layers;
 mod openai;
+mod outline;
 mod position;
 mod preprocess;
 mod pretrained;
@@ -43,13 +44,15 @@ mod source;
 mod text;
 mod tokenizer;
 mod vision;
+#[cfg(test)]
+mod warnings;
 mod weights;
 
 pub use clip::{Clip, normalise};
-pub use config::{Activation, ClipConfig, TextConfig, VisionConfig, parse_field, read_json};
+pub use config::{Activation, ClipConfig, TextConfig, VisionConfig, parse_field};
 pub use device::{DEVICE_NAMES, device};
 pub use error::{ClipError, Result, WeightProblems};
-pub use files::{write_aside, write_text};
+pub use files::{mark_as_own, read_json, refuse_foreign, write_aside, write_text};
 #[cfg(feature = "hub")]
 pub use hub::Hub;
 pub use layers::{AttentionMask, Mlp, SelfAttention, initialise, linear};

@@ -55,7 +55,7 @@ pub(crate) fn infer_config(checkpoint: &Checkpoint, activation: Activation) -> R
                 .parse::<usize>()
                 .ok()
         });
-        numbers.max().map_or(0, |last| last + 1)
+        numbers.max().map_or(0, |last| last.saturating_add(1))
     };
     let vision_width = side(PATCHES, 0)?;
     let patch_size = side(PATCHES, 2)?;

@@ -62,7 +62,7 @@ fn fill(
     device: &Device,
     source: impl Fn(&str) -> Source,
 ) -> Result<(ClipConfig, Clip)> {
-    let mut clip = Clip::zeros(&config, device);
+    let mut clip = Clip::unfilled(&config, device);
     checkpoint.load_into_as(&mut clip, source)?;
     Ok((config, clip))
 }

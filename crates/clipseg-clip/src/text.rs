@@ -1,9 +1,13 @@
 //! CLIP's text transformer (Radford et al. 2021, arXiv:2103.00020).
 
 use crate::config::TextConfig;
+use crate::error::{ClipError, Result};
 use crate::layers::{AttentionMask, Encoder, EncoderShape};
 use burn::nn::{Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig};
 use burn::prelude::*;
+
+/// What `eos_token_id` says in checkpoints exported before 2023, whatever their vocabulary.
+pub(crate) const LEGACY_END: i64 = 2;
 
 /// A batch of tokenized texts, filled up at the end to the length of the longest.
 #[derive(Debug, Clone)]
@@ -80,18 +84,14 @@ impl TextEncoder {
     ///
     /// See [`TextBatch`] and [`TextOutput`].
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// If a text has more tokens than there are positions.
-    pub fn forward(&self, texts: &TextBatch) -> TextOutput {
+    /// [`ClipError::Input`] if a text has more tokens than there are positions, a token is not in the
+    /// vocabulary, or a text has no end-of-text token: it then has no vector of its own.
+    pub fn forward(&self, texts: &TextBatch) -> Result<TextOutput> {
+        self.check(texts)?;
         let input_ids = texts.input_ids.clone();
         let [_, tokens] = input_ids.dims();
-        let [positions, _] = self.embeddings.position_embedding.weight.dims();
-        assert!(
-            tokens <= positions,
-            "{tokens} tokens, the encoder has {positions} positions"
-        );
-
         let place = self
             .embeddings
             .position_embedding
@@ -109,17 +109,69 @@ impl TextEncoder {
         }
         let last_hidden_state = self.final_layer_norm.forward(hidden);
         let pooled = take_rows(last_hidden_state.clone(), self.end_of_text(input_ids));
-        TextOutput {
+        Ok(TextOutput {
             last_hidden_state,
             pooled,
-        }
+        })
     }
 
-    /// `[batch]`: the position of the end-of-text token, 0 where there is none.
+    /// Whether the tokens are of this encoder's vocabulary, and each text ends.
+    fn check(&self, texts: &TextBatch) -> Result<()> {
+        let [batch, tokens] = texts.input_ids.dims();
+        if batch == 0 || tokens == 0 {
+            return Err(ClipError::Input(
+                "no token was given, expected at least one text".into(),
+            ));
+        }
+        let [positions, _] = self.embeddings.position_embedding.weight.dims();
+        if tokens > positions {
+            return Err(ClipError::Input(format!(
+                "a text has {tokens} tokens, the text encoder has {positions} positions"
+            )));
+        }
+        if let Some(mask) = &texts.attention_mask
+            && mask.dims() != [batch, tokens]
+        {
+            return Err(ClipError::Input(format!(
+                "the attention mask has shape {:?}, the tokens have {:?}",
+                mask.dims(),
+                [batch, tokens]
+            )));
+        }
+        let [vocabulary, _] = self.embeddings.token_embedding.weight.dims();
+        let ids = texts.input_ids.clone().try_into_data();
+        let ids = ids
+            .ok()
+            .and_then(|ids| ids.convert::<i64>().try_to_vec().ok());
+        let ids: Vec<i64> =
+            ids.ok_or_else(|| ClipError::Input("the device does not give tokens back".into()))?;
+        for row in ids.chunks(tokens.max(1)) {
+            if let Some(id) = row
+                .iter()
+                .find(|id| usize::try_from(**id).map_or(true, |id| id >= vocabulary))
+            {
+                return Err(ClipError::Input(format!(
+                    "token {id} is outside the text encoder's vocabulary of {vocabulary} (0 to {}); \
+                     the tokenizer is another model's",
+                    vocabulary.saturating_sub(1)
+                )));
+            }
+            if self.eos_token_id != LEGACY_END && !row.contains(&self.eos_token_id) {
+                return Err(ClipError::Input(format!(
+                    "a text has no end-of-text token ({}), so all such texts would be alike; the \
+                     tokenizer is another model's",
+                    self.eos_token_id
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// `[batch]`: the position of the end-of-text token.
     fn end_of_text(&self, input_ids: Tensor<2, Int>) -> Tensor<1, Int> {
         let [batch, tokens] = input_ids.dims();
         let device = input_ids.device();
-        let is_end = if self.eos_token_id == 2 {
+        let is_end = if self.eos_token_id == LEGACY_END {
             let highest = input_ids.clone().max_dim(1).expand([batch, tokens]);
             input_ids.equal(highest)
         } else {

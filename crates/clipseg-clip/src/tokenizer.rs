@@ -1,12 +1,15 @@
 //! CLIP's byte-pair encoding, on the `tokenizers` crate, which this file alone names.
 
-use crate::config::read_json;
+use crate::config::TextConfig;
 use crate::error::{ClipError, Result};
-use crate::files::write_text;
-use crate::text::TextBatch;
+use crate::files::{read_text, refuse_foreign, write_text};
+use crate::text::{LEGACY_END, TextBatch};
 use burn::prelude::*;
-use serde_json::{Value, json};
-use std::path::Path;
+use files::{check_merges, check_merges_of_json, pad_token, parse_merges, read_vocabulary};
+use serde_json::json;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence, replace::ReplacePattern};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -14,9 +17,11 @@ use tokenizers::pre_tokenizers::sequence::Sequence as PreSequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{
-    AddedToken, SplitDelimiterBehavior, Tokenizer, TruncationDirection, TruncationParams,
-    TruncationStrategy,
+    AddedToken, Encoding, PostProcessor, SplitDelimiterBehavior, Tokenizer, TruncationDirection,
+    TruncationParams, TruncationStrategy,
 };
+
+mod files;
 
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
@@ -25,33 +30,53 @@ const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 /// OpenAI CLIP's merges; the notice of their licence lies beside them.
 const OPENAI_MERGES: &str = include_str!("../assets/merges.txt");
 
+/// The files that [`ClipTokenizer::save`] writes.
+const SAVED: [&str; 3] = [
+    "tokenizer.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+];
+/// Cut texts that are remembered, so that each is told of once.
+const MOST_TOLD: usize = 10_000;
+
 /// Turns texts into token numbers.
 ///
 /// Texts are lower-cased, start with `<|startoftext|>` and end with `<|endoftext|>`; one that is too
-/// long loses words from its end and keeps the end token.
+/// long loses words from its end and keeps the end token. [`batch`](Self::batch) warns of that.
 #[derive(Debug, Clone)]
 pub struct ClipTokenizer {
     inner: Tokenizer,
     pad: u32,
+    /// The file that it was read from.
+    path: PathBuf,
+    /// Texts whose cut end has been told of.
+    told: Arc<Mutex<HashSet<String>>>,
 }
 
 impl ClipTokenizer {
     /// The tokenizer of a checkpoint: `tokenizer.json` if the folder has one, else `vocab.json`
-    /// and `merges.txt`. `max_tokens` is the text tower's number of positions.
+    /// and `merges.txt`. `config` is that of the text encoder that it is for.
     ///
     /// # Errors
     ///
-    /// If neither form is there or one cannot be read; the message names the file.
-    pub fn from_folder(folder: &Path, max_tokens: usize) -> Result<Self> {
+    /// If neither form is there, one cannot be read, or it does not belong to the encoder: a token is
+    /// outside its vocabulary, or texts do not end with its end-of-text token. The message names the
+    /// file.
+    pub fn from_folder(folder: &Path, config: &TextConfig) -> Result<Self> {
         let whole = folder.join("tokenizer.json");
         let [vocabulary, merges] = ["vocab.json", "merges.txt"].map(|name| folder.join(name));
-        let inner = if whole.is_file() {
-            let bytes = std::fs::read(&whole).map_err(ClipError::io("read", &whole))?;
-            Tokenizer::from_bytes(bytes).map_err(|error| ClipError::format(&whole, error))?
+        let (inner, path) = if whole.is_file() {
+            let text = read_text(&whole)?;
+            check_merges_of_json(&text, &whole)?;
+            let inner = Tokenizer::from_bytes(text);
+            (
+                inner.map_err(|error| ClipError::format(&whole, error))?,
+                whole,
+            )
         } else if vocabulary.is_file() && merges.is_file() {
             let ids = read_vocabulary(&vocabulary)?;
-            let text = std::fs::read_to_string(&merges).map_err(ClipError::io("read", &merges))?;
-            build(ids, parse_merges(&text, &merges)?, folder)?
+            let pairs = parse_merges(&read_text(&merges)?, &merges)?;
+            (build(ids, pairs, &vocabulary, &merges)?, vocabulary)
         } else {
             return Err(ClipError::NoFile {
                 folder: folder.to_owned(),
@@ -59,7 +84,51 @@ impl ClipTokenizer {
             });
         };
         let pad = pad_token(folder)?;
-        Self::finish(inner, max_tokens, &pad, folder)
+        let tokenizer = Self::finish(inner, config.max_position_embeddings, &pad, &path)?;
+        tokenizer.check(config)?;
+        Ok(tokenizer)
+    }
+
+    /// Whether every token is in the encoder's vocabulary, and every text ends as it expects.
+    fn check(&self, config: &TextConfig) -> Result<()> {
+        let fail = |message| Err(ClipError::format(&self.path, message));
+        let vocabulary = self.inner.get_vocab(true);
+        let size = config.vocab_size;
+        let above = vocabulary.iter().filter(|(_, id)| **id as usize >= size);
+        let count = above.clone().count();
+        if let Some((token, id)) = above.min_by_key(|(_, id)| **id) {
+            return fail(format!(
+                "`{token}` has number {id}, and {count} tokens in all are outside the text encoder's \
+                 vocabulary of {size} (0 to {}, `vocab_size` in config.json); this tokenizer is \
+                 another model's",
+                size.saturating_sub(1)
+            ));
+        }
+        let ids = self.encode("a")?;
+        let last = ids.last().map(|&id| i64::from(id));
+        let highest = ids.iter().max().map(|&id| i64::from(id));
+        let (expected, rule) = match config.eos_token_id {
+            LEGACY_END => (highest, "the highest number"),
+            end => (Some(end), "`eos_token_id` in config.json"),
+        };
+        if last != expected || ids.len() < 2 {
+            let number = |id: Option<i64>| id.map_or("none".into(), |id| id.to_string());
+            return fail(format!(
+                "texts end with token {}, the text encoder expects {} ({rule}); this tokenizer is \
+                 another model's",
+                number(last),
+                number(expected)
+            ));
+        }
+        if vocabulary.len() < size {
+            tracing::warn!(
+                path = %self.path.display(),
+                tokens = vocabulary.len(),
+                vocab_size = size,
+                "the tokenizer has fewer tokens than the text encoder"
+            );
+        }
+        Ok(())
     }
 
     /// OpenAI's own vocabulary of 49,408 tokens, which comes with this crate.
@@ -81,11 +150,14 @@ impl ClipTokenizer {
             .chain(joined)
             .chain(special);
         let ids = all.zip(0..).collect();
-        Self::finish(build(ids, merges, path)?, max_tokens, END, path)
+        Self::finish(build(ids, merges, path, path)?, max_tokens, END, path)
     }
 
     fn finish(mut inner: Tokenizer, max_tokens: usize, pad: &str, path: &Path) -> Result<Self> {
-        if max_tokens < 2 {
+        let special = inner
+            .get_post_processor()
+            .map_or(0, |add| add.added_tokens(false));
+        if max_tokens < special.max(2) {
             return Err(ClipError::Input(format!(
                 "{max_tokens} tokens have no room for the start and the end token"
             )));
@@ -106,15 +178,22 @@ impl ClipTokenizer {
             .with_truncation(Some(truncation))
             .map_err(|error| ClipError::format(path, error))?
             .with_padding(None);
-        Ok(Self { inner, pad })
+        Ok(Self {
+            inner,
+            pad,
+            path: path.to_owned(),
+            told: Arc::default(),
+        })
     }
 
     /// Writes the files from which this crate and transformers read the tokenizer back.
     ///
     /// # Errors
     ///
-    /// If the folder cannot be written.
+    /// If the folder cannot be written, or holds such files of another program; see
+    /// [`refuse_foreign`].
     pub fn save(&self, folder: &Path) -> Result<()> {
+        refuse_foreign(folder, &SAVED)?;
         let pad = self
             .inner
             .id_to_token(self.pad)
@@ -130,17 +209,12 @@ impl ClipTokenizer {
         let whole = inner
             .to_string(false)
             .map_err(|error| ClipError::Input(format!("cannot write the tokenizer: {error}")))?;
-        write_text(&folder.join("tokenizer.json"), &whole)?;
-        write_text(
-            &folder.join("special_tokens_map.json"),
-            &format!("{special:#}\n"),
-        )?;
+        let [file, map, config] = SAVED.map(|name| folder.join(name));
+        write_text(&file, &whole)?;
+        write_text(&map, &format!("{special:#}\n"))?;
         special["tokenizer_class"] = json!("CLIPTokenizer");
         special["model_max_length"] = json!(model_max_length);
-        write_text(
-            &folder.join("tokenizer_config.json"),
-            &format!("{special:#}\n"),
-        )
+        write_text(&config, &format!("{special:#}\n"))
     }
 
     /// Number of tokens in the vocabulary.
@@ -154,13 +228,43 @@ impl ClipTokenizer {
     ///
     /// If the text cannot be split, which a vocabulary without some bytes can cause.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        self.inner
-            .encode(text, true)
-            .map(|encoding| encoding.get_ids().to_vec())
-            .map_err(|error| ClipError::Input(format!("cannot tokenize `{text}`: {error}")))
+        Ok(self.split(text)?.get_ids().to_vec())
     }
 
-    /// Several texts as tensors on `device`, filled up to the longest of them.
+    /// The end of a text that the encoder does not read because the text has more tokens than the
+    /// encoder has positions; `None` if all of it is read.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn unread(&self, text: &str) -> Result<Option<String>> {
+        Ok(cut_off(&self.split(text)?, text).map(str::to_owned))
+    }
+
+    fn split(&self, text: &str) -> Result<Encoding> {
+        let encoding = self.inner.encode(text, true);
+        encoding.map_err(|error| ClipError::Input(format!("cannot tokenize `{text}`: {error}")))
+    }
+
+    /// The token numbers of a text, with a warning if its end is not among them: once for each text.
+    fn encode_aloud(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.split(text)?;
+        if let Some(unread) = cut_off(&encoding, text) {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.len() < MOST_TOLD && told.insert(text.to_owned()) {
+                let limit = self.inner.get_truncation().map(|limit| limit.max_length);
+                tracing::warn!(
+                    unread,
+                    "a text has more than {} tokens; its end is not read",
+                    limit.unwrap_or_default()
+                );
+            }
+        }
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Several texts as tensors on `device`, filled up to the longest of them. A warning of `tracing`
+    /// names the part of a text that is too long to be read, once for each text.
     ///
     /// # Errors
     ///
@@ -173,7 +277,7 @@ impl ClipTokenizer {
         }
         let rows: Vec<Vec<u32>> = texts
             .iter()
-            .map(|text| self.encode(text.as_ref()))
+            .map(|text| self.encode_aloud(text.as_ref()))
             .collect::<Result<_>>()?;
         let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
         let size = rows.len() * longest;
@@ -196,8 +300,25 @@ impl ClipTokenizer {
     }
 }
 
-fn build(ids: Vocab, merges: Vec<(String, String)>, path: &Path) -> Result<Tokenizer> {
+/// The part of a text behind the tokens that were kept.
+fn cut_off<'a>(encoding: &Encoding, text: &'a str) -> Option<&'a str> {
+    let rest = encoding.get_overflowing().first()?;
+    let special = rest.get_special_tokens_mask();
+    let mut places = rest.get_offsets().iter().zip(special);
+    let ((start, _), _) = places.find(|(_, special)| **special == 0)?;
+    // A letter of several bytes may be cut in the middle.
+    let start = (0..=*start).rev().find(|&at| text.is_char_boundary(at))?;
+    Some(text[start..].trim())
+}
+
+fn build(
+    ids: Vocab,
+    merges: Vec<(String, String)>,
+    path: &Path,
+    merges_path: &Path,
+) -> Result<Tokenizer> {
     let fail = |error: tokenizers::Error| ClipError::format(path, error);
+    check_merges(&merges, |token| ids.contains_key(token), merges_path)?;
     let special = |token: &str| {
         ids.get(token)
             .map(|&id| (token.to_owned(), id))
@@ -249,55 +370,4 @@ fn build(ids: Vocab, merges: Vec<(String, String)>, path: &Path) -> Result<Token
 fn byte_letters() -> impl Iterator<Item = char> {
     let printable = ('!'..='~').chain('¡'..='¬').chain('®'..='ÿ');
     printable.chain(('\u{100}'..).take(256 - 188))
-}
-
-fn read_vocabulary(path: &Path) -> Result<Vocab> {
-    let bad = || ClipError::format(path, "expected an object of token numbers by token");
-    match read_json(path)? {
-        Value::Object(entries) => entries
-            .into_iter()
-            .map(|(token, id)| {
-                let id = id
-                    .as_u64()
-                    .and_then(|id| u32::try_from(id).ok())
-                    .ok_or_else(bad)?;
-                Ok((token, id))
-            })
-            .collect(),
-        _ => Err(bad()),
-    }
-}
-
-fn parse_merges(text: &str, path: &Path) -> Result<Vec<(String, String)>> {
-    let lines = text.lines().enumerate();
-    lines
-        .filter(|(_, line)| !line.starts_with("#version") && !line.trim().is_empty())
-        .map(|(index, line)| match line.split_once(' ') {
-            Some((left, right)) if !right.contains(' ') => Ok((left.into(), right.into())),
-            _ => Err(ClipError::format(
-                path,
-                format!(
-                    "line {}: expected two parts with a space between",
-                    index + 1
-                ),
-            )),
-        })
-        .collect()
-}
-
-/// What fills up a batch, from `special_tokens_map.json` or `tokenizer_config.json`; the default is
-/// that of `CLIPTokenizer`.
-fn pad_token(folder: &Path) -> Result<String> {
-    for name in ["special_tokens_map.json", "tokenizer_config.json"] {
-        let path = folder.join(name);
-        if path.is_file()
-            && let Some(token) = read_json(&path)?.get("pad_token")
-            && let Some(text) = token
-                .as_str()
-                .or_else(|| token.get("content").and_then(Value::as_str))
-        {
-            return Ok(text.to_owned());
-        }
-    }
-    Ok(END.to_owned())
 }

@@ -6,8 +6,10 @@
 //! reported at once.
 
 use crate::container::{self, Tensors};
-use crate::error::{ClipError, Result, WeightProblems};
+use crate::error::{ClipError, Result, WeightProblems, shorten};
 use crate::files::write_aside;
+use crate::layers::zeroed;
+use crate::outline::outline;
 use crate::source::{Source, Strange};
 use burn::module::Module;
 use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter, bridge};
@@ -54,8 +56,10 @@ impl Checkpoint {
         }
     }
 
-    /// Opens one file: safetensors or a PyTorch state dict, also one inside a training checkpoint.
-    /// The content says which, not the name.
+    /// Opens one file: safetensors or a PyTorch state dict. The content says which, not the name.
+    ///
+    /// A state dict inside a training checkpoint is taken out of it (`state_dict`, `model`, …), and
+    /// what wrappers put into the names is taken off (`module.`, `_orig_mod.`, …), in any combination.
     ///
     /// # Errors
     ///
@@ -64,7 +68,7 @@ impl Checkpoint {
     pub fn from_file(path: &Path) -> Result<Self> {
         Ok(Self {
             path: path.to_owned(),
-            tensors: container::open(path)?,
+            tensors: container::unwrap(container::open(path)?),
         })
     }
 
@@ -73,7 +77,7 @@ impl Checkpoint {
         let files: BTreeSet<&String> = map.values().collect();
         let mut tensors = Tensors::new();
         for file in files {
-            tensors.extend(Self::from_file(&folder.join(file))?.tensors);
+            tensors.extend(container::open(&folder.join(file))?);
         }
         if let Some(name) = map.keys().find(|name| !tensors.contains_key(*name)) {
             return Err(ClipError::format(
@@ -83,7 +87,7 @@ impl Checkpoint {
         }
         Ok(Self {
             path: folder.to_owned(),
-            tensors,
+            tensors: container::unwrap(tensors),
         })
     }
 
@@ -138,7 +142,7 @@ impl Checkpoint {
     }
 
     /// Puts the tensors into a module; `source` says where in the file a parameter lies, which is
-    /// named as [`save_module`] names it.
+    /// named as [`save_module`] names it. Parameters that have not been drawn yet are not drawn.
     ///
     /// Half precision becomes single, linear maps are transposed, and a scalar fits a parameter of
     /// one element. The `position_ids` that older exports contain are passed over. Infinities and
@@ -159,7 +163,7 @@ impl Checkpoint {
         let mut mismatched = BTreeSet::new();
         let mut used = BTreeSet::new();
         let mut tensors = Vec::new();
-        for wanted in module.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true) {
+        for wanted in outline(module) {
             let Source { name, part } = source(&wanted.name);
             match self.tensors.get(&name) {
                 None => {
@@ -190,6 +194,7 @@ impl Checkpoint {
             mismatched: mismatched.into_iter().collect(),
         };
         if problems.is_empty() {
+            *module = zeroed(module.clone());
             let report = module.apply(tensors, None, Some(Box::new(PyTorchToBurnAdapter)), true);
             problems.mismatched = report.errors.iter().map(ToString::to_string).collect();
             problems.missing = report.missing.into_iter().map(|(name, _)| name).collect();
@@ -204,7 +209,7 @@ impl Checkpoint {
         if !strange.is_empty() {
             tracing::warn!(
                 path = %self.path.display(),
-                tensors = strange.join(", "),
+                tensors = shorten(&strange),
                 "weights are infinite or not numbers"
             );
         }
@@ -214,7 +219,7 @@ impl Checkpoint {
 
 /// The file that each tensor of a checkpoint in shards is in, from its index.
 pub(crate) fn read_index(index: &Path) -> Result<BTreeMap<String, String>> {
-    let json = crate::config::read_json(index)?;
+    let json = crate::files::read_json(index)?;
     let bad = || ClipError::format(index, "expected `weight_map`, an object of file names");
     let map = json
         .get("weight_map")

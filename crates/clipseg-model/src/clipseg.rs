@@ -5,7 +5,9 @@ use crate::decoder::Decoder;
 use crate::error::Result;
 use crate::features::ImageFeatures;
 use burn::prelude::*;
-use clipseg_clip::{Checkpoint, Clip, ClipError, Source, save_module, write_text};
+use clipseg_clip::{
+    Checkpoint, Clip, ClipError, Source, mark_as_own, refuse_foreign, save_module, write_text,
+};
 use std::path::Path;
 
 /// CLIPSeg: logits of a mask from a picture and a prompt's embedding.
@@ -30,7 +32,7 @@ use std::path::Path;
 ///
 /// let picture = Tensor::<4>::random([1, 3, 64, 96], Distribution::Default, &device);
 /// let features = model.encode_image(picture);
-/// let prompts = model.clip().text_embedding(&tokenizer.batch(&["a cat", "a dog"], &device)?);
+/// let prompts = model.clip().text_embedding(&tokenizer.batch(&["a cat", "a dog"], &device)?)?;
 /// let logits = model.decode(&features, prompts);
 /// assert_eq!(logits.dims(), [2, 64, 96]);
 /// # }
@@ -86,7 +88,7 @@ impl ClipSeg {
     pub fn from_pretrained(folder: &Path, device: &Device) -> Result<Self> {
         let checkpoint = Checkpoint::from_folder(folder)?;
         let config = ClipSegConfig::from_file(&folder.join("config.json"))?;
-        let mut model = Self::with_clip(&config, Clip::zeros(&config.clip, device), device);
+        let mut model = Self::with_clip(&config, Clip::unfilled(&config.clip, device), device);
         checkpoint.load_into_as(&mut model, |name| Source::whole(&theirs(name)))?;
         Ok(model)
     }
@@ -97,18 +99,19 @@ impl ClipSeg {
     ///
     /// # Errors
     ///
-    /// If the folder cannot be written.
+    /// If the folder cannot be written, or one of the two files is there and another program's.
     pub fn save_pretrained(&self, folder: &Path) -> Result<()> {
+        refuse_foreign(folder, &["model.safetensors", "config.json"])?;
         std::fs::create_dir_all(folder).map_err(ClipError::io("make", folder))?;
+        let mut config = self.config.to_json();
+        mark_as_own(&mut config);
+        // First, so that the folder counts as one of these from then on.
+        write_text(&folder.join("config.json"), &format!("{config:#}\n"))?;
         save_module(
             self,
             &folder.join("model.safetensors"),
             &["clip.logit_scale"],
             theirs,
-        )?;
-        write_text(
-            &folder.join("config.json"),
-            &format!("{:#}\n", self.config.to_json()),
         )?;
         Ok(())
     }

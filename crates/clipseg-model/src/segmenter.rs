@@ -1,13 +1,12 @@
 //! From a photograph and prompts to masks at the photograph's own size.
 
 use crate::clipseg::ClipSeg;
-use crate::config::field_error;
 use crate::error::{ModelError, Result};
 use crate::features::ImageFeatures;
 use crate::prompt::{Prompt, SegmentOptions, VisualPrompt};
 use crate::soft_mask::{SoftMask, check_finite};
 use burn::prelude::*;
-use clipseg_clip::{ClipError, ClipTokenizer, ImageProcessor};
+use clipseg_clip::{ClipError, ClipTokenizer, ImageProcessor, refuse_foreign};
 use image::RgbImage;
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,6 +14,17 @@ use std::sync::{Mutex, PoisonError};
 
 /// Prompts decoded at a time; bounds the memory, costs no time.
 const DECODER_BATCH: usize = 16;
+/// What a saved model consists of, and the newer form of the preprocessing, which would be read in
+/// place of the saved one.
+const SAVED: [&str; 7] = [
+    "model.safetensors",
+    "config.json",
+    "tokenizer.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+];
 /// Prompts whose embeddings are remembered.
 const REMEMBERED: usize = 4_096;
 /// Channels of a picture.
@@ -87,17 +97,9 @@ impl Segmenter {
     ///
     /// # Errors
     ///
-    /// If a file is missing, cannot be read, or does not fit the others, the model takes pictures of
-    /// other than three channels, or a weight is NaN or infinite.
+    /// If a file is missing, cannot be read, or does not fit the others, or a weight is NaN or infinite.
     pub fn from_pretrained(folder: &Path, device: &Device) -> Result<Self> {
         let model = ClipSeg::from_pretrained(folder, device)?;
-        let channels = model.config().clip.vision_config.num_channels;
-        if channels != COLOURS {
-            let message =
-                format!("{channels}, expected {COLOURS}: pictures are red, green and blue");
-            let path = folder.join("config.json");
-            return Err(field_error(&path, "vision_config.num_channels", message));
-        }
         let broken = model.non_finite();
         if let Some(first) = broken.first() {
             let message = match broken.len() {
@@ -106,8 +108,7 @@ impl Segmenter {
             };
             return Err(ClipError::format(folder, message).into());
         }
-        let positions = model.config().clip.text_config.max_position_embeddings;
-        let tokenizer = ClipTokenizer::from_folder(folder, positions)?;
+        let tokenizer = ClipTokenizer::from_folder(folder, &model.config().clip.text_config)?;
         let processor =
             ImageProcessor::from_folder(folder)?.unwrap_or_else(|| ImageProcessor::clipseg(352));
         Ok(Self::new(model, tokenizer, processor))
@@ -116,10 +117,13 @@ impl Segmenter {
     /// Writes a folder that [`from_pretrained`](Self::from_pretrained) reads, and transformers if the
     /// decoder is CLIPSeg's own: configuration, weights, tokenizer and preprocessing.
     ///
+    /// Files of a model that was saved there before are replaced, others are not.
+    ///
     /// # Errors
     ///
-    /// If the folder cannot be written.
+    /// If the folder cannot be written, or one of the files is there and another program's.
     pub fn save_pretrained(&self, folder: &Path) -> Result<()> {
+        refuse_foreign(folder, &SAVED)?;
         self.model.save_pretrained(folder)?;
         self.tokenizer.save(folder)?;
         self.processor.save(folder)?;
@@ -200,7 +204,7 @@ impl Segmenter {
             let embeddings = self
                 .model
                 .clip()
-                .text_embedding(&self.tokenizer.batch(batch, &self.device)?);
+                .text_embedding(&self.tokenizer.batch(batch, &self.device)?)?;
             for (row, prompt) in batch.iter().enumerate() {
                 let embedding = embeddings
                     .clone()

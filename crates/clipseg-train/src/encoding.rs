@@ -226,7 +226,7 @@ impl FrozenClip {
                 }
                 None => {
                     let tokens = self.tokenizer.batch(&[phrase], &self.device)?;
-                    let row = self.running.text_embedding(&tokens).cast(FloatDType::F32);
+                    let row = self.running.text_embedding(&tokens)?.cast(FloatDType::F32);
                     let row: Tensor<1> = row.squeeze_dim(0);
                     self.counts.phrases_encoded += 1;
                     self.known.insert(phrase.clone(), row.clone());

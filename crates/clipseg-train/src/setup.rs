@@ -213,13 +213,13 @@ impl Parts {
             let (clip, decoder) = model.into_parts();
             (clip, decoder, model_config)
         };
-        let positions = model_config.clip.text_config.max_position_embeddings;
         let side = config.data.size.unwrap_or(PUBLISHED_SIDE);
+        let tokenizer = ClipTokenizer::from_folder(&folder, &model_config.clip.text_config)?;
         Ok(Self {
             clip,
             decoder,
             config: model_config,
-            tokenizer: ClipTokenizer::from_folder(&folder, positions)?,
+            tokenizer,
             processor: ImageProcessor::clipseg(side),
             side,
         })

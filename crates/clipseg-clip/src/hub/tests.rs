@@ -1,9 +1,11 @@
 //! Downloads from a server in this process, undisturbed and disturbed.
 
 use super::*;
+use crate::warnings::warnings_of;
 use server::{COMMIT, ID, Server, etag};
 
 mod server;
+mod variables;
 
 fn weights() -> Vec<u8> {
     (0..200_000_u64).map(|i| (i * i / 7 % 251) as u8).collect()
@@ -158,14 +160,6 @@ fn a_server_that_cannot_go_on_from_the_middle_starts_again() {
     server.be_deaf();
     server.cut(1);
     failure(&hub, ID);
-    let message = failure(&hub, ID);
-    assert!(
-        message.contains("another length than the hub lists"),
-        "{message}"
-    );
-    let snapshots = cache.path().join("models--owner--name/snapshots");
-    assert!(!snapshots.join(COMMIT).join("model.safetensors").exists());
-
     let folder = hub.snapshot(ID).unwrap();
     assert!(std::fs::read(folder.join("model.safetensors")).unwrap() == weights());
 }
@@ -186,14 +180,52 @@ fn leftovers_that_cannot_be_continued_are_dropped() {
 }
 
 #[test]
-fn a_file_of_the_wrong_length_is_replaced() {
+fn a_changed_file_in_the_cache_is_kept_and_told_of() {
     let server = Server::start(&checkpoint(), None);
     let cache = tempfile::tempdir().unwrap();
     let hub = hub(server.endpoint(), cache.path());
-    let file = hub.snapshot(ID).unwrap().join("model.safetensors");
-    std::fs::write(&file, b"half").unwrap();
+    let file = hub.snapshot(ID).unwrap().join("config.json");
+    std::fs::write(&file, b"{\"corrected\": true}").unwrap();
+    let (folder, warnings) = warnings_of(|| hub.snapshot(ID).unwrap());
+    assert_eq!(std::fs::read(&file).unwrap(), b"{\"corrected\": true}");
+    let [warning] = warnings.as_slice() else {
+        panic!("{warnings:?}");
+    };
+    assert!(
+        warning.contains("has 19 bytes where the hub lists 25"),
+        "{warning}"
+    );
+    // A link whose content somebody has deleted leads nowhere.
+    let link = folder.join("model.safetensors");
+    std::fs::remove_file(link.canonicalize().unwrap()).unwrap();
+    assert!(!link.exists());
     hub.snapshot(ID).unwrap();
-    assert!(std::fs::read(&file).unwrap() == weights());
+    assert!(std::fs::read(&link).unwrap() == weights());
+}
+
+#[test]
+fn what_is_not_the_hubs_is_left_alone() {
+    let server = Server::start(&checkpoint(), None);
+    let cache = tempfile::tempdir().unwrap();
+    let repository = cache.path().join("models--owner--name");
+    let foreign = [
+        cache.path().join("notes.txt"),
+        repository.join("notes.txt"),
+        repository.join("blobs/notes.part"),
+        repository.join("snapshots").join(COMMIT).join("notes.txt"),
+        repository.join("refs/other"),
+    ];
+    for path in &foreign {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "mine").unwrap();
+    }
+    let hub = hub(server.endpoint(), cache.path());
+    server.cut(1);
+    failure(&hub, ID);
+    hub.snapshot(ID).unwrap();
+    for path in &foreign {
+        assert_eq!(std::fs::read(path).unwrap(), b"mine", "{}", path.display());
+    }
 }
 
 #[test]
@@ -216,6 +248,115 @@ fn a_refusal_is_told_from_silence() {
     );
     assert!(names(cache.path()).is_empty());
     assert!(failure(&open, "no id at all").contains("not an id like `owner/name`"));
+}
+
+#[test]
+fn a_full_cache_answers_for_a_hub_that_fails_but_not_for_one_that_refuses() {
+    let server = Server::start(&checkpoint(), None);
+    let cache = tempfile::tempdir().unwrap();
+    let hub = hub(server.endpoint(), cache.path());
+    let folder = hub.snapshot(ID).unwrap();
+    for status in [401, 403, 404, 410, 451] {
+        server.refuse(status);
+        let (message, warnings) = warnings_of(|| failure(&hub, ID));
+        assert!(message.contains(&format!("status {status}")), "{message}");
+        assert!(warnings.is_empty(), "{warnings:?}");
+    }
+    for status in [429, 500, 503] {
+        server.refuse(status);
+        let (found, warnings) = warnings_of(|| hub.snapshot(ID).unwrap());
+        assert_eq!(found, folder);
+        let [warning] = warnings.as_slice() else {
+            panic!("{warnings:?}");
+        };
+        assert!(
+            warning.contains("owner/name is taken from the cache")
+                && warning.contains(&format!("status {status}")),
+            "{warning}"
+        );
+    }
+    server.refuse(0);
+    assert!(warnings_of(|| hub.snapshot(ID).unwrap()).1.is_empty());
+}
+
+#[test]
+fn offline_means_that_nobody_is_asked() {
+    let server = Server::start(&checkpoint(), None);
+    let cache = tempfile::tempdir().unwrap();
+    let online = hub(server.endpoint(), cache.path());
+    let offline = online.clone().with_offline(true);
+    let message = failure(&offline, ID);
+    assert!(
+        message.contains("HF_HUB_OFFLINE") && message.contains("no complete copy"),
+        "{message}"
+    );
+    assert!(server.requests().is_empty());
+    let folder = online.snapshot(ID).unwrap();
+    server.requests();
+    let (found, warnings) = warnings_of(|| offline.snapshot(ID).unwrap());
+    assert_eq!(found, folder);
+    assert!(warnings.is_empty() && server.requests().is_empty());
+}
+
+#[test]
+fn a_certificate_of_ones_own_is_named_and_taken() {
+    let server = Server::start_secure(&checkpoint());
+    let cache = tempfile::tempdir().unwrap();
+    let strict = hub(server.endpoint(), cache.path());
+    let message = failure(&strict, ID);
+    assert!(
+        message.contains("cannot be made secure")
+            && message.contains("certificate")
+            && message.contains("SSL_CERT_FILE"),
+        "{message}"
+    );
+    assert!(!message.contains("does not answer"), "{message}");
+
+    let root = cache.path().join("root.pem");
+    std::fs::write(&root, include_bytes!("tests/root.pem")).unwrap();
+    let trusting = strict.clone().with_certificates(Some(root.clone()));
+    let folder = trusting.snapshot(ID).unwrap();
+    assert!(std::fs::read(folder.join("model.safetensors")).unwrap() == weights());
+    // A folder of certificates, among other files.
+    let certificates = tempfile::tempdir().unwrap();
+    std::fs::copy(&root, certificates.path().join("5c2a1f0e.0")).unwrap();
+    std::fs::write(certificates.path().join("README"), "nothing").unwrap();
+    let path = certificates.path().to_owned();
+    strict
+        .clone()
+        .with_certificates(Some(path))
+        .snapshot(ID)
+        .unwrap();
+    // With the copy that is there now, the reason is warned of.
+    let (found, warnings) = warnings_of(|| strict.snapshot(ID).unwrap());
+    assert_eq!(found, folder);
+    assert!(
+        warnings[0].contains("cannot be made secure"),
+        "{warnings:?}"
+    );
+
+    std::fs::write(&root, "not a certificate").unwrap();
+    let message = failure(&trusting, ID);
+    assert!(
+        message.contains("root.pem: it holds no certificate"),
+        "{message}"
+    );
+    std::fs::remove_file(&root).unwrap();
+    assert!(failure(&trusting, ID).contains("cannot read"), "{message}");
+}
+
+#[test]
+fn the_newer_preprocessing_comes_along() {
+    let mut files = checkpoint();
+    files.retain(|(name, _)| *name != "preprocessor_config.json");
+    files.push((
+        "processor_config.json",
+        b"{\"image_processor\": {}}".to_vec(),
+    ));
+    let server = Server::start(&files, None);
+    let cache = tempfile::tempdir().unwrap();
+    let folder = hub(server.endpoint(), cache.path()).snapshot(ID).unwrap();
+    assert!(names(&folder).contains(&"processor_config.json".to_owned()));
 }
 
 #[test]
@@ -258,7 +399,9 @@ fn a_full_cache_needs_no_network() {
     let folder = hub(server.endpoint(), cache.path()).snapshot(ID).unwrap();
     drop(server);
     let offline = hub(&nowhere(), cache.path());
-    assert_eq!(offline.snapshot(ID).unwrap(), folder);
+    let (found, warnings) = warnings_of(|| offline.snapshot(ID).unwrap());
+    assert_eq!(found, folder);
+    assert!(warnings[0].contains("does not answer"), "{warnings:?}");
     assert_eq!(offline.snapshot(&format!("{ID}@{COMMIT}")).unwrap(), folder);
     std::fs::remove_file(folder.join("vocab.json")).unwrap();
     assert!(failure(&offline, ID).contains("does not answer"));

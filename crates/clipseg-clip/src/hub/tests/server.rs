@@ -1,9 +1,12 @@
 //! A hub of one repository on the loopback interface, for tests of downloads that go wrong.
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -21,6 +24,8 @@ struct State {
     requests: Mutex<Vec<String>>,
     cuts: AtomicUsize,
     deaf: AtomicBool,
+    refusal: AtomicU16,
+    tls: Option<Arc<ServerConfig>>,
     token: Option<String>,
     stop: AtomicBool,
 }
@@ -34,10 +39,34 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn start(files: &[(&str, Vec<u8>)], token: Option<&str>) -> Self {
+        Self::start_as(files, token, None)
+    }
+
+    /// One with a certificate that `root.pem` has signed.
+    pub(super) fn start_secure(files: &[(&str, Vec<u8>)]) -> Self {
+        let pem = include_bytes!("server.pem");
+        let chain = vec![CertificateDer::from_pem_slice(pem).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("server.key")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        Self::start_as(files, None, Some(Arc::new(config)))
+    }
+
+    fn start_as(
+        files: &[(&str, Vec<u8>)],
+        token: Option<&str>,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
-            address: format!("http://{address}"),
+            address: format!("http{}://{address}", if tls.is_some() { "s" } else { "" }),
+            tls,
             files: files
                 .iter()
                 .map(|(name, bytes)| ((*name).to_owned(), bytes.clone()))
@@ -52,7 +81,7 @@ impl Server {
                     break;
                 }
                 // A client may hang up whenever it likes.
-                let _ = stream.and_then(|stream| shared.answer(stream));
+                let _ = stream.and_then(|stream| shared.accept(stream));
             }
         });
         Self {
@@ -76,6 +105,11 @@ impl Server {
         self.state.deaf.store(true, Ordering::SeqCst);
     }
 
+    /// Every request is answered with this status; 0 for what the request deserves.
+    pub(super) fn refuse(&self, status: u16) {
+        self.state.refusal.store(status, Ordering::SeqCst);
+    }
+
     /// Paths asked for since the last call, with the range if there was one.
     pub(super) fn requests(&self) -> Vec<String> {
         std::mem::take(&mut *self.state.requests.lock().unwrap())
@@ -94,17 +128,28 @@ impl Drop for Server {
 }
 
 impl State {
-    fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
+    fn accept(&self, mut stream: TcpStream) -> std::io::Result<()> {
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         stream.set_write_timeout(Some(Duration::from_secs(5)))?;
-        let mut lines = Vec::new();
-        for line in BufReader::new(stream.try_clone()?).lines() {
-            let line = line?.to_ascii_lowercase();
-            if line.is_empty() {
-                break;
-            }
-            lines.push(line);
+        let Some(config) = &self.tls else {
+            return self.answer(&mut stream);
+        };
+        let connection =
+            ServerConnection::new(Arc::clone(config)).map_err(std::io::Error::other)?;
+        let mut secure = StreamOwned::new(connection, stream);
+        self.answer(&mut secure)?;
+        secure.conn.send_close_notify();
+        secure.flush()
+    }
+
+    fn answer(&self, stream: &mut (impl Read + Write)) -> std::io::Result<()> {
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte)? == 1 {
+            head.push(byte[0]);
         }
+        let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+        let lines: Vec<&str> = head.lines().collect();
         let header = |name: &str| lines.iter().find_map(|line| line.strip_prefix(name));
         let range = header("range: ");
         let target = lines.first().and_then(|line| line.split(' ').nth(1));
@@ -114,8 +159,12 @@ impl State {
                 .trim()
                 .to_owned(),
         );
+        match self.refusal.load(Ordering::SeqCst) {
+            0 => {}
+            status => return respond(stream, &format!("{status} No"), &[], b""),
+        }
         if self.token.is_some() && header("authorization: ") != self.token.as_deref() {
-            return respond(&mut stream, "401 Unauthorized", &[], b"");
+            return respond(stream, "401 Unauthorized", &[], b"");
         }
         let list = [
             format!("/api/models/{ID}/revision/main"),
@@ -123,13 +172,13 @@ impl State {
         ];
         let files = format!("/{ID}/resolve/{COMMIT}/");
         if list.iter().any(|path| path == target) {
-            respond(&mut stream, "200 OK", &[], self.list().as_bytes())
+            respond(stream, "200 OK", &[], self.list().as_bytes())
         } else if let Some(name) = target.strip_prefix(&files) {
-            self.resolve(&mut stream, name, range)
+            self.resolve(stream, name, range)
         } else if let Some(name) = target.strip_prefix("/store/") {
-            self.file(&mut stream, name, range)
+            self.file(stream, name, range)
         } else {
-            respond(&mut stream, "404 Not Found", &[], b"")
+            respond(stream, "404 Not Found", &[], b"")
         }
     }
 
@@ -145,7 +194,7 @@ impl State {
     /// The hub keeps weights elsewhere and says so.
     fn resolve(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut impl Write,
         name: &str,
         range: Option<&str>,
     ) -> std::io::Result<()> {
@@ -160,7 +209,12 @@ impl State {
         respond(stream, "302 Found", &headers, b"")
     }
 
-    fn file(&self, stream: &mut TcpStream, name: &str, range: Option<&str>) -> std::io::Result<()> {
+    fn file(
+        &self,
+        stream: &mut impl Write,
+        name: &str,
+        range: Option<&str>,
+    ) -> std::io::Result<()> {
         let Some(bytes) = self.files.get(name) else {
             return respond(stream, "404 Not Found", &[], b"");
         };
@@ -202,7 +256,7 @@ pub(super) fn etag(name: &str) -> String {
 }
 
 fn begin(
-    stream: &mut TcpStream,
+    stream: &mut impl Write,
     status: &str,
     headers: &[(&str, String)],
     length: usize,
@@ -217,7 +271,7 @@ fn begin(
 }
 
 fn respond(
-    stream: &mut TcpStream,
+    stream: &mut impl Write,
     status: &str,
     headers: &[(&str, String)],
     body: &[u8],

@@ -1,0 +1,304 @@
+//! Requests to the hub: what a revision holds, and the content of a file.
+
+use super::Hub;
+use super::cache::is_plain;
+use super::fault::{Cause, Fault};
+use crate::error::{ClipError, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::time::Duration;
+use ureq::config::RedirectAuthHeaders;
+use ureq::http::{Response, header};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body};
+
+/// For a server to be reached, and to answer.
+const CONNECT: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(60);
+/// Redirects within the hub that are followed while looking for an etag.
+const MOST_REDIRECTS: usize = 5;
+
+/// What a revision holds.
+pub(super) struct List {
+    pub(super) commit: String,
+    /// The length of each file, where the hub says it.
+    pub(super) sizes: HashMap<String, Option<u64>>,
+}
+
+pub(super) struct Client {
+    agent: Agent,
+    endpoint: String,
+    repository: String,
+    token: Option<String>,
+    progress: bool,
+}
+
+impl Client {
+    pub(super) fn new(hub: &Hub, repository: &str) -> Result<Self> {
+        let roots = match &hub.certificates {
+            Some(path) => certificates(path)?.into(),
+            None => RootCerts::WebPki,
+        };
+        let agent = Agent::config_builder()
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+            .timeout_connect(Some(CONNECT))
+            .timeout_recv_response(Some(ANSWER))
+            .timeout_per_read(Some(ANSWER))
+            .user_agent(concat!(
+                env!("CARGO_PKG_NAME"),
+                "/",
+                env!("CARGO_PKG_VERSION")
+            ))
+            .build()
+            .into();
+        Ok(Self {
+            agent,
+            endpoint: hub.endpoint.clone(),
+            repository: repository.to_owned(),
+            token: hub.token.clone(),
+            progress: hub.progress,
+        })
+    }
+
+    fn get(
+        &self,
+        url: &str,
+        range: Option<String>,
+        follow: bool,
+    ) -> Result<Response<Body>, ureq::Error> {
+        // Lengths are those of the files, so nothing may be packed on the way.
+        let mut request = self
+            .agent
+            .get(url)
+            .header(header::ACCEPT_ENCODING, "identity");
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if let Some(range) = range {
+            request = request.header(header::RANGE, range);
+        }
+        if !follow {
+            request = request.config().max_redirects(0).build();
+        }
+        request.call()
+    }
+
+    pub(super) fn list(&self, revision: &str) -> Result<List, Fault> {
+        #[derive(Deserialize)]
+        struct Answer {
+            sha: String,
+            siblings: Vec<Sibling>,
+        }
+        #[derive(Deserialize)]
+        struct Sibling {
+            rfilename: String,
+            size: Option<u64>,
+        }
+        let url = format!(
+            "{}/api/models/{}/revision/{}?blobs=true",
+            self.endpoint,
+            self.repository,
+            escape(revision)
+        );
+        let fault = |cause| Fault::new("the list of files", &url, cause);
+        let answer: Answer = self
+            .get(&url, None, true)
+            .and_then(|mut response| response.body_mut().read_json())
+            .map_err(|error| fault(error.into()))?;
+        // It becomes the name of a folder.
+        if !answer.sha.chars().all(|c| c.is_ascii_alphanumeric()) || answer.sha.is_empty() {
+            return Err(fault(Cause::Answer("`sha` is not a commit".into())));
+        }
+        let sizes = answer.siblings.into_iter();
+        Ok(List {
+            commit: answer.sha,
+            sizes: sizes.map(|file| (file.rfilename, file.size)).collect(),
+        })
+    }
+
+    pub(super) fn url(&self, commit: &str, file: &str) -> String {
+        format!(
+            "{}/{}/resolve/{commit}/{}",
+            self.endpoint,
+            self.repository,
+            escape(file)
+        )
+    }
+
+    /// The name of a file's content, which the hub gives along with the way to where it is stored.
+    pub(super) fn etag(&self, what: &str, url: &str) -> Result<String, Fault> {
+        let fault = |cause| Fault::new(what, url, cause);
+        let mut next = url.to_owned();
+        for _ in 0..=MOST_REDIRECTS {
+            let response = self
+                .get(&next, Some("bytes=0-0".into()), false)
+                .map_err(|error| fault(error.into()))?;
+            let value = |name: &str| {
+                let value = response.headers().get(name)?.to_str().ok()?;
+                Some(value.to_owned())
+            };
+            let moved = response.status().is_redirection();
+            let etag = value("x-linked-etag").or_else(|| value("etag").filter(|_| !moved));
+            if let Some(etag) = etag {
+                let bare = etag.trim_start_matches("W/").trim_matches('"').to_owned();
+                let strange = || Cause::Answer(format!("its etag is {etag}"));
+                // It becomes the name of a file.
+                return is_plain(&bare)
+                    .then_some(bare)
+                    .ok_or_else(|| fault(strange()));
+            }
+            match value("location").filter(|_| moved) {
+                Some(path) if path.starts_with('/') => next = format!("{}{path}", origin(url)),
+                Some(elsewhere) if elsewhere.contains("://") => next = elsewhere,
+                _ => return Err(fault(Cause::Answer("there is no etag".into()))),
+            }
+        }
+        Err(fault(Cause::Answer("redirects without end".into())))
+    }
+
+    /// Downloads into `part`, from where an earlier download broke off if the server goes along.
+    pub(super) fn download(
+        &self,
+        what: &str,
+        url: &str,
+        part: &Path,
+        size: Option<u64>,
+    ) -> Result<(), Fault> {
+        let fault = |cause| Fault::new(what, url, cause);
+        let disk = |error| fault(Cause::Disk(part.to_owned(), error));
+        let mut file = open(part).map_err(disk)?;
+        let mut start = file.seek(SeekFrom::End(0)).map_err(disk)?;
+        // One that was whole would have been renamed, so this one is something else.
+        if size.is_some_and(|size| start >= size) {
+            start = restart(&mut file).map_err(disk)?;
+        }
+        let range = (start > 0).then(|| format!("bytes={start}-"));
+        let mut response = match self.get(url, range, true) {
+            Err(ureq::Error::StatusCode(416)) if start > 0 => {
+                start = restart(&mut file).map_err(disk)?;
+                self.get(url, None, true)
+            }
+            other => other,
+        }
+        .map_err(|error| fault(error.into()))?;
+        if response.status() != 206 && start > 0 {
+            // It sends the whole again.
+            start = restart(&mut file).map_err(disk)?;
+        }
+        let length = response.body().content_length();
+        let expected = size.or(length.map(|length| start + length));
+        let bar = self.bar(what, expected, start);
+        let mut body = response.body_mut().as_reader();
+        let mut buffer = vec![0; 1 << 16];
+        let mut total = start;
+        loop {
+            let read = match body.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(fault(Cause::BrokenOff(error.to_string()))),
+            };
+            file.write_all(&buffer[..read]).map_err(disk)?;
+            total += read as u64;
+            bar.set_position(total);
+        }
+        bar.finish();
+        file.sync_all().map_err(disk)?;
+        match expected {
+            Some(expected) if total < expected => {
+                let message = format!("{total} of {expected} bytes came");
+                Err(fault(Cause::BrokenOff(message)))
+            }
+            Some(expected) if total > expected => {
+                restart(&mut file).map_err(disk)?;
+                Err(fault(Cause::Length { expected, total }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn bar(&self, what: &str, size: Option<u64>, start: u64) -> ProgressBar {
+        let bar = match (self.progress, size) {
+            (true, Some(size)) => ProgressBar::new(size),
+            (true, None) => ProgressBar::new_spinner(),
+            (false, _) => ProgressBar::hidden(),
+        };
+        let style = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            bar.set_style(style);
+        }
+        bar.with_message(what.to_owned()).with_position(start)
+    }
+}
+
+fn open(part: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(part)
+}
+
+fn restart(file: &mut File) -> std::io::Result<u64> {
+    file.set_len(0)?;
+    file.seek(SeekFrom::Start(0))
+}
+
+/// Certificates to trust, from a file or from all files of a folder.
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
+    let read = |path: &Path| std::fs::read(path).map_err(ClipError::io("read", path));
+    let mut found = Vec::new();
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path).map_err(ClipError::io("read", path))? {
+            let file = entry.map_err(ClipError::io("read", path))?.path();
+            if file.is_file() {
+                found.extend(parse(&read(&file)?));
+            }
+        }
+    } else {
+        found.extend(parse(&read(path)?));
+    }
+    if found.is_empty() {
+        return Err(ClipError::format(
+            path,
+            "it holds no certificate in PEM form, expected those to trust for downloads",
+        ));
+    }
+    Ok(found)
+}
+
+fn parse(pem: &[u8]) -> Vec<Certificate<'static>> {
+    let certificate = |item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    };
+    parse_pem(pem).filter_map(certificate).collect()
+}
+
+/// `https://host` of an address below it.
+fn origin(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let end = url[host..].find('/').map_or(url.len(), |at| host + at);
+    &url[..end]
+}
+
+/// A part of a path for an address.
+fn escape(part: &str) -> String {
+    let mut escaped = String::with_capacity(part.len());
+    for byte in part.bytes() {
+        match byte {
+            b'-' | b'_' | b'.' | b'~' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                escaped.push(byte.into());
+            }
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
