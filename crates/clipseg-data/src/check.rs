@@ -1,9 +1,8 @@
 //! A look at everything in a data set: its records and every picture that they name.
 
 use crate::error::{DataError, Result};
-use crate::jpeg::is_whole;
 use crate::phrasecut::PhraseCut;
-use crate::pictures::decode_rgb;
+use crate::pictures::decode_stored_rgb;
 use crate::problems::{Problem, ProblemKind};
 use crate::records::{ImageRecord, Split};
 use rayon::prelude::*;
@@ -199,12 +198,9 @@ fn examine_file(path: &Path, image: &ImageRecord) -> Option<Problem> {
 
 /// What the content of a picture's file tells.
 pub(crate) fn examine_picture(bytes: &[u8], path: &Path, image: &ImageRecord) -> Option<Problem> {
-    let (kind, detail) = match decode_rgb(bytes, path) {
+    let (kind, detail) = match decode_stored_rgb(bytes, path) {
+        Err(error @ DataError::CutOff { .. }) => (ProblemKind::CutOffPicture, error.to_string()),
         Err(error) => (ProblemKind::UnreadablePicture, error.to_string()),
-        Ok(_) if !is_whole(bytes) => (
-            ProblemKind::CutOffPicture,
-            format!("{} ends before the picture does", path.display()),
-        ),
         Ok(picture) if picture.dimensions() != (image.width, image.height) => {
             let (width, height) = picture.dimensions();
             let known = if OTHER_SIZE_PICTURES.contains(&image.image_id) {

@@ -1,68 +1,83 @@
 //! Masks to polygons that the evaluator's rule fills to the very same mask.
 
-use crate::mask::Mask;
+use crate::mask::{BoundingBox, Mask};
 use image::{GrayImage, Luma};
-use imageproc::contours::{BorderType, find_contours};
+use imageproc::contours::{BorderType, Contour, find_contours};
 
 /// The outlines of a mask: Pillow's fill of all of them gives the mask again, pixel for pixel.
 ///
 /// Outlines run through the border pixels themselves, because the fill includes its outline, and in
 /// whole steps of one pixel, straight or diagonal, because on those the fill rounds nothing. PhraseCut
-/// has no holes, so a part with a hole is cut in two across it; the halves share two rows.
+/// has no holes, so the mask is cut into bands of rows, each of which opens every hole that it has a
+/// part of. Bands share up to two rows, so that no gap opens between them when polygons are scaled.
 pub(crate) fn trace(mask: &Mask) -> Vec<Vec<[f64; 2]>> {
     let Some(found) = mask.bounding_box() else {
         return Vec::new();
     };
-    // The search looks for a step from outside to inside, so it needs a border of outside pixels.
-    let part = GrayImage::from_fn(found.width + 2, found.height + 2, |x, y| {
-        let (column, row) = (found.x + x, found.y + y);
-        let framed = x == 0 || y == 0 || x > found.width || y > found.height;
-        Luma([if framed {
-            0
-        } else {
-            u8::from(mask.contains(column - 1, row - 1))
-        }])
-    });
+    let holes = contours(mask, found)
+        .into_iter()
+        .filter(|contour| contour.border_type == BorderType::Hole)
+        .map(|hole| {
+            // The border lies on the pixels around the hole, a row above it and a row below.
+            let rows = || hole.points.iter().map(|point| point.y);
+            let (above, below) = (rows().min().unwrap_or(0), rows().max().unwrap_or(0));
+            [above + 1, below.max(2) - 1].map(|row| found.y + row - 1)
+        });
     let mut outlines = Vec::new();
-    trace_part(&part, &mut outlines);
-    let [left, top] = [found.x, found.y].map(|start| f64::from(start) - 1.0);
-    for [x, y] in outlines.iter_mut().flatten() {
-        *x += left;
-        *y += top;
-    }
-    outlines
-}
-
-fn trace_part(part: &GrayImage, outlines: &mut Vec<Vec<[f64; 2]>>) {
-    let contours = find_contours::<u32>(part);
-    let hole = contours
-        .iter()
-        .find(|contour| contour.border_type == BorderType::Hole);
-    if let Some(hole) = hole {
-        let rows = || hole.points.iter().map(|point| point.y);
-        // The border lies on the pixels around the hole, a row above it and a row below.
-        let first = rows().min().unwrap_or(0) + 1;
-        let last = rows().max().unwrap_or(0).saturating_sub(1);
-        let cut = first.midpoint(last);
-        for rows in [0..=last.min(cut + 1), cut..=part.height()] {
-            let mut half = part.clone();
-            for (_, y, pixel) in half.enumerate_pixels_mut() {
-                if !rows.contains(&y) {
-                    pixel.0 = [0];
-                }
-            }
-            trace_part(&half, outlines);
-        }
-    } else {
-        let points = contours.into_iter().map(|contour| contour.points);
-        outlines.extend(points.map(|points| {
-            let points: Vec<[i64; 2]> = points
+    for [first, last] in bands(holes.collect(), found) {
+        let band = BoundingBox {
+            y: first,
+            height: last + 1 - first,
+            ..found
+        };
+        let [left, top] = [band.x, band.y].map(|start| i64::from(start) - 1);
+        outlines.extend(contours(mask, band).into_iter().map(|contour| {
+            let points: Vec<[i64; 2]> = contour
+                .points
                 .iter()
-                .map(|point| [i64::from(point.x), i64::from(point.y)])
+                .map(|point| [left + i64::from(point.x), top + i64::from(point.y)])
                 .collect();
             corners(&points)
         }));
     }
+    outlines
+}
+
+/// The outlines of a window of a mask, in its pixels and moved by one to the right and down: the search
+/// looks for a step from outside to inside, so it needs a border of outside pixels.
+fn contours(mask: &Mask, window: BoundingBox) -> Vec<Contour<u32>> {
+    let (columns, rows) = (window.width, window.height);
+    find_contours(&GrayImage::from_fn(columns + 2, rows + 2, |x, y| {
+        let framed = x == 0 || y == 0 || x > columns || y > rows;
+        let inside = !framed && mask.contains(window.x + x - 1, window.y + y - 1);
+        Luma([u8::from(inside)])
+    }))
+}
+
+/// The first and the last row of each band. `holes` are the first and the last row of each hole.
+///
+/// Every hole has pixels in a row that ends a band and in a row that begins the next, so each of its
+/// parts is open to what is outside the band. As few cuts as there can be: each lies where the hole that
+/// ends first does, and takes all holes that have begun by then.
+fn bands(mut holes: Vec<[u32; 2]>, found: BoundingBox) -> Vec<[u32; 2]> {
+    holes.sort_unstable_by_key(|&[_, last]| last);
+    // The rows that all holes of a cut have in common.
+    let mut cuts: Vec<[u32; 2]> = Vec::new();
+    for [first, last] in holes {
+        match cuts.last_mut() {
+            Some([start, end]) if first <= *end => *start = first.max(*start),
+            _ => cuts.push([first, last]),
+        }
+    }
+    let mut bands = Vec::with_capacity(cuts.len() + 1);
+    let mut begin = found.y;
+    for [start, end] in cuts {
+        let cut = start.midpoint(end);
+        bands.push([begin, end.min(cut + 1)]);
+        begin = cut;
+    }
+    bands.push([begin, found.y + found.height - 1]);
+    bands
 }
 
 /// The points at which the direction changes.
@@ -142,10 +157,37 @@ mod tests {
         assert_eq!(filled(&trace(&rings), 9, 9), rings);
     }
 
+    #[test]
+    fn many_holes_are_cut_at_once() {
+        // A hole in every second pixel of every second row.
+        let sieve = |side: u32| {
+            let values = (0..side * side)
+                .map(|i| u8::from(i % side % 2 * (i / side % 2) == 0))
+                .collect();
+            Mask::from_vec(side, side, values)
+        };
+        let mask = sieve(9);
+        let outlines = trace(&mask);
+        assert_eq!((outlines.len(), filled(&outlines, 9, 9)), (5, mask));
+        let large = sieve(401);
+        assert_eq!(filled(&trace(&large), 401, 401), large);
+    }
+
+    #[test]
+    fn bands_share_rows_where_the_holes_allow_it() {
+        let found = Mask::new(20, 20).frame();
+        assert_eq!(bands(vec![], found), [[0, 19]]);
+        assert_eq!(bands(vec![[4, 9]], found), [[0, 7], [6, 19]]);
+        assert_eq!(bands(vec![[4, 4]], found), [[0, 4], [4, 19]]);
+        // Two that overlap are cut at once, a third one on its own.
+        let three = vec![[12, 15], [6, 9], [4, 7]];
+        assert_eq!(bands(three, found), [[0, 7], [6, 14], [13, 19]]);
+    }
+
     proptest! {
         #[test]
         fn any_mask_is_filled_again(
-            (width, values) in (1usize..12, 1usize..12, 1u32..10).prop_flat_map(|(width, height, of)| {
+            (width, values) in (1usize..30, 1usize..30, 1u32..10).prop_flat_map(|(width, height, of)| {
                 let pixel = (0u32..10).prop_map(move |value| u8::from(value < of));
                 (Just(width), prop::collection::vec(pixel, width * height))
             })

@@ -25,6 +25,40 @@ pub enum DataError {
         /// What the decoder answered.
         source: image::ImageError,
     },
+    /// A file is of a format that is not read, or no picture at all.
+    #[error(
+        "{}: not a readable picture: it is {found}, expected PNG, JPEG, WebP or BMP", path.display()
+    )]
+    NotAPicture {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead: `a HEIC picture`, `a web page (HTML)`, …
+        found: String,
+    },
+    /// The file of a picture ends before the picture does.
+    #[error("{} ends before the picture does: {detail}", path.display())]
+    CutOff {
+        /// The file.
+        path: PathBuf,
+        /// What is there and what is not.
+        detail: String,
+    },
+    /// The file of a picture is damaged, or uses a part of its format that is not read.
+    #[error("{}: not a readable picture: byte {offset}: {message}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The byte at which it was found out, counted from 0.
+        offset: usize,
+        /// What was found.
+        message: String,
+    },
+    /// A picture that should be a mask names nothing.
+    #[error("{}: the mask has nothing inside, all its pixels are 0", path.display())]
+    EmptyMask {
+        /// The file.
+        path: PathBuf,
+    },
     /// A picture is larger than a program should decode without being asked twice.
     #[error(
         "{}: a picture of {width}x{height} is too large, expected at most 32768 pixels a side and \

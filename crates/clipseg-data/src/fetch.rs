@@ -3,28 +3,25 @@
 //! The list of pictures is all that has to be there. What lies in `images` already and is whole is
 //! kept, so a download that was ended goes on where it was. A picture is some 100 kB: it is held in
 //! memory until all of it has come and decodes, then written aside and renamed; one that breaks off
-//! is begun again.
+//! is begun again. A JPEG is whole when all its coded blocks are there, with or without an end marker.
 
-use crate::check::examine_picture;
 use crate::error::{DataError, Result};
 use crate::phrasecut::image_path;
-use crate::problems::{Problem, ProblemKind};
+use crate::problems::Problem;
 use crate::records::ImageRecord;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+mod place;
+mod queue;
 #[cfg(test)]
 mod tests;
 mod transfer;
 
-use transfer::{Fault, Pace, Transfer};
-
-/// After so many pictures in a row that did not come although they may be there, no more are asked
-/// for: the network is down, or the server does not want to be asked.
-const MOST_IN_VAIN: usize = 20;
+use place::There;
+use queue::Queue;
+use transfer::{Fault, Transfer};
 
 /// Downloads pictures into the `images` of a folder in the layout of `VGPhraseCut_v0`.
 ///
@@ -83,8 +80,13 @@ pub struct FetchReport {
     pub bytes: usize,
     /// Pictures that did not come, in the order in which they were asked for.
     pub failed: Vec<FailedPicture>,
-    /// Pictures that were not asked for any more because too much had failed.
+    /// Why no more were asked for: 20 pictures in a row did not come, the server asked for too long a
+    /// wait, or the folder could not be written. `None` if all were.
+    pub stopped: Option<String>,
+    /// Pictures that were not asked for any more.
     pub untried: usize,
+    /// Where files were moved to that lay in a picture's place and were none.
+    pub set_aside: Vec<PathBuf>,
     /// Pictures that came or were there, but are of another size than the recorded one.
     pub other_size: Vec<Problem>,
 }
@@ -92,7 +94,11 @@ pub struct FetchReport {
 /// What became of one picture.
 enum Outcome {
     Kept(Option<Problem>),
-    Downloaded(usize, Option<Problem>),
+    Downloaded {
+        bytes: usize,
+        problem: Option<Problem>,
+        set_aside: Option<PathBuf>,
+    },
     Failed(String),
 }
 
@@ -142,12 +148,21 @@ impl Fetcher {
 
     /// Downloads the pictures that are not there whole.
     ///
-    /// `progress` is called after each picture. A picture that does not come is part of the report; a
-    /// file that is there is replaced only by one that decodes.
+    /// `progress` is called after each picture. A picture that does not come is part of the report.
+    ///
+    /// After 20 pictures in a row that did not come, for whatever reason, no more are asked for, and
+    /// the report says so; the last 5 of them are asked for from the end of the list, in case only its
+    /// beginning is not to be had. The same goes for a server that asks for too long a wait, and for a
+    /// folder that cannot be written. Nothing lifts such a stop before the next call.
+    ///
+    /// Nothing that is there is lost. A file in a picture's place that is cut off is replaced by the
+    /// picture that begins with the same bytes; one that is something else is moved aside, to
+    /// `7.jpg.broken`, once the picture has come. What cannot be read, such as a folder, stays, and its
+    /// picture fails.
     ///
     /// # Errors
     ///
-    /// If the folder cannot be written.
+    /// If the folder `images` cannot be made.
     pub fn fetch(
         &self,
         pictures: &[ImageRecord],
@@ -155,28 +170,21 @@ impl Fetcher {
     ) -> Result<FetchReport> {
         let folder = self.root.join("images");
         std::fs::create_dir_all(&folder).map_err(DataError::io("make", &folder))?;
-        let pace = Pace::default();
-        let transfer = Transfer::new(self.retries, self.pause, self.longest_wait, &pace);
+        let queue = Queue::new(pictures.len());
+        let transfer = Transfer::new(self.retries, self.pause, self.longest_wait, &queue);
         let work = Work {
             root: &self.root,
             pictures,
             transfer: &transfer,
-            next: AtomicUsize::new(0),
-            in_vain: AtomicUsize::new(0),
+            queue: &queue,
             done: Mutex::default(),
             progress,
         };
         std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..self.connections.min(pictures.len()))
-                .map(|_| scope.spawn(|| work.run()))
-                .collect();
-            threads
-                .into_iter()
-                .try_for_each(|thread| match thread.join() {
-                    Ok(result) => result,
-                    Err(panic) => std::panic::resume_unwind(panic),
-                })
-        })?;
+            for _ in 0..self.connections.min(pictures.len()) {
+                scope.spawn(|| work.run());
+            }
+        });
         Ok(work.report())
     }
 }
@@ -186,8 +194,7 @@ struct Work<'a> {
     root: &'a Path,
     pictures: &'a [ImageRecord],
     transfer: &'a Transfer<'a>,
-    next: AtomicUsize,
-    in_vain: AtomicUsize,
+    queue: &'a Queue,
     done: Mutex<Done>,
     progress: &'a (dyn Fn(FetchProgress) + Sync),
 }
@@ -199,19 +206,14 @@ struct Done {
 }
 
 impl Work<'_> {
-    fn run(&self) -> Result<()> {
-        while self.in_vain.load(Ordering::Relaxed) < MOST_IN_VAIN {
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(image) = self.pictures.get(index) else {
+    fn run(&self) {
+        while let Some(index) = self.queue.next() {
+            let Some(outcome) = self.picture(&self.pictures[index]) else {
                 break;
             };
-            let outcome = self.picture(image).inspect_err(|_| {
-                // A full disk is full for the other connections, too.
-                self.in_vain.store(MOST_IN_VAIN, Ordering::Relaxed);
-            })?;
             let progress = {
                 let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Outcome::Downloaded(bytes, _) = outcome {
+                if let Outcome::Downloaded { bytes, .. } = outcome {
                     done.bytes += bytes;
                 }
                 done.outcomes.push((index, outcome));
@@ -223,41 +225,55 @@ impl Work<'_> {
             };
             (self.progress)(progress);
         }
-        Ok(())
     }
 
-    fn picture(&self, image: &ImageRecord) -> Result<Outcome> {
+    /// What becomes of a picture; `None` if it was not asked for because of a stop.
+    fn picture(&self, image: &ImageRecord) -> Option<Outcome> {
         let path = image_path(self.root, image.image_id);
-        if let Ok(bytes) = std::fs::read(&path)
-            && let Ok(problem) = judge(&bytes, &path, image)
-        {
-            return Ok(Outcome::Kept(problem));
-        }
+        let broken = match place::look(&path, image) {
+            Ok(There::Whole(problem)) => return Some(Outcome::Kept(problem)),
+            Ok(There::Nothing) => None,
+            Ok(There::Broken(bytes)) => Some(bytes),
+            Err(error) => {
+                let reason = format!("something else is in its place: {error}");
+                return Some(Outcome::Failed(reason));
+            }
+        };
         let mut problem = None;
         let judged = |bytes: &[u8]| {
-            problem = judge(bytes, &path, image)?;
+            problem = place::judge(bytes, &path, image)?;
             Ok(())
         };
-        match self.transfer.get(&image.url, judged) {
-            Ok(bytes) => {
-                self.in_vain.store(0, Ordering::Relaxed);
-                write_whole(&path, &bytes)?;
-                Ok(Outcome::Downloaded(bytes.len(), problem))
-            }
+        let bytes = match self.transfer.get(&image.url, judged) {
+            Ok(bytes) => bytes,
             Err(fault) => {
-                match &fault {
-                    // The server answers; it is the picture that is not to be had.
-                    Fault::Final(_) => self.in_vain.store(0, Ordering::Relaxed),
-                    Fault::Passing { .. } => {
-                        self.in_vain.fetch_add(1, Ordering::Relaxed);
-                    }
-                    Fault::TooLongAWait(_) => {
-                        self.in_vain.store(MOST_IN_VAIN, Ordering::Relaxed);
-                    }
+                let reason = fault.to_string();
+                match fault {
+                    Fault::Stopped => return None,
+                    Fault::NotAsked(_) => {}
+                    Fault::Final(_) | Fault::Passing { .. } => self.queue.did_not_come(&reason),
+                    Fault::TooLongAWait(_) => self.queue.stop(reason.clone()),
                 }
-                Ok(Outcome::Failed(fault.to_string()))
+                return Some(Outcome::Failed(reason));
             }
-        }
+        };
+        self.queue.came();
+        Some(match place::put(&path, &bytes, broken.as_deref()) {
+            Ok(set_aside) => Outcome::Downloaded {
+                bytes: bytes.len(),
+                problem,
+                set_aside,
+            },
+            // The list names a picture twice, or another program brought it.
+            Err(_) if matches!(place::look(&path, image), Ok(There::Whole(_))) => {
+                Outcome::Kept(problem)
+            }
+            Err(error) => {
+                // A full disk is full for the other connections, too.
+                self.queue.stop(error.to_string());
+                Outcome::Failed(error.to_string())
+            }
+        })
     }
 
     fn report(self) -> FetchReport {
@@ -270,6 +286,7 @@ impl Work<'_> {
         let mut report = FetchReport {
             bytes: done.bytes,
             untried: self.pictures.len() - outcomes.len(),
+            stopped: self.queue.reason(),
             ..FetchReport::default()
         };
         for (index, outcome) in outcomes {
@@ -278,9 +295,12 @@ impl Work<'_> {
                     report.kept += 1;
                     report.other_size.extend(problem);
                 }
-                Outcome::Downloaded(_, problem) => {
+                Outcome::Downloaded {
+                    problem, set_aside, ..
+                } => {
                     report.downloaded += 1;
                     report.other_size.extend(problem);
+                    report.set_aside.extend(set_aside);
                 }
                 Outcome::Failed(reason) => report.failed.push(FailedPicture {
                     image_id: self.pictures[index].image_id,
@@ -291,35 +311,4 @@ impl Work<'_> {
         }
         report
     }
-}
-
-/// Whether the bytes are the picture, and what may be noted all the same.
-fn judge(bytes: &[u8], path: &Path, image: &ImageRecord) -> Result<Option<Problem>, String> {
-    match examine_picture(bytes, path, image) {
-        Some(problem) if problem.kind != ProblemKind::OtherSize => Err(problem.detail),
-        problem => Ok(problem),
-    }
-}
-
-/// Writes a file beside its place and moves it there.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = || DataError::io("write", path);
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut aside = tempfile::Builder::new()
-        .prefix(".writing-")
-        .tempfile_in(folder)
-        .map_err(failed())?;
-    aside.write_all(bytes).map_err(failed())?;
-    // Temporary files are readable by their owner only, unlike what a program normally writes.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let everybody = std::fs::Permissions::from_mode(0o644);
-        aside
-            .as_file()
-            .set_permissions(everybody)
-            .map_err(failed())?;
-    }
-    aside.persist(path).map_err(|error| failed()(error.error))?;
-    Ok(())
 }

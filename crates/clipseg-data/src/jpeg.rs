@@ -1,104 +1,95 @@
-//! Whether a JPEG file is there to its end.
+//! What the JPEG decoder does not look after.
 //!
-//! The decoder fills what is not there with grey and does not say so, which is how a photograph
-//! whose download broke off would become training data.
+//! It fills what is missing or damaged with grey and does not say so, which is how a photograph whose
+//! download broke off would become training data. It does not know the tables that motion JPEG leaves
+//! out. And it mixes the colours up where a sequential file of several scans stores them at a lower
+//! resolution. So every file is walked through before it is decoded: all its coded blocks have to be
+//! there. References are to ITU-T T.81.
 
-const START_OF_IMAGE: [u8; 2] = [0xff, 0xd8];
-const END_OF_IMAGE: u8 = 0xd9;
-const START_OF_SCAN: u8 = 0xda;
+use std::borrow::Cow;
+use std::fmt;
 
-/// Whether the end of the picture is among the bytes. Files of other formats, whose decoders notice
-/// it themselves, always are whole.
-///
-/// A file may contain a smaller picture with an end of its own, so the segments are followed
-/// (ITU-T T.81, annex B).
-pub(crate) fn is_whole(bytes: &[u8]) -> bool {
-    let Some(mut rest) = bytes.strip_prefix(&START_OF_IMAGE) else {
-        return true;
-    };
-    while let Some((marker, after)) = next_marker(rest) {
-        rest = match marker {
-            END_OF_IMAGE => return true,
-            // These have no length.
-            0x01 | 0xd0..=0xd8 => after,
-            _ => {
-                let Some(&length) = after.first_chunk() else {
-                    return false;
-                };
-                let Some(next) = after.get(usize::from(u16::from_be_bytes(length))..) else {
-                    return false;
-                };
-                if marker == START_OF_SCAN {
-                    after_scan(next)
-                } else {
-                    next
-                }
-            }
-        };
-    }
-    false
-}
-
-/// The next marker and what follows it. Anything before it is passed over, as decoders do.
-fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
-    let first = bytes
-        .windows(2)
-        .position(|pair| pair[0] == 0xff && !matches!(pair[1], 0x00 | 0xff))?;
-    Some((bytes[first + 1], &bytes[first + 2..]))
-}
-
-/// What follows the coded pixels: the first marker that cannot be one of theirs.
-fn after_scan(bytes: &[u8]) -> &[u8] {
-    let end = bytes
-        .windows(2)
-        .position(|pair| pair[0] == 0xff && !matches!(pair[1], 0x00 | 0xd0..=0xd7 | 0xff));
-    &bytes[end.unwrap_or(bytes.len())..]
-}
-
+mod bits;
+mod blocks;
+mod header;
+mod pixels;
+mod standard_tables;
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use image::codecs::jpeg::JpegEncoder;
-    use image::{ImageEncoder, Rgb, RgbImage};
+mod tests;
+mod walk;
 
-    fn encoded(exif: Option<Vec<u8>>) -> Vec<u8> {
-        let picture = RgbImage::from_fn(64, 48, |x, y| Rgb([4 * x as u8, 5 * y as u8, 77]));
-        let mut bytes = Vec::new();
-        let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 90);
-        if let Some(exif) = exif {
-            encoder.set_exif_metadata(exif).unwrap();
-        }
-        encoder.encode_image(&picture).unwrap();
-        bytes
-    }
+use image::RgbImage;
+use walk::Walk;
 
-    #[test]
-    fn what_is_cut_off_is_noticed_wherever_it_is_cut() {
-        let whole = encoded(None);
-        assert!(is_whole(&whole));
-        for length in 2..whole.len() {
-            assert!(!is_whole(&whole[..length]), "{length} of {}", whole.len());
-        }
-        // Some cameras leave something behind the end.
-        let mut longer = whole;
-        longer.extend([0; 40]);
-        assert!(is_whole(&longer));
-    }
+/// What is wrong with a file, and where it was found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// The byte, counted from 0.
+    pub(crate) offset: usize,
+    pub(crate) kind: FaultKind,
+    pub(crate) message: String,
+}
 
-    #[test]
-    fn the_end_of_a_thumbnail_is_not_the_end() {
-        let thumbnail = encoded(None);
-        let whole = encoded(Some(thumbnail.clone()));
-        assert!(is_whole(&whole));
-        for length in thumbnail.len()..whole.len() {
-            assert!(!is_whole(&whole[..length]), "{length} of {}", whole.len());
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FaultKind {
+    /// The file ends before the picture does.
+    CutOff,
+    /// Its content cannot be what was written.
+    Damaged,
+    /// It uses a part of the standard that is not read.
+    Unsupported,
+}
+
+impl Fault {
+    fn new(kind: FaultKind, offset: usize, message: impl fmt::Display) -> Self {
+        Self {
+            offset,
+            kind,
+            message: message.to_string(),
         }
     }
+}
 
-    #[test]
-    fn what_is_no_jpeg_is_left_to_others() {
-        assert!(is_whole(b""));
-        assert!(is_whole(b"\x89PNG"));
-        assert!(!is_whole(&[0xff, 0xd8, 0xff, 0xe0, 0, 0]));
+/// A file whose blocks are all there.
+pub(crate) enum Checked<'a> {
+    /// What the decoder reads right: the file, with what it leaves out put in.
+    File(Cow<'a, [u8]>),
+    /// A file that the decoder would read wrong. Only its headers are for the decoder.
+    Scans(Scans<'a>),
+}
+
+/// A sequential picture in several scans.
+pub(crate) struct Scans<'a>(&'a [u8]);
+
+impl Scans<'_> {
+    /// The picture.
+    pub(crate) fn decode(&self) -> Result<RgbImage, Fault> {
+        let mut walk = Walk::with_coefficients(self.0);
+        walk.run()?;
+        pixels::reconstruct(walk)
     }
+}
+
+/// Walks through a file. What is no JPEG passes, as does one of a size that is refused anyway.
+pub(crate) fn check(bytes: &[u8]) -> Result<Checked<'_>, Fault> {
+    if !bytes.starts_with(&header::START_OF_IMAGE) {
+        return Ok(Checked::File(bytes.into()));
+    }
+    let mut walk = Walk::new(bytes);
+    walk.run()?;
+    if walk.is_mixed_up_by_the_decoder() {
+        return Ok(Checked::Scans(Scans(bytes)));
+    }
+    if walk.has_all_tables() && walk.has_end() {
+        return Ok(Checked::File(bytes.into()));
+    }
+    let mut whole = header::START_OF_IMAGE.to_vec();
+    if !walk.has_all_tables() {
+        whole.extend(header::segment_of_tables(&standard_tables::STANDARD));
+    }
+    whole.extend(&bytes[header::START_OF_IMAGE.len()..]);
+    if !walk.has_end() {
+        whole.extend([0xff, header::END_OF_IMAGE]);
+    }
+    Ok(Checked::File(whole.into()))
 }

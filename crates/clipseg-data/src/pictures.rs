@@ -4,9 +4,17 @@
 //! dropped and not blended.
 
 use crate::error::{DataError, Result};
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
-use std::io::Cursor;
+use crate::jpeg::{self, Checked, Fault, FaultKind};
+use image::error::ImageError;
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use std::io::{Cursor, ErrorKind};
 use std::path::Path;
+
+mod orientation;
+mod signatures;
+#[cfg(test)]
+mod tests;
 
 /// Longest side of a picture that is decoded.
 const LONGEST_SIDE: u32 = 32_768;
@@ -14,13 +22,32 @@ const LONGEST_SIDE: u32 = 32_768;
 const MOST_PIXELS: u64 = 178_956_970;
 /// Most bytes that a decoder may take; enough for that many pixels of four channels.
 const MOST_BYTES: u64 = 4 * MOST_PIXELS;
+/// The formats that are read. [`signatures`] names the others.
+const READ: [ImageFormat; 4] = [
+    ImageFormat::Png,
+    ImageFormat::Jpeg,
+    ImageFormat::WebP,
+    ImageFormat::Bmp,
+];
 
-/// Reads a picture as three channels of eight bits, turned upright by its EXIF orientation.
+/// What becomes of the orientation that a camera noted in a picture's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// The picture is turned upright, as people see it.
+    Upright,
+    /// The pixels stay where they are stored, which is what a data set's coordinates refer to.
+    AsStored,
+}
+
+/// Reads a photograph as three channels of eight bits, turned upright by its EXIF orientation.
+///
+/// Pictures of a data set are read by [`load_stored_rgb`] instead.
 ///
 /// # Errors
 ///
-/// If the file cannot be read, is not a picture of a known format, or has more than 32,768 pixels a
-/// side or 179 megapixels; that is found out before anything is decoded.
+/// If the file cannot be read, is not a picture of a known format, is damaged or cut off, or has more
+/// than 32,768 pixels a side or 179 megapixels; the size is found out before anything is decoded.
+/// [`DataError::NotAPicture`] says what a file is that is no picture.
 pub fn load_rgb(path: &Path) -> Result<RgbImage> {
     let bytes = std::fs::read(path).map_err(DataError::io("read", path))?;
     decode_rgb(&bytes, path)
@@ -32,13 +59,53 @@ pub fn load_rgb(path: &Path) -> Result<RgbImage> {
 ///
 /// As [`load_rgb`].
 pub fn decode_rgb(bytes: &[u8], name: &Path) -> Result<RgbImage> {
-    let fail = |source| DataError::Picture {
-        path: name.to_owned(),
-        source,
+    Ok(decode(bytes, name, Turn::Upright)?.into_rgb8())
+}
+
+/// Reads a picture of a data set as three channels of eight bits, its pixels where they are stored.
+///
+/// Polygons refer to the stored pixels: PhraseCut's tools and CLIPSeg's own ignore the EXIF
+/// orientation, which would turn a picture against its polygons. Everything in this workspace that
+/// reads pictures of a [`PhraseCut`](crate::PhraseCut) reads them so.
+///
+/// # Errors
+///
+/// As [`load_rgb`].
+pub fn load_stored_rgb(path: &Path) -> Result<RgbImage> {
+    let bytes = std::fs::read(path).map_err(DataError::io("read", path))?;
+    decode_stored_rgb(&bytes, path)
+}
+
+/// Decodes a picture in memory as [`load_stored_rgb`] does.
+pub(crate) fn decode_stored_rgb(bytes: &[u8], name: &Path) -> Result<RgbImage> {
+    Ok(decode(bytes, name, Turn::AsStored)?.into_rgb8())
+}
+
+/// Decodes a picture with the channels and the depth that it has.
+pub(crate) fn decode(bytes: &[u8], name: &Path, turn: Turn) -> Result<DynamicImage> {
+    let fail = |error| explain(error, name);
+    let Some(format) = image::guess_format(bytes)
+        .ok()
+        .filter(|format| READ.contains(format))
+    else {
+        return Err(DataError::NotAPicture {
+            path: name.to_owned(),
+            found: signatures::describe(bytes),
+        });
     };
-    let mut reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(DataError::io("read", name))?;
+    let checked = match format {
+        ImageFormat::Jpeg => jpeg::check(bytes).map_err(|fault| refuse(fault, name))?,
+        ImageFormat::WebP => {
+            check_length(bytes, name)?;
+            Checked::File(bytes.into())
+        }
+        _ => Checked::File(bytes.into()),
+    };
+    let coded = match &checked {
+        Checked::File(bytes) => bytes,
+        Checked::Scans(_) => bytes,
+    };
+    let mut reader = ImageReader::with_format(Cursor::new(coded), format);
     let mut limits = Limits::default();
     limits.max_alloc = Some(MOST_BYTES);
     reader.limits(limits);
@@ -51,110 +118,68 @@ pub fn decode_rgb(bytes: &[u8], name: &Path) -> Result<RgbImage> {
             height,
         });
     }
-    // Broken metadata does not make the pixels unreadable.
-    let orientation = decoder.orientation().ok();
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(fail)?;
-    if let Some(orientation) = orientation {
-        picture.apply_orientation(orientation);
+    let orientation = match turn {
+        Turn::Upright => orientation::of(&mut decoder),
+        Turn::AsStored => Orientation::NoTransforms,
+    };
+    let mut picture = match &checked {
+        Checked::File(_) => DynamicImage::from_decoder(decoder).map_err(fail)?,
+        Checked::Scans(scans) => scans.decode().map_err(|fault| refuse(fault, name))?.into(),
+    };
+    picture.apply_orientation(orientation);
+    Ok(picture)
+}
+
+/// What a decoder's error means for a file.
+fn explain(source: ImageError, name: &Path) -> DataError {
+    let path = name.to_owned();
+    match source {
+        ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            DataError::CutOff {
+                path,
+                detail: error.to_string(),
+            }
+        }
+        source => DataError::Picture { path, source },
     }
-    Ok(picture.into_rgb8())
+}
+
+/// Whether as much of a WebP file is there as its header announces (RFC 9649, 2.4). Its decoder does not
+/// always notice.
+fn check_length(bytes: &[u8], name: &Path) -> Result<()> {
+    let announced = bytes.get(4..).and_then(|rest| rest.first_chunk().copied());
+    let announced = 8 + announced.map_or(0, |length| u64::from(u32::from_le_bytes(length)));
+    if announced <= bytes.len() as u64 {
+        return Ok(());
+    }
+    Err(DataError::CutOff {
+        path: name.to_owned(),
+        detail: format!("{} of {announced} bytes are there", bytes.len()),
+    })
+}
+
+/// What a JPEG's fault means for a file.
+fn refuse(fault: Fault, name: &Path) -> DataError {
+    let path = name.to_owned();
+    let Fault {
+        offset,
+        kind,
+        message,
+    } = fault;
+    match kind {
+        FaultKind::CutOff => DataError::CutOff {
+            path,
+            detail: format!("at byte {offset}, {message}"),
+        },
+        FaultKind::Damaged | FaultKind::Unsupported => DataError::Damaged {
+            path,
+            offset,
+            message,
+        },
+    }
 }
 
 /// Whether a picture of so many pixels is refused.
 pub(crate) fn is_too_large(width: u32, height: u32) -> bool {
     width.max(height) > LONGEST_SIDE || u64::from(width) * u64::from(height) > MOST_PIXELS
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_no_picture_is_an_error() {
-        let message = |bytes: &[u8]| {
-            decode_rgb(bytes, Path::new("cat.jpg"))
-                .unwrap_err()
-                .to_string()
-        };
-        assert!(message(b"").starts_with("cat.jpg: not a readable picture"));
-        assert!(message(b"just text").starts_with("cat.jpg: not a readable picture"));
-        let missing = load_rgb(Path::new("no/such/cat.jpg"))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            missing.starts_with("cannot read no/such/cat.jpg"),
-            "{missing}"
-        );
-    }
-
-    /// A whole PNG file that says it is of this size and holds next to nothing.
-    fn bomb(width: u32, height: u32) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let small = DynamicImage::new_luma8(1, 1);
-        small
-            .write_to(&mut Cursor::new(&mut bytes), image::ImageFormat::Png)
-            .unwrap();
-        // The header chunk: its length, its name, then both sides; a checksum over name and fields.
-        bytes[16..20].copy_from_slice(&width.to_be_bytes());
-        bytes[20..24].copy_from_slice(&height.to_be_bytes());
-        let checksum = crc32(&bytes[12..29]);
-        bytes[29..33].copy_from_slice(&checksum.to_be_bytes());
-        bytes
-    }
-
-    fn crc32(bytes: &[u8]) -> u32 {
-        !bytes.iter().fold(u32::MAX, |crc, &byte| {
-            (0..8).fold(crc ^ u32::from(byte), |crc, _| {
-                if crc & 1 == 1 {
-                    (crc >> 1) ^ 0xedb8_8320
-                } else {
-                    crc >> 1
-                }
-            })
-        })
-    }
-
-    #[test]
-    fn a_picture_beyond_the_limits_is_refused_before_it_is_decoded() {
-        for (width, height) in [(40_000, 2), (30_000, 30_000)] {
-            let error = decode_rgb(&bomb(width, height), Path::new("bomb.png")).unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                format!(
-                    "bomb.png: a picture of {width}x{height} is too large, expected at most 32768 \
-                     pixels a side and 179 megapixels"
-                )
-            );
-        }
-    }
-
-    #[test]
-    fn a_photograph_is_turned_upright() {
-        // Brighter to the right; with orientation 6 the camera was turned, and right is down.
-        let wide = RgbImage::from_fn(32, 16, |x, _| image::Rgb([8 * x as u8; 3]));
-        // The smallest EXIF block: little-endian, one field, 0x0112, a short of value 6.
-        let exif: [u8; 26] = [
-            b'I', b'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 0x01, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0,
-            0,
-        ];
-        let mut bytes = Vec::new();
-        let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 100);
-        image::ImageEncoder::set_exif_metadata(&mut encoder, exif.to_vec()).unwrap();
-        encoder.encode_image(&wide).unwrap();
-        let upright = decode_rgb(&bytes, Path::new("turned.jpg")).unwrap();
-        assert_eq!(upright.dimensions(), (16, 32));
-        let [top, bottom] = [0, 31].map(|y| upright.get_pixel(8, y).0[0]);
-        assert!(top < 20 && bottom > 230, "{top} above {bottom}");
-    }
-
-    #[test]
-    fn sixteen_bits_are_read_as_eight() {
-        let deep = image::ImageBuffer::from_fn(2, 1, |x, _| image::Luma([x as u16 * u16::MAX]));
-        let mut bytes = Vec::new();
-        DynamicImage::ImageLuma16(deep)
-            .write_to(&mut Cursor::new(&mut bytes), image::ImageFormat::Png)
-            .unwrap();
-        let picture = decode_rgb(&bytes, Path::new("deep.png")).unwrap();
-        assert_eq!(picture.as_raw(), &[0, 0, 0, 255, 255, 255]);
-    }
 }

@@ -34,8 +34,7 @@ pub enum ProblemKind {
     MissingPicture,
     /// The file of a picture cannot be read or decoded. Unusable.
     UnreadablePicture,
-    /// The file of a picture ends before the picture does. It decodes, with grey in place of what is
-    /// not there. Unusable.
+    /// The file of a picture ends before the picture does. Unusable.
     CutOffPicture,
     /// A picture has another size than the recorded one, which its polygons refer to. Masks are drawn
     /// at the recorded size and resized with the picture. So it is with

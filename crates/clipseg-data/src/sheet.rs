@@ -3,7 +3,7 @@
 use crate::error::{DataError, Result};
 use crate::mask::Mask;
 use crate::phrasecut::PhraseCut;
-use crate::pictures::load_rgb;
+use crate::pictures::load_stored_rgb;
 use crate::records::{Phrase, Split};
 use crate::render::{GAP, LINE, PAPER, fill_square, letter_width, prompt_colour, write_line};
 use crate::resize::{Filter, resize_rgb};
@@ -114,7 +114,7 @@ fn choose<'a>(phrases: &'a [Phrase], options: &SheetOptions) -> Vec<Vec<&'a Phra
 }
 
 fn cell(data: &PhraseCut, phrases: &[&Phrase], side: u32) -> Result<RgbImage> {
-    let picture = load_rgb(&data.image_path(phrases[0].image_id))?;
+    let picture = load_stored_rgb(&data.image_path(phrases[0].image_id))?;
     let scale = f64::from(side) / f64::from(picture.width().max(picture.height()));
     let [width, height] = [picture.width(), picture.height()]
         .map(|length| ((f64::from(length) * scale).round() as u32).max(1));

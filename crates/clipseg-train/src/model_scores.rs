@@ -3,7 +3,7 @@
 use crate::error::{Result, TrainError};
 use crate::phrasecut_tasks::{WordRanks, phrasecut_task, pixels, view};
 use crate::readback::floats;
-use clipseg_data::{Mask, Phrase, PhraseCut, load_rgb};
+use clipseg_data::{Mask, Phrase, PhraseCut, load_stored_rgb};
 use clipseg_metrics::{Grouped, PhraseCutEvaluator, TaskScore, ThresholdSweep};
 use clipseg_model::{Segmenter, SoftMask};
 use std::collections::BTreeMap;
@@ -138,7 +138,7 @@ fn for_each_phrase(
         of_picture.entry(phrase.image_id).or_default().push(place);
     }
     for (image_id, places) in of_picture {
-        let picture = match load_rgb(&data.image_path(image_id)) {
+        let picture = match load_stored_rgb(&data.image_path(image_id)) {
             Ok(picture) => picture,
             Err(error) => {
                 tracing::warn!("{error}; its phrases have no prediction");

@@ -1,7 +1,7 @@
 //! One file from one address: what is tried again, when, and what is not.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use super::queue::Queue;
+use std::time::{Duration, SystemTime};
 use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body};
 
@@ -11,6 +11,12 @@ const MOST_BYTES: u64 = 64 << 20;
 /// Why a file did not come.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
+    /// No more are asked for.
+    #[error("no more pictures are asked for")]
+    Stopped,
+    /// There is nobody to ask.
+    #[error("{0}")]
+    NotAsked(String),
     /// Asking again would not help.
     #[error("{0}")]
     Final(String),
@@ -34,45 +40,13 @@ impl Fault {
     }
 }
 
-/// Until when a server asked all connections to wait.
-#[derive(Debug, Default)]
-pub(super) struct Pace {
-    not_before: Mutex<Option<Instant>>,
-}
-
-impl Pace {
-    fn hold(&self, wait: Duration) {
-        let until = Instant::now() + wait;
-        let mut not_before = self.lock();
-        *not_before = Some(not_before.map_or(until, |earlier| earlier.max(until)));
-    }
-
-    fn wait(&self) {
-        // Another connection may be told to wait longer while this one sleeps.
-        loop {
-            let until = *self.lock();
-            let left = until.and_then(|until| until.checked_duration_since(Instant::now()));
-            match left.filter(|left| !left.is_zero()) {
-                Some(left) => std::thread::sleep(left),
-                None => return,
-            }
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.not_before
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Gets files, politely.
 pub(super) struct Transfer<'a> {
     agent: Agent,
     retries: u32,
     pause: Duration,
     longest_wait: Duration,
-    pace: &'a Pace,
+    queue: &'a Queue,
 }
 
 impl<'a> Transfer<'a> {
@@ -80,7 +54,7 @@ impl<'a> Transfer<'a> {
         retries: u32,
         pause: Duration,
         longest_wait: Duration,
-        pace: &'a Pace,
+        queue: &'a Queue,
     ) -> Self {
         let name = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
         let config = Agent::config_builder()
@@ -96,7 +70,7 @@ impl<'a> Transfer<'a> {
             retries,
             pause,
             longest_wait,
-            pace,
+            queue,
         }
     }
 
@@ -107,13 +81,15 @@ impl<'a> Transfer<'a> {
         mut judge: impl FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<Vec<u8>, Fault> {
         if !url.starts_with("http://") && !url.starts_with("https://") {
-            return Err(Fault::Final(format!(
+            return Err(Fault::NotAsked(format!(
                 "its address is `{url}`, expected one that begins with http:// or https://"
             )));
         }
         let mut tried = 0;
+        if !self.queue.wait(Duration::ZERO) {
+            return Err(Fault::Stopped);
+        }
         loop {
-            self.pace.wait();
             let result = self.ask(url).and_then(|bytes| match judge(&bytes) {
                 Ok(()) => Ok(bytes),
                 Err(message) => Err(Fault::passing(message)),
@@ -128,13 +104,14 @@ impl<'a> Transfer<'a> {
                         "{message}, and asks to wait {asked} s, which is more than {most} s"
                     )));
                 }
-                self.pace.hold(wait);
+                self.queue.hold(wait);
             }
-            if tried == self.retries {
+            let pause = match after {
+                Some(_) => Duration::ZERO,
+                None => self.pause.saturating_mul(1 << tried.min(6)),
+            };
+            if tried == self.retries || !self.queue.wait(pause) {
                 return Err(Fault::Passing { message, after });
-            }
-            if after.is_none() {
-                std::thread::sleep(self.pause.saturating_mul(1 << tried.min(6)));
             }
             tried += 1;
         }

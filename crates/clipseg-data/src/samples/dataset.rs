@@ -13,7 +13,7 @@ use crate::error::{DataError, Result};
 use crate::left_out::LeftOut;
 use crate::mask::Mask;
 use crate::phrasecut::PhraseCut;
-use crate::pictures::load_rgb;
+use crate::pictures::load_stored_rgb;
 use crate::records::Phrase;
 use burn::data::dataset::{Dataset, DatasetError};
 use burn::prelude::*;
@@ -299,7 +299,7 @@ impl PhraseCutDataset {
         let path = self.data.image_path(first.image_id);
         let (width, height) = (options.width, options.height);
         let picture = if options.crop.is_some() {
-            let load = || load_rgb(&path).map(SamplePicture::Rounded);
+            let load = || load_stored_rgb(&path).map(SamplePicture::Rounded);
             let full = self.cache.picture(first.image_id, load)?;
             let full = match &*full {
                 SamplePicture::Rounded(full) => full,
@@ -308,7 +308,7 @@ impl PhraseCutDataset {
             view.picture(full, recorded, options.preprocessing)
         } else {
             let squashed = self.cache.picture(first.image_id, || {
-                let full = load_rgb(&path)?;
+                let full = load_stored_rgb(&path)?;
                 Ok::<_, DataError>(options.preprocessing.apply(&full, width, height))
             })?;
             let mut picture = SamplePicture::clone(&squashed);
@@ -414,7 +414,7 @@ impl PhraseCutDataset {
 
     fn support_picture(&self, place: u32) -> Result<Support> {
         let phrase = self.at(place);
-        let image = load_rgb(&self.data.image_path(phrase.image_id))?;
+        let image = load_stored_rgb(&self.data.image_path(phrase.image_id))?;
         let mask = self
             .data
             .mask(phrase)?

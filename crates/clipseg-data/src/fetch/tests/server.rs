@@ -22,6 +22,8 @@ pub(super) enum Reply {
     QuietHalf(Vec<u8>),
     /// A status, and a header if it is not empty.
     Status(&'static str, String),
+    /// The whole of it, after a time.
+    Slow(Duration, Vec<u8>),
     /// Hangs up at once.
     HangUp,
 }
@@ -157,6 +159,10 @@ impl State {
         let length = |bytes: &[u8]| format!("Content-Length: {}\r\n", bytes.len());
         match reply {
             Some(Reply::Whole(bytes)) => respond("200 OK", &length(&bytes), &bytes),
+            Some(Reply::Slow(time, bytes)) => {
+                std::thread::sleep(time);
+                respond("200 OK", &length(&bytes), &bytes)
+            }
             Some(Reply::Half(bytes)) => {
                 respond("200 OK", &length(&bytes), &bytes[..bytes.len() / 2])
             }

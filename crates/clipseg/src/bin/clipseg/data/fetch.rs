@@ -63,6 +63,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     for problem in &report.other_size {
         println!("{problem}");
     }
+    for path in &report.set_aside {
+        println!(
+            "what lay in a picture's place and was none is now {}",
+            path.display()
+        );
+    }
     for failed in report.failed.iter().take(SHOWN) {
         eprintln!(
             "clipseg: picture {} ({}): {}",
@@ -73,11 +79,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if more > 0 {
         eprintln!("clipseg: and {more} more failed");
     }
-    if report.untried > 0 {
+    if let Some(reason) = report.stopped {
         let untried = report.untried;
         let message = format!(
-            "gave up after too many failures, {untried} pictures were not tried; the next call goes \
-             on from there"
+            "gave up: {reason}; {untried} pictures were not tried, the next call goes on from there"
         );
         return Err(message.into());
     }

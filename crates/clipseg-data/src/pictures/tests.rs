@@ -1,0 +1,145 @@
+//! Pictures whole and broken, turned and deep.
+
+use super::*;
+use std::path::PathBuf;
+
+fn case(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/fixtures/cases")
+        .join(name)
+}
+
+#[test]
+fn what_is_no_picture_is_named_for_what_it_is() {
+    for (bytes, found) in [
+        (&b""[..], "an empty file"),
+        (b"just text", "a text file"),
+        (b"<html>Sign in</html>", "a web page (HTML)"),
+    ] {
+        let error = decode_rgb(bytes, Path::new("cat.jpg")).unwrap_err();
+        let expected = format!(
+            "cat.jpg: not a readable picture: it is {found}, expected PNG, JPEG, WebP or BMP"
+        );
+        assert_eq!(error.to_string(), expected);
+    }
+    for (name, expected) in [
+        ("x.heic", "a HEIC picture"),
+        ("x.avif", "an AVIF picture"),
+        ("x.tif", "a TIFF picture or a camera's raw file"),
+    ] {
+        let error = load_rgb(&case("formats").join(name)).unwrap_err();
+        assert!(
+            matches!(&error, DataError::NotAPicture { found, .. } if found == expected),
+            "{error}"
+        );
+    }
+    let missing = load_rgb(Path::new("no/such/cat.jpg"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        missing.starts_with("cannot read no/such/cat.jpg"),
+        "{missing}"
+    );
+}
+
+#[test]
+fn what_is_cut_off_is_refused_in_every_format() {
+    let picture = RgbImage::from_fn(50, 40, |x, y| {
+        image::Rgb([
+            (x * x * 31 + y * 17) as u8,
+            (y * y * 7) as u8,
+            (x * y) as u8,
+        ])
+    });
+    for format in READ {
+        let mut bytes = Vec::new();
+        picture
+            .write_to(&mut Cursor::new(&mut bytes), format)
+            .unwrap();
+        assert!(decode_rgb(&bytes, Path::new("a")).is_ok());
+        for part in 2..19 {
+            let error = decode_rgb(&bytes[..bytes.len() * part / 20], Path::new("a")).unwrap_err();
+            assert!(
+                matches!(error, DataError::CutOff { .. }),
+                "{format:?}, {part} of 20: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_orientation_stored_as_a_long_is_obeyed_by_photographs_only() {
+    let path = case("exif/exif6-long.jpg");
+    assert_eq!(load_rgb(&path).unwrap().dimensions(), (120, 160));
+    assert_eq!(load_stored_rgb(&path).unwrap().dimensions(), (160, 120));
+}
+
+/// A whole PNG file that says it is of this size and holds next to nothing.
+fn bomb(width: u32, height: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let small = DynamicImage::new_luma8(1, 1);
+    small
+        .write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)
+        .unwrap();
+    // The header chunk: its length, its name, then both sides; a checksum over name and fields.
+    bytes[16..20].copy_from_slice(&width.to_be_bytes());
+    bytes[20..24].copy_from_slice(&height.to_be_bytes());
+    let checksum = crc32(&bytes[12..29]);
+    bytes[29..33].copy_from_slice(&checksum.to_be_bytes());
+    bytes
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+            if crc & 1 == 1 {
+                (crc >> 1) ^ 0xedb8_8320
+            } else {
+                crc >> 1
+            }
+        })
+    })
+}
+
+#[test]
+fn a_picture_beyond_the_limits_is_refused_before_it_is_decoded() {
+    for (width, height) in [(40_000, 2), (30_000, 30_000)] {
+        let error = decode_rgb(&bomb(width, height), Path::new("bomb.png")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "bomb.png: a picture of {width}x{height} is too large, expected at most 32768 \
+                 pixels a side and 179 megapixels"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_photograph_is_turned_upright() {
+    // Brighter to the right; with orientation 6 the camera was turned, and right is down.
+    let wide = RgbImage::from_fn(32, 16, |x, _| image::Rgb([8 * x as u8; 3]));
+    // The smallest EXIF block: little-endian, one field, 0x0112, a short of value 6.
+    let exif: [u8; 26] = [
+        b'I', b'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 0x01, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0,
+    ];
+    let mut bytes = Vec::new();
+    let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 100);
+    image::ImageEncoder::set_exif_metadata(&mut encoder, exif.to_vec()).unwrap();
+    encoder.encode_image(&wide).unwrap();
+    let upright = decode_rgb(&bytes, Path::new("turned.jpg")).unwrap();
+    assert_eq!(upright.dimensions(), (16, 32));
+    let [top, bottom] = [0, 31].map(|y| upright.get_pixel(8, y).0[0]);
+    assert!(top < 20 && bottom > 230, "{top} above {bottom}");
+}
+
+#[test]
+fn sixteen_bits_are_read_as_eight() {
+    let deep = image::ImageBuffer::from_fn(2, 1, |x, _| image::Luma([x as u16 * u16::MAX]));
+    let mut bytes = Vec::new();
+    DynamicImage::ImageLuma16(deep)
+        .write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)
+        .unwrap();
+    let picture = decode_rgb(&bytes, Path::new("deep.png")).unwrap();
+    assert_eq!(picture.as_raw(), &[0, 0, 0, 255, 255, 255]);
+}
