@@ -118,6 +118,13 @@ pub(crate) fn decode(bytes: &[u8], name: &Path, turn: Turn) -> Result<DynamicIma
             height,
         });
     }
+    if width == 0 || height == 0 {
+        return Err(DataError::Damaged {
+            path: name.to_owned(),
+            offset: 0,
+            message: format!("a picture of {width}x{height} has no pixels"),
+        });
+    }
     let orientation = match turn {
         Turn::Upright => orientation::of(&mut decoder),
         Turn::AsStored => Orientation::NoTransforms,

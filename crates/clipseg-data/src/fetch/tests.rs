@@ -1,6 +1,7 @@
 //! Downloads from a server in this process, undisturbed and disturbed.
 
 use super::*;
+use crate::problems::ProblemKind;
 use crate::records::Split;
 use image::codecs::jpeg::JpegEncoder;
 use image::{Rgb, RgbImage};

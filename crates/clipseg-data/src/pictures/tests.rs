@@ -1,7 +1,14 @@
 //! Pictures whole and broken, turned and deep.
 
 use super::*;
+use crate::{
+    PhraseCut, PhraseCutDataset, SampleOptions, ScenesConfig, SheetOptions, Split, check,
+    contact_sheet, generate_scenes,
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 fn case(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -142,4 +149,106 @@ fn sixteen_bits_are_read_as_eight() {
         .unwrap();
     let picture = decode_rgb(&bytes, Path::new("deep.png")).unwrap();
     assert_eq!(picture.as_raw(), &[0, 0, 0, 255, 255, 255]);
+}
+
+/// The bytes of a JPEG file with an EXIF block that says it is turned.
+fn turned(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+    let block = [
+        &b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0"[..],
+        &[orientation, 0, 0, 0, 0, 0, 0],
+    ]
+    .concat();
+    let length = (block.len() as u16 + 2).to_be_bytes();
+    [&jpeg[..2], &[0xff, 0xe1], &length, &block, &jpeg[2..]].concat()
+}
+
+#[test]
+fn a_data_sets_picture_is_not_turned_against_its_polygons() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenes = folder.path().join("scenes");
+    let config = ScenesConfig {
+        images: 10,
+        size: 48,
+        seed: 5,
+    };
+    generate_scenes(&scenes, &config).unwrap();
+    let read = || Arc::new(PhraseCut::open(&scenes).unwrap());
+    let first = |data: Arc<PhraseCut>| {
+        let dataset =
+            PhraseCutDataset::new(data, Split::Train, SampleOptions::new(48, 48)).unwrap();
+        dataset.sample(0, 0).unwrap()
+    };
+    let before = first(read());
+    let path = read().image_path(before.image_id);
+    let plain = std::fs::read(&path).unwrap();
+    for orientation in 2..=8 {
+        std::fs::write(&path, turned(&plain, orientation)).unwrap();
+        // It would be turned if it were a photograph.
+        assert_ne!(load_rgb(&path).unwrap(), load_stored_rgb(&path).unwrap());
+        let after = first(read());
+        assert_eq!(
+            (after.image, after.mask),
+            (before.image.clone(), before.mask.clone())
+        );
+        let report = check(&read(), &|_, _| ());
+        assert!(report.problems().is_empty(), "{:?}", report.problems());
+        let sheet = |seed| {
+            let options = SheetOptions {
+                seed,
+                ..SheetOptions::default()
+            };
+            contact_sheet(&read(), Split::Train, &options).unwrap()
+        };
+        let shown = sheet(1);
+        std::fs::write(&path, &plain).unwrap();
+        assert_eq!(shown, sheet(1));
+    }
+}
+
+/// Small changes anywhere, which are to end in a picture or an error.
+#[test]
+fn damage_never_panics() {
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    let mut files: Vec<Vec<u8>> = ["masks/bg1.png", "masks/m16-1.png", "masks/q75.jpg"]
+        .map(|name| std::fs::read(case(name)).unwrap())
+        .to_vec();
+    let picture = RgbImage::from_fn(20, 15, |x, y| image::Rgb([(x * y) as u8, x as u8, 200]));
+    for format in READ {
+        let mut bytes = Vec::new();
+        picture
+            .write_to(&mut Cursor::new(&mut bytes), format)
+            .unwrap();
+        files.push(bytes);
+    }
+    let (mut read, mut refused) = (0, 0);
+    for whole in &files {
+        for _ in 0..200 {
+            let mut bytes = whole.clone();
+            for _ in 0..random.random_range(1..4) {
+                // Headers matter more than pixels.
+                let end = if random.random() { 80 } else { bytes.len() };
+                let at = random.random_range(0..end.min(bytes.len()));
+                bytes[at] = random.random();
+            }
+            match decode(&bytes, Path::new("a"), Turn::Upright) {
+                Ok(_) => read += 1,
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(read > 50 && refused > 50, "{read} read, {refused} refused");
+}
+
+#[test]
+fn a_picture_without_pixels_is_refused() {
+    let mut bytes = Vec::new();
+    RgbImage::new(1, 1)
+        .write_to(&mut Cursor::new(&mut bytes), ImageFormat::Bmp)
+        .unwrap();
+    // The width and the height of the header.
+    for at in [18, 22] {
+        let mut empty = bytes.clone();
+        empty[at] = 0;
+        assert!(decode_rgb(&empty, Path::new("a.bmp")).is_err(), "{at}");
+    }
 }

@@ -16,6 +16,12 @@ const AHEAD: usize = 2;
 ///
 /// The number of threads does not change them. After an error no more come.
 ///
+/// Memory is bounded, pixels included. Besides the batch that is in use there are at most three: two
+/// that wait and one that is being made. Each has its pictures and masks at the samples' size, and its
+/// support pictures at their own. A thread that makes samples holds one picture at the size of its file
+/// and its masks. What the data set keeps beyond that is bounded by
+/// [`cache_bytes`](crate::SampleOptions::cache_bytes).
+///
 /// ```
 /// # use clipseg_data::{PhraseCut, ScenesConfig, generate_scenes};
 /// use clipseg_data::{BatchOrder, Grouping, Loader, PhraseCutDataset, SampleOptions, Split};
@@ -105,5 +111,34 @@ impl Drop for Loader {
             // It only fails if loading panicked, which has been reported already.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{Grouping, SampleOptions};
+    use crate::{PhraseCut, ScenesConfig, Split, generate_scenes};
+
+    #[test]
+    fn no_more_than_three_batches_are_made_ahead() {
+        let folder = tempfile::tempdir().unwrap();
+        let scenes = folder.path().join("scenes");
+        let config = ScenesConfig {
+            images: 30,
+            size: 32,
+            seed: 6,
+        };
+        generate_scenes(&scenes, &config).unwrap();
+        let data = Arc::new(PhraseCut::open(&scenes).unwrap());
+        let options = SampleOptions::new(32, 32);
+        let dataset = Arc::new(PhraseCutDataset::new(data, Split::Train, options).unwrap());
+        let order = BatchOrder::new(&dataset, 1, Grouping::Picture, 0);
+        let loader = Loader::new(dataset, order, (0, 0), 4).unwrap();
+        // Time for far more than that. Without its pictures, no further batch can be made.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        std::fs::remove_dir_all(scenes.join("images")).unwrap();
+        let made = loader.take_while(Result::is_ok).count();
+        assert!((1..=AHEAD + 1).contains(&made), "{made}");
     }
 }

@@ -2,6 +2,7 @@
 
 mod batch;
 mod cache;
+mod colours;
 mod dataset;
 mod loader;
 mod negatives;

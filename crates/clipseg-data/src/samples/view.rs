@@ -1,9 +1,10 @@
 //! What is seen of a picture: a square of it, mirrored, in other light.
 
+use super::colours::change_colours;
 use super::options::SampleOptions;
 use super::picture::{Preprocessing, SamplePicture};
 use crate::mask::{BoundingBox, Mask};
-use image::{ImageBuffer, Pixel, Primitive, Rgb, RgbImage, imageops};
+use image::{RgbImage, imageops};
 use rand::{Rng, RngExt};
 
 const CROP_TRIES: usize = 50;
@@ -145,76 +146,11 @@ fn crop(whole: BoundingBox, share: f32, masks: &[&Mask], random: &mut impl Rng) 
     best.map_or(whole, |(_, window)| window)
 }
 
-/// A level from 0 to 255 of one channel.
-trait Level: Primitive + Into<f32> {
-    /// The level nearest to a number that may lie outside.
-    fn from_level(level: f32) -> Self;
-    /// The grey of a pixel.
-    fn grey(channels: [Self; 3]) -> f32;
-    /// The mean grey of a picture.
-    fn mean(sum: f64, pixels: f64) -> f32;
-}
-
-/// As Pillow's `ImageEnhance`, which torchvision applies to Pillow's pictures: each step truncates to
-/// whole levels, greys are rounded, and so is their mean.
-impl Level for u8 {
-    fn from_level(level: f32) -> Self {
-        level as Self
-    }
-
-    fn grey(channels: [Self; 3]) -> f32 {
-        let [red, green, blue] = channels.map(u32::from);
-        ((19_595 * red + 38_470 * green + 7_471 * blue + 0x8000) >> 16) as f32
-    }
-
-    fn mean(sum: f64, pixels: f64) -> f32 {
-        (sum / pixels + 0.5).floor() as f32
-    }
-}
-
-/// As torchvision does with tensors of floats: nothing is rounded.
-impl Level for f32 {
-    fn from_level(level: f32) -> Self {
-        level.clamp(0.0, 255.0)
-    }
-
-    fn grey([red, green, blue]: [Self; 3]) -> f32 {
-        0.2989 * red + 0.587 * green + 0.114 * blue
-    }
-
-    fn mean(sum: f64, pixels: f64) -> f32 {
-        (sum / pixels) as Self
-    }
-}
-
-/// Brightness, then contrast, then saturation, each by torchvision's formula: a mixture with black,
-/// with the mean grey, and with the pixel's own grey. torchvision draws the order, too.
-fn change_colours<L: Level>(
-    picture: &mut ImageBuffer<Rgb<L>, Vec<L>>,
-    [brightness, contrast, saturation]: [f32; 3],
-) where
-    Rgb<L>: Pixel<Subpixel = L>,
-{
-    let mix = |channels: [L; 3], with: f32, share: f32| {
-        channels.map(|value| L::from_level(with + share * (value.into() - with)))
-    };
-    let pixels = f64::from(picture.width()) * f64::from(picture.height());
-    let mut sum = 0.0;
-    for pixel in picture.pixels_mut() {
-        pixel.0 = mix(pixel.0, 0.0, brightness);
-        sum += f64::from(L::grey(pixel.0));
-    }
-    let mean = L::mean(sum, pixels.max(1.0));
-    for pixel in picture.pixels_mut() {
-        let contrasted = mix(pixel.0, mean, contrast);
-        pixel.0 = mix(contrasted, L::grey(contrasted), saturation);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::raster::RasterRule;
+    use image::Rgb;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
@@ -257,71 +193,6 @@ mod tests {
                 left.area_in(window) > 1_500 && right.area_in(window) > 1_500,
                 "{window:?}"
             );
-        }
-    }
-
-    #[test]
-    fn colours_that_do_not_change_stay() {
-        let before = RgbImage::from_fn(16, 9, |x, y| Rgb([x as u8 * 9, y as u8 * 20, 77]));
-        let mut after = before.clone();
-        change_colours(&mut after, [1.0; 3]);
-        assert_eq!(after, before);
-
-        let mut grey = before.clone();
-        change_colours(&mut grey, [1.0, 1.0, 0.0]);
-        assert!(
-            grey.pixels()
-                .all(|pixel| pixel.0[0] == pixel.0[1] && pixel.0[1] == pixel.0[2])
-        );
-        let mut dark = before;
-        change_colours(&mut dark, [0.0, 1.0, 1.0]);
-        assert!(dark.as_raw().iter().all(|&value| value == 0));
-    }
-
-    /// Values of Pillow 13's `ImageEnhance.Brightness`, `Contrast` and `Color`, one after the other, by
-    /// which torchvision's `ColorJitter` changes Pillow's pictures.
-    #[test]
-    fn colours_change_as_torchvision_changes_pillows_pictures() {
-        let before = RgbImage::from_fn(4, 2, |x, y| {
-            let levels = [77 * x + 13 * y, 19 * x * x + 71 * y, 506 - 70 * x - 35 * y];
-            Rgb(levels.map(|level| (level % 256) as u8))
-        });
-        #[rustfmt::skip]
-        let expected: [([f32; 3], [u8; 24]); 7] = [
-            ([1.30, 1.00, 1.00], [0, 0, 255, 100, 24, 233, 200, 98, 143, 255, 222, 52, 16, 92, 255, 116, 116, 188, 217, 191, 97, 255, 255, 6]),
-            ([1.00, 1.40, 1.00], [0, 0, 255, 63, 0, 207, 171, 62, 109, 255, 195, 11, 0, 55, 255, 81, 81, 158, 189, 161, 60, 255, 255, 0]),
-            ([1.00, 0.60, 1.00], [44, 44, 194, 90, 55, 152, 136, 90, 110, 183, 147, 68, 52, 87, 173, 98, 98, 131, 144, 132, 89, 190, 189, 47]),
-            ([1.00, 1.00, 1.50], [0, 0, 255, 88, 1, 242, 179, 62, 113, 255, 169, 0, 0, 71, 255, 87, 87, 169, 178, 148, 40, 255, 255, 0]),
-            ([1.00, 1.00, 0.50], [14, 14, 139, 66, 37, 117, 128, 89, 106, 202, 172, 107, 41, 70, 142, 93, 93, 120, 156, 146, 110, 230, 229, 110]),
-            ([1.20, 0.70, 1.40], [30, 30, 255, 109, 41, 231, 182, 91, 132, 230, 181, 27, 28, 97, 255, 111, 111, 175, 185, 161, 77, 224, 224, 0]),
-            ([0.80, 1.35, 0.55], [12, 12, 143, 43, 15, 104, 110, 63, 84, 189, 153, 76, 22, 46, 132, 69, 69, 101, 137, 126, 83, 219, 217, 91]),
-        ];
-        for (factors, expected) in expected {
-            let mut after = before.clone();
-            change_colours(&mut after, factors);
-            assert_eq!(after.as_raw(), &expected, "{factors:?}");
-        }
-    }
-
-    /// torchvision's formula for tensors of floats (`_blend` and `rgb_to_grayscale`), written out.
-    #[test]
-    fn colours_of_exact_pictures_are_not_rounded() {
-        let pixels = [[10.25f32, 200.5, 30.0], [250.0, 0.75, 90.5]];
-        let mut picture = image::Rgb32FImage::from_fn(2, 1, |x, _| Rgb(pixels[x as usize]));
-        change_colours(&mut picture, [1.2, 0.7, 1.4]);
-        let grey = |[r, g, b]: [f32; 3]| 0.2989 * r + 0.587 * g + 0.114 * b;
-        let bright = pixels.map(|pixel| pixel.map(|level| (level * 1.2).clamp(0.0, 255.0)));
-        let mean = bright.map(grey).iter().sum::<f32>() / 2.0;
-        for (pixel, bright) in picture.pixels().zip(bright) {
-            let contrasted = bright.map(|level| 0.7 * level + 0.3 * mean);
-            let own = grey(contrasted);
-            for (level, value) in pixel.0.into_iter().zip(contrasted) {
-                let expected = (1.4 * value - 0.4 * own).clamp(0.0, 255.0);
-                assert!(
-                    (level - expected).abs() < 1e-3,
-                    "{level}, expected {expected}"
-                );
-            }
         }
     }
 
