@@ -81,7 +81,7 @@ fn a_table_rows_and_json() {
     for expected in [
         "\ni_single  ",
         "\nd_notcocotv  ",
-        "\n1 phrases have no prediction; with 0 for them the mean IoU is 0.",
+        "\n1 phrase has no prediction; with 0 for them the mean IoU is 0.",
         "\nmean IoU 0.",
         "\ncum IoU  +0.0000 against the other run, 95 % interval +0.0000 to +0.0000, p = 1.0000",
     ] {
@@ -109,7 +109,7 @@ fn a_table_rows_and_json() {
     let mut lines = rows.lines();
     assert_eq!(
         lines.next().unwrap(),
-        "task_id,image_id,phrase,predicted,intersection,union,iou,subsets"
+        "task_id,image_id,phrase,predicted,intersection,union,iou,subsets,problem"
     );
     let rows: Vec<Vec<&str>> = lines.map(|line| line.split(',').collect()).collect();
     assert_eq!(rows.len(), 22);
@@ -169,7 +169,7 @@ fn bad_input_is_named_and_nothing_is_written() {
     fails(
         "tset",
         folder.path(),
-        "expected one of train, val, test, miniv",
+        "expected one of train, val, test, miniv, val_miniv",
     );
     fails("test", &folder.path().join("none"), "cannot read ");
     fails(
@@ -186,10 +186,192 @@ fn bad_input_is_named_and_nothing_is_written() {
         &part,
         "2300573__4000062.png: not a readable picture",
     );
+    std::fs::remove_file(&broken).unwrap();
     image::GrayImage::new(3, 2).save(&broken).unwrap();
     fails(
         "test",
         &part,
         "2300573__4000062.png: the prediction is [2, 3], the truth is [",
+    );
+}
+
+/// A copy of the data set without its pictures.
+fn copy_of_data(to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(data()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+}
+
+fn score(data: &Path, split: &str, predictions: &Path, more: &[&str]) -> Output {
+    let given = [
+        "--data",
+        path(data),
+        "--split",
+        split,
+        "--predictions",
+        path(predictions),
+    ];
+    eval(&[&given[..], more].concat())
+}
+
+#[test]
+fn only_the_wanted_split_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("data");
+    copy_of_data(&copy);
+    let before = text(&score(&copy, "test", &predictions("test"), &[]).stdout);
+    for name in ["refer_train.json", "refer_val.json", "refer_input_val.json"] {
+        std::fs::write(copy.join(name), "{ damaged").unwrap();
+    }
+    std::fs::remove_file(copy.join("refer_miniv.json")).unwrap();
+    let output = score(&copy, "test", &predictions("test"), &[]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), before);
+    let damaged = score(&copy, "val", &predictions("val"), &[]);
+    assert!(!damaged.status.success());
+    assert!(text(&damaged.stderr).contains("refer_val.json"));
+}
+
+#[test]
+fn a_split_without_truth_is_an_error_that_names_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("data");
+    copy_of_data(&copy);
+    std::fs::remove_file(copy.join("refer_test.json")).unwrap();
+    let json = folder.path().join("all.json");
+    let output = score(
+        &copy,
+        "test",
+        &predictions("test"),
+        &["--json", path(&json)],
+    );
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(
+        errors.contains("refer_test.json") && errors.contains("refer_input_test.json"),
+        "{errors}"
+    );
+    assert!(output.stdout.is_empty() && !json.exists());
+}
+
+#[test]
+fn val_and_miniv_are_scored_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let both = folder.path().join("both");
+    std::fs::create_dir(&both).unwrap();
+    for split in ["val", "miniv"] {
+        for entry in std::fs::read_dir(predictions(split)).unwrap() {
+            let file = entry.unwrap().path();
+            std::fs::copy(&file, both.join(file.file_name().unwrap())).unwrap();
+        }
+    }
+    let output = score(&data(), "val_miniv", &both, &[]);
+    let table = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let all = table.lines().nth(1).unwrap();
+    assert!(
+        all.starts_with("all               34        0    0."),
+        "{all}"
+    );
+}
+
+#[test]
+fn defects_are_told_once_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = shipped().join("official_defects");
+    let [csv, json] = ["rows.csv", "all.json"].map(|name| folder.path().join(name));
+    let more = ["--csv", path(&csv), "--json", path(&json)];
+    let (data, predictions) = (root.join("VGPhraseCut_v0"), root.join("predictions"));
+    let output = score(&data, "test", &predictions, &more);
+    let (table, errors) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{errors}");
+    for expected in [
+        "clipseg: test: 4 phrases with no polygon that can be drawn, such as 11__2: ",
+        "clipseg: test: 1 phrase with the task id of an earlier phrase, such as 12__2: ",
+        "clipseg: test: 1 phrase with a picture that is not listed, such as 99__1: ",
+        "clipseg: test: 1 phrase with a prediction of the size of their picture's file",
+    ] {
+        assert_eq!(
+            errors.matches(expected).count(),
+            1,
+            "{expected} in {errors}"
+        );
+    }
+    assert!(
+        table.contains("\n2 phrases have no prediction; with 0 for them "),
+        "{table}"
+    );
+    assert!(
+        table.contains("\nt_stuff  ") && table.contains("\nt_obj  "),
+        "{table}"
+    );
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    assert_eq!(json["exceptions"].as_array().unwrap().len(), 4);
+    let rows = std::fs::read_to_string(&csv).unwrap();
+    assert_eq!(rows.lines().count(), 14);
+    for end in [",no polygon", ",repeated task id", ",unknown picture"] {
+        assert!(
+            rows.lines().any(|line| line.ends_with(end)),
+            "{end} in {rows}"
+        );
+    }
+}
+
+#[test]
+fn files_that_are_there_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("notes");
+    std::fs::write(&file, "kept").unwrap();
+    for flag in ["--csv", "--json"] {
+        let output = score(&data(), "test", &predictions("test"), &[flag, path(&file)]);
+        let errors = text(&output.stderr);
+        assert!(!output.status.success());
+        assert!(errors.contains("notes: is there already"), "{errors}");
+        assert_eq!(std::fs::read(&file).unwrap(), b"kept");
+    }
+    let asked = ["--csv", path(&file), "--overwrite"];
+    assert!(
+        score(&data(), "test", &predictions("test"), &asked)
+            .status
+            .success()
+    );
+    assert!(
+        std::fs::read_to_string(&file)
+            .unwrap()
+            .starts_with("task_id,")
+    );
+    let same = ["--csv", path(&file), "--json", path(&file), "--overwrite"];
+    let errors = text(&score(&data(), "test", &predictions("test"), &same).stderr);
+    assert!(
+        errors.contains("--csv and --json name the same file"),
+        "{errors}"
+    );
+    let errors = text(&score(&data(), "test", &predictions("test"), &["--overwrite"]).stderr);
+    assert!(errors.contains("--overwrite has no effect"), "{errors}");
+}
+
+#[test]
+fn what_is_no_prediction_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let part = folder.path().join("part");
+    incomplete("test", &part);
+    std::fs::write(part.join("notes.txt"), "").unwrap();
+    std::fs::write(part.join("2300573__4000062.jpg"), "").unwrap();
+    let output = score(&data(), "test", &part, &[]);
+    let errors = text(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    assert!(
+        errors.contains("2 entries are not called <task_id>.png, such as "),
+        "{errors}"
+    );
+    // A whole folder of another split.
+    let errors = text(&score(&data(), "test", &predictions("val"), &[]).stderr);
+    assert!(
+        errors.contains("holds no prediction for test, expected <task_id>.png"),
+        "{errors}"
     );
 }

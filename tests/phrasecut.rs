@@ -19,9 +19,10 @@ fn evaluate(root: &Path, split: Split, left_out: &[String]) -> PhraseCutEvaluato
         if left_out.contains(&task.task_id) {
             return Ok(None);
         }
-        predictions.load(task)
+        predictions.load(task, &data)
     })
     .expect("sound input")
+    .evaluator
 }
 
 #[test]
@@ -147,7 +148,7 @@ fn predictions_can_be_in_memory() {
     let perfect = evaluate_phrasecut(&data, Split::Val, None, |task| {
         Ok(masks.get(&task.task_id).cloned())
     });
-    let all = perfect.expect("sound input").scores(Subset::All);
+    let all = perfect.expect("sound input").evaluator.scores(Subset::All);
     assert_eq!(all.count, data.phrases(Split::Val).len());
     assert_eq!(
         [all.mean_iou, all.cumulative_iou, all.precision_at[4]],
@@ -169,5 +170,90 @@ fn predictions_can_be_in_memory() {
             image.height,
             image.width
         )
+    );
+}
+
+#[test]
+fn defects_count_as_in_the_official_evaluator() {
+    #[derive(Deserialize)]
+    struct Expected {
+        tasks: usize,
+        evaluated: usize,
+        mean_iou_of_all: f64,
+        subsets: BTreeMap<String, Figures>,
+    }
+    #[derive(Deserialize)]
+    struct Figures {
+        count: usize,
+        mean_iou: f64,
+        cumulative_iou: f64,
+        precision_at: [f64; 5],
+    }
+    let root = shipped().join("official_defects");
+    let json = std::fs::read(root.join("expected.json")).expect("a fixture");
+    let expected: Expected = serde_json::from_slice(&json).expect("the figures");
+    let folder = root.join("VGPhraseCut_v0");
+    let data = PhraseCut::open(&folder).expect("it opens");
+    let ranks = WordRanks::open(&folder).expect("it can be read");
+    let predictions = PredictionFolder::open(&root.join("predictions")).expect("a folder");
+    let found = evaluate_phrasecut(&data, Split::Test, ranks.as_ref(), |task| {
+        predictions.load(task, &data)
+    })
+    .expect("defects are no errors");
+    assert_eq!(found.evaluator.tasks().len(), expected.tasks);
+    let close = |a: f64, b: f64| approx::assert_relative_eq!(a, b, max_relative = 1e-12);
+    for subset in Subset::ALL {
+        let scores = found.evaluator.scores(subset);
+        let Some(figures) = expected.subsets.get(subset.name()) else {
+            assert_eq!(scores.count, 0, "{subset}");
+            continue;
+        };
+        assert_eq!(scores.count, figures.count, "{subset}");
+        close(scores.mean_iou, figures.mean_iou);
+        close(scores.cumulative_iou, figures.cumulative_iou);
+        for (a, b) in scores.precision_at.into_iter().zip(figures.precision_at) {
+            close(a, b);
+        }
+    }
+    let all = found.evaluator.scores(Subset::All);
+    assert_eq!(
+        (all.count, all.missing),
+        (expected.evaluated, expected.tasks - expected.evaluated)
+    );
+    close(all.mean_iou_of_all, expected.mean_iou_of_all);
+
+    let said: Vec<String> = found.exceptions.iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), 4, "{said:?}");
+    for expected in [
+        "4 phrases with no polygon that can be drawn, such as 11__2: their truth is empty and their \
+         IoU 0, as in the official evaluator",
+        "1 phrase with the task id of an earlier phrase, such as 12__2: each is scored against its own \
+         polygons by the task's one prediction, in the earlier one's subsets, as in the official \
+         evaluator",
+        "1 phrase with a picture that is not listed, such as 99__1: they count as phrases without a \
+         prediction",
+        "1 phrase with a prediction of the size of their picture's file, which is not the recorded one, \
+         such as 61530__1: their truth is drawn at that size, as in the official evaluator",
+    ] {
+        assert!(
+            said.iter().any(|line| line == expected),
+            "{expected} in {said:?}"
+        );
+    }
+}
+
+#[test]
+fn a_split_without_truth_is_not_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = shipped().join("phrasecut/VGPhraseCut_v0");
+    for name in ["image_data_split3000.json", "refer_input_test.json"] {
+        std::fs::copy(from.join(name), folder.path().join(name)).unwrap();
+    }
+    let data = PhraseCut::open(folder.path()).unwrap();
+    let error = evaluate_phrasecut(&data, Split::Test, None, |_| Ok(None)).unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.contains("refer_input_test.json") && message.contains("refer_test.json"),
+        "{message}"
     );
 }

@@ -23,6 +23,7 @@ mod parity;
 mod phrasecut;
 mod program;
 mod protocol;
+mod protocol_scores;
 mod round_trip;
 mod samples;
 mod scenes;

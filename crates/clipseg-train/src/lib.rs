@@ -43,6 +43,7 @@ mod bytes;
 mod cache_folder;
 mod canvas;
 mod checkpoint;
+mod clipseg_protocol;
 mod config;
 mod config_checks;
 mod config_file;
@@ -52,6 +53,7 @@ mod engine;
 mod error;
 mod evaluate;
 mod examples;
+mod exceptions;
 mod feed;
 mod files;
 mod fingerprint;
@@ -73,11 +75,13 @@ mod report;
 mod run;
 mod run_folder;
 mod schedule;
+mod scored_records;
 mod setup;
 mod trainer;
 
 pub use bytes::ByteSize;
 pub use checkpoint::load_decoder;
+pub use clipseg_protocol::{ClipSegEvaluation, evaluate_clipseg, score_model_by_clipseg};
 pub use config::{
     AdamWOptions, AugmentConfig, BestBy, CacheConfig, CheckpointConfig, ClipChoice, ConvSize,
     DataConfig, DecoderChoice, DecoderKind, Precision, ScheduleConfig, TrainConfig,
@@ -88,13 +92,14 @@ pub use encoding::{EncodingCounts, FrozenClip, mix_embeddings};
 pub use engine::{Engine, train};
 pub use error::{Result, TrainError};
 pub use evaluate::{EvaluateOptions, Evaluation, evaluate};
+pub use exceptions::Exception;
 pub use interrupt::StopFlag;
 pub use journal::{Record, read_metrics};
 #[cfg(feature = "burn-train")]
 pub use learner::{DecoderLearner, EncodedPhrases, StepBatcher};
-pub use model_scores::{ModelScores, score_model, sweep_model};
+pub use model_scores::{score_model, sweep_model};
 pub use outcome::{End, TrainOutcome};
-pub use phrasecut_tasks::{WordRanks, evaluate_phrasecut, phrasecut_task};
+pub use phrasecut_tasks::{PhraseCutEvaluation, WordRanks, evaluate_phrasecut, phrasecut_task};
 pub use phrases::Phrases;
 pub use prediction_folder::PredictionFolder;
 pub use progress::{Observer, Progress, Silent};

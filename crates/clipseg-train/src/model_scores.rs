@@ -1,106 +1,179 @@
-//! Scoring a whole model on phrases, by CLIPSeg's protocol and by PhraseCut's.
+//! Scoring a whole model on a split, at the pictures' own sizes.
 
 use crate::error::{Result, TrainError};
-use crate::phrasecut_tasks::{WordRanks, phrasecut_task, pixels, view};
+use crate::exceptions::Exceptions;
+use crate::phrasecut_tasks::{PhraseCutEvaluation, Scored, Tasks, WordRanks};
 use crate::readback::floats;
-use clipseg_data::{Mask, Phrase, PhraseCut, load_stored_rgb};
-use clipseg_metrics::{Grouped, PhraseCutEvaluator, TaskScore, ThresholdSweep};
-use clipseg_model::{Segmenter, SoftMask};
-use std::collections::BTreeMap;
+use crate::scored_records::{Record, by_picture};
+use clipseg_data::{Mask, Phrase, PhraseCut, Split, load_stored_rgb};
+use clipseg_metrics::{Grouped, ThresholdSweep};
+use clipseg_model::{EncodedImage, Segmenter, SoftMask};
+use std::collections::HashMap;
 
-/// How good a model is on some phrases.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct ModelScores {
-    /// CLIPSeg's protocol: the model's own resolution, to which the truth is resized (nearest pixel),
-    /// at all thresholds; a sweep for each phrase, by its `task_id`.
-    pub sweeps: Grouped<String, ThresholdSweep>,
-    /// PhraseCut's protocol: the pictures' recorded sizes, to which logits are interpolated, at one
-    /// threshold; the tasks in the order of the phrases.
-    pub evaluator: PhraseCutEvaluator,
-}
+/// Phrases decoded at a time, whose logits are in memory together.
+pub(crate) const DECODED_PHRASES: usize = 16;
 
-/// Scores a model on phrases by both protocols; each picture is encoded once.
+/// What is said of phrases whose picture cannot be read.
+const UNREADABLE: [&str; 2] = [
+    "a picture that cannot be read",
+    "they have no prediction, so they are left out of the mean and count as 0 in the mean of all",
+];
+
+const LEFT_OUT: [&str; 2] = [UNREADABLE[0], "they are left out"];
+
+/// Scores a model by PhraseCut's protocol: each picture is prepared as the checkpoint says, logits are
+/// interpolated to the recorded size, and pixels whose probability is above the threshold are inside.
+/// The rules are those of [`evaluate_phrasecut`](crate::evaluate_phrasecut).
 ///
-/// `on_mask` is handed every mask at its picture's recorded size. A picture that cannot be read is
-/// worth a warning, and its phrases have no prediction.
+/// `on_mask` is handed the mask of every record, `None` where its picture cannot be read or is not
+/// listed. A task has one mask: where a task id comes up again, it is not asked for again.
+///
+/// In memory are one picture, its encoding, the logits of 16 phrases, and for each task some 300 bytes.
 ///
 /// # Errors
 ///
-/// If there is no phrase, a picture is not listed, a prediction is not a number, or `on_mask` fails.
+/// If the split has no phrase or no polygons, the threshold is no probability, a logit is infinite or
+/// NaN, or `on_mask` fails.
 ///
 /// # Example
 ///
 /// ```no_run
-/// use clipseg_data::{Phrase, PhraseCut, Split};
-/// use clipseg_metrics::{Subset, SweepDefinition};
+/// use clipseg_data::{PhraseCut, Split};
+/// use clipseg_metrics::Subset;
 /// use clipseg_model::Segmenter;
 /// use clipseg_train::score_model;
 ///
 /// let device = clipseg_clip::device("cpu")?;
 /// let segmenter = Segmenter::from_pretrained("runs/train/model".as_ref(), &device)?;
-/// let data = PhraseCut::open("VGPhraseCut_v0".as_ref())?;
-/// let phrases: Vec<&Phrase> = data.phrases(Split::Test).iter().collect();
-/// let scores = score_model(&segmenter, &data, &phrases, None, 0.3, |_, _| Ok(()))?;
-/// println!("mean IoU {}", scores.evaluator.scores(Subset::All).mean_iou);
-/// println!("AP {}", scores.sweeps.scores(SweepDefinition::ClipSeg).average_precision);
+/// let data = PhraseCut::open_splits("VGPhraseCut_v0".as_ref(), &[Split::Test])?;
+/// let scored = score_model(&segmenter, &data, Split::Test, None, 0.3, |_, _| Ok(()))?;
+/// println!("mean IoU {}", scored.evaluator.scores(Subset::All).mean_iou);
+/// for exception in scored.exceptions {
+///     println!("{exception}");
+/// }
 /// # Ok::<(), clipseg_train::TrainError>(())
 /// ```
 pub fn score_model(
     segmenter: &Segmenter,
     data: &PhraseCut,
-    phrases: &[&Phrase],
+    split: Split,
     ranks: Option<&WordRanks>,
     threshold: f32,
     mut on_mask: impl FnMut(&Phrase, Option<&Mask>) -> Result<()>,
-) -> Result<ModelScores> {
-    let mut sweeps = Grouped::new();
-    let mut scores: Vec<Option<TaskScore>> = vec![None; phrases.len()];
-    for_each_phrase(segmenter, data, phrases, |place, logits| {
-        let phrase = phrases[place];
-        let task = phrasecut_task(data, phrase, ranks)?;
-        let truth = data.mask(phrase)?;
-        let mask = match logits {
-            None => None,
-            Some(logits) => {
-                add_to(&mut sweeps, phrase, &truth, logits)?;
+) -> Result<PhraseCutEvaluation> {
+    if !(0.0..=1.0).contains(&threshold) {
+        let message = format!("{threshold}, expected a probability from 0 to 1");
+        return Err(TrainError::field("threshold", message));
+    }
+    let tasks = Tasks::new(data, split, ranks)?;
+    let records = &tasks.records;
+    let mut scores: Vec<Option<Scored>> = vec![None; records.len()];
+    let mut exceptions = Exceptions::default();
+    // Masks that records further down are scored by, too.
+    let mut kept = HashMap::<usize, Mask>::new();
+    let is_asked =
+        |&place: &usize| records[place].image(data).is_some() && tasks.first(place) == place;
+    let places: Vec<usize> = (0..records.len()).filter(is_asked).collect();
+    let wanted: Vec<Record<'_>> = places.iter().map(|&place| records[place]).collect();
+    for_each_phrase(segmenter, data, &wanted, |index, found| {
+        let place = places[index];
+        let (phrase, task) = (records[place].phrase, tasks.task(place));
+        let mask = match found {
+            Ok(logits) => {
                 let size = [task.width, task.height];
-                let soft = SoftMask::from_logits(logits.values, logits.size, size)?;
+                let soft = SoftMask::from_logits(logits.values, logits.size, size);
+                let soft = soft.map_err(|error| of_task(phrase, &error))?;
                 Some(soft.threshold(threshold))
             }
+            Err(message) => {
+                exceptions.add(UNREADABLE, message);
+                None
+            }
         };
-        let (truth, prediction) = (pixels(&truth), mask.as_ref().map(pixels));
-        let score = TaskScore::new(task, view(&truth), prediction.as_ref().map(view))?;
-        scores[place] = Some(score);
-        on_mask(phrase, mask.as_ref())
+        scores[place] = Some(tasks.score(place, task, mask.as_ref())?);
+        on_mask(phrase, mask.as_ref())?;
+        if let (true, Some(mask)) = (tasks.comes_again(place), mask) {
+            kept.insert(place, mask);
+        }
+        Ok(())
     })?;
-    Ok(ModelScores {
-        sweeps,
-        evaluator: scores.into_iter().flatten().collect(),
-    })
+    let mut all = Vec::with_capacity(records.len());
+    for (place, score) in scores.into_iter().enumerate() {
+        all.push(match score {
+            Some(score) => score,
+            None => {
+                let mask = kept.get(&tasks.first(place));
+                if mask.is_none() {
+                    on_mask(records[place].phrase, None)?;
+                }
+                tasks.score(place, tasks.task(place), mask)?
+            }
+        });
+    }
+    Ok(tasks.evaluation(all, exceptions))
 }
 
-/// The sweeps of [`score_model`] alone, to choose a threshold by; `on_phrase` is called after each.
+/// The counts of a model at all thresholds, at its own resolution, on at most so many phrases of a
+/// split, evenly spread: to choose a threshold by. The truth is drawn by the evaluator's rule and resized
+/// to the nearest pixels. Phrases whose pictures cannot be read are left out, with a warning that counts
+/// them. `on_phrase` is called after each.
+///
+/// The groups are the phrases' places in the split, with 800 bytes each.
 ///
 /// # Errors
 ///
-/// As [`score_model`].
+/// If the split has no phrase or no polygons, no picture can be read, or a logit is infinite or NaN.
 pub fn sweep_model(
     segmenter: &Segmenter,
     data: &PhraseCut,
-    phrases: &[&Phrase],
+    split: Split,
+    at_most: usize,
     mut on_phrase: impl FnMut(),
-) -> Result<Grouped<String, ThresholdSweep>> {
-    let mut sweeps = Grouped::new();
-    for_each_phrase(segmenter, data, phrases, |place, logits| {
-        let phrase = phrases[place];
-        if let Some(logits) = logits {
-            add_to(&mut sweeps, phrase, &data.mask(phrase)?, logits)?;
+) -> Result<Grouped<usize, ThresholdSweep>> {
+    data.require_truth(split)?;
+    let phrases = data.phrases(split);
+    let count = phrases.len().min(at_most);
+    let places: Vec<usize> = (0..count)
+        .map(|index| index * phrases.len() / count)
+        .collect();
+    let wanted: Vec<Record<'_>> = places
+        .iter()
+        .map(|&place| Record {
+            phrase: &phrases[place],
+            problem: None,
+        })
+        .collect();
+    let mut sweeps = Grouped::<usize, ThresholdSweep>::new();
+    let mut unreadable = Exceptions::default();
+    for_each_phrase(segmenter, data, &wanted, |index, found| {
+        match found {
+            Ok(Logits { values, size }) => {
+                let phrase = wanted[index].phrase;
+                let truth = data.mask(phrase)?.resize(size[0], size[1]).to_vec();
+                let sweep = sweeps.entry(places[index]);
+                sweep.add_logits(values, &truth, &phrase.task_id)?;
+            }
+            Err(message) => unreadable.add(LEFT_OUT, message),
         }
         on_phrase();
         Ok(())
     })?;
+    let unreadable = unreadable.into_vec();
+    if sweeps.is_empty() {
+        return Err(match unreadable.first() {
+            Some(exception) => TrainError::run(data.root(), format!("{split}: {exception}")),
+            None => TrainError::Empty(split.name()),
+        });
+    }
+    for exception in unreadable {
+        tracing::warn!("choosing a threshold on {split}: {exception}");
+    }
     Ok(sweeps)
+}
+
+/// Says which task an error is about.
+fn of_task(phrase: &Phrase, error: &clipseg_model::ModelError) -> TrainError {
+    clipseg_model::ModelError::Input(format!("{}: {error}", phrase.task_id)).into()
 }
 
 /// A phrase's logits, row by row.
@@ -111,54 +184,37 @@ struct Logits<'a> {
     size: [u32; 2],
 }
 
-fn add_to(
-    sweeps: &mut Grouped<String, ThresholdSweep>,
-    phrase: &Phrase,
-    truth: &Mask,
-    logits: Logits<'_>,
-) -> Result<()> {
-    let [width, height] = logits.size;
-    let truth = truth.resize(width, height).to_vec();
-    let sweep = sweeps.entry(phrase.task_id.clone());
-    Ok(sweep.add_logits(logits.values, &truth, &phrase.task_id)?)
-}
-
-/// Hands on the logits of each phrase, picture by picture; none where the picture cannot be read.
+/// Hands on the logits of each phrase, picture by picture; where the picture cannot be read, the reason.
 fn for_each_phrase(
     segmenter: &Segmenter,
     data: &PhraseCut,
-    phrases: &[&Phrase],
-    mut score: impl FnMut(usize, Option<Logits<'_>>) -> Result<()>,
+    wanted: &[Record<'_>],
+    mut score: impl FnMut(usize, Result<Logits<'_>, &str>) -> Result<()>,
 ) -> Result<()> {
-    if phrases.is_empty() {
-        return Err(TrainError::Empty("evaluated"));
-    }
-    let mut of_picture = BTreeMap::<u64, Vec<usize>>::new();
-    for (place, phrase) in phrases.iter().enumerate() {
-        of_picture.entry(phrase.image_id).or_default().push(place);
-    }
-    for (image_id, places) in of_picture {
+    for (image_id, places) in by_picture(wanted) {
         let picture = match load_stored_rgb(&data.image_path(image_id)) {
             Ok(picture) => picture,
             Err(error) => {
-                tracing::warn!("{error}; its phrases have no prediction");
+                let message = error.to_string();
                 for place in places {
-                    score(place, None)?;
+                    score(place, Err(&message))?;
                 }
                 continue;
             }
         };
-        let encoded = segmenter.encode_image(&picture)?;
-        let texts: Vec<&str> = places
-            .iter()
-            .map(|&place| phrases[place].phrase.as_str())
-            .collect();
-        let logits = segmenter.logits(&encoded, segmenter.encode_text(&texts)?)?;
-        let [_, height, width] = logits.dims();
-        let values = floats(logits)?;
-        let size = [width as u32, height as u32];
-        for (&place, values) in places.iter().zip(values.chunks_exact(height * width)) {
-            score(place, Some(Logits { values, size }))?;
+        let encoded: EncodedImage = segmenter.encode_image(&picture)?;
+        for places in places.chunks(DECODED_PHRASES) {
+            let texts: Vec<&str> = places
+                .iter()
+                .map(|&place| wanted[place].phrase.phrase.as_str())
+                .collect();
+            let logits = segmenter.logits(&encoded, segmenter.encode_text(&texts)?)?;
+            let [_, height, width] = logits.dims();
+            let values = floats(logits)?;
+            let size = [width as u32, height as u32];
+            for (&place, values) in places.iter().zip(values.chunks_exact(height * width)) {
+                score(place, Ok(Logits { values, size }))?;
+            }
         }
     }
     Ok(())

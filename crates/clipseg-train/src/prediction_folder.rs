@@ -1,18 +1,19 @@
 //! Predictions in a folder of pictures, one for each task.
 
 use crate::error::Result;
-use clipseg_clip::{ClipError, write_aside};
-use clipseg_data::{DataError, Mask};
+use crate::scored_records::file_size;
+use clipseg_data::{DataError, Mask, PhraseCut};
 use clipseg_metrics::{MetricsError, PhraseCutTask};
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageReader};
 use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// Bytes that common systems allow in a file's name.
 const LONGEST_NAME: usize = 255;
 
-/// A folder of `<task_id>.png`, each of its picture's recorded size, in which any pixel but a black one
-/// is inside, as PhraseCut's official evaluator reads them.
+/// A folder of `<task_id>.png`, each of its picture's size, in which any pixel but a black one is inside,
+/// as PhraseCut's official evaluator reads them.
 ///
 /// Transparency does not count. Where a PNG has a palette its colours count, not their numbers as in
 /// the official evaluator. No file can have a name of more than 255 bytes on common systems, so a
@@ -20,10 +21,11 @@ const LONGEST_NAME: usize = 255;
 #[derive(Debug, Clone)]
 pub struct PredictionFolder {
     files: BTreeMap<String, PathBuf>,
+    passed_over: Vec<PathBuf>,
 }
 
 impl PredictionFolder {
-    /// Lists the folder; what is not called `….png` is passed over.
+    /// Lists the folder.
     ///
     /// # Errors
     ///
@@ -34,38 +36,33 @@ impl PredictionFolder {
             path: folder.to_owned(),
             source,
         };
-        let mut files = BTreeMap::new();
+        let (mut files, mut passed_over) = (BTreeMap::new(), Vec::new());
         for entry in std::fs::read_dir(folder).map_err(io)? {
             let path = entry.map_err(io)?.path();
-            let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-                continue;
-            };
-            if let Some(task_id) = name.strip_suffix(".png") {
-                files.insert(task_id.to_owned(), path);
+            let name = path.file_name().and_then(|name| name.to_str());
+            match name.and_then(|name| name.strip_suffix(".png")) {
+                Some(task_id) => {
+                    files.insert(task_id.to_owned(), path);
+                }
+                None => passed_over.push(path),
             }
         }
-        Ok(Self { files })
+        passed_over.sort();
+        Ok(Self { files, passed_over })
     }
 
-    /// Writes the prediction of a task into a folder that is there, white on black; false if the task's
-    /// id is too long for a file's name, in which case nobody will find a prediction.
-    ///
-    /// # Errors
-    ///
-    /// If the folder cannot be written.
-    pub fn write(folder: &Path, task_id: &str, mask: &Mask) -> Result<bool> {
+    /// What the prediction of a task is called; `None` if no file can be called so, because the name is
+    /// too long or would lie in another folder. Then nobody will find a prediction.
+    pub fn file_name(task_id: &str) -> Option<String> {
         let name = format!("{task_id}.png");
-        if name.len() > LONGEST_NAME {
-            return Ok(false);
-        }
-        let path = folder.join(name);
-        write_aside(&path, |aside| {
-            let saved = mask
-                .to_gray_image()
-                .save_with_format(aside, ImageFormat::Png);
-            saved.map_err(|error| ClipError::io("write", &path)(std::io::Error::other(error)))
-        })?;
-        Ok(true)
+        let is_plain = Path::new(&name).file_name() == Some(OsStr::new(&name))
+            && !name.contains(['/', '\\', '\0']);
+        (is_plain && name.len() <= LONGEST_NAME).then_some(name)
+    }
+
+    /// What is in the folder besides predictions, such as files of another ending.
+    pub fn passed_over(&self) -> &[PathBuf] {
+        &self.passed_over
     }
 
     /// Number of predictions.
@@ -85,12 +82,13 @@ impl PredictionFolder {
         names.filter(|name| !known.contains(name)).collect()
     }
 
-    /// Reads the prediction of a task, if there is one.
+    /// Reads the prediction of a task of a data set, if there is one.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, is not a picture, or has another size than the task's picture.
-    pub fn load(&self, task: &PhraseCutTask) -> Result<Option<Mask>> {
+    /// If the file cannot be read, is not a picture, or has neither the recorded size of the task's
+    /// picture nor the size of that picture's file.
+    pub fn load(&self, task: &PhraseCutTask, data: &PhraseCut) -> Result<Option<Mask>> {
         let Some(path) = self.files.get(&task.task_id) else {
             return Ok(None);
         };
@@ -107,7 +105,8 @@ impl PredictionFolder {
         let reader = reader.with_guessed_format().map_err(io)?;
         let decoder = reader.into_decoder().map_err(fail)?;
         let (width, height) = decoder.dimensions();
-        if (width, height) != (task.width, task.height) {
+        let of_file = || file_size(data, task.image_id);
+        if (width, height) != (task.width, task.height) && of_file() != Some((width, height)) {
             let error = MetricsError::Shape {
                 item: path.display().to_string(),
                 found: vec![height as usize, width as usize],
@@ -149,10 +148,21 @@ mod tests {
         }
     }
 
+    /// A data set with one picture, which is not there.
+    fn data(folder: &Path) -> PhraseCut {
+        let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+        let picture = r#"[{"image_id": 1, "width": 2, "height": 1, "split": "test"}]"#;
+        write("image_data_split.json", picture);
+        write("refer_test.json", "[]");
+        PhraseCut::open(folder).unwrap()
+    }
+
     #[test]
     fn any_pixel_but_a_black_one_is_inside() {
         let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(format!("{name}.png"));
+        let found = folder.path().join("found");
+        std::fs::create_dir(&found).unwrap();
+        let path = |name: &str| found.join(format!("{name}.png"));
         let faint = |x: u32| u8::from(x == 1);
         GrayImage::from_fn(2, 1, |x, _| Luma([faint(x)]))
             .save(path("1__1"))
@@ -164,17 +174,22 @@ mod tests {
         DynamicImage::ImageLuma16(deep).save(path("1__3")).unwrap();
         let clear = ImageBuffer::from_fn(2, 1, |x, _| LumaA([faint(x), 0u8]));
         DynamicImage::ImageLumaA8(clear).save(path("1__4")).unwrap();
-        std::fs::write(folder.path().join("notes.txt"), "").unwrap();
+        std::fs::write(found.join("notes.txt"), "").unwrap();
 
-        let predictions = PredictionFolder::open(folder.path()).unwrap();
+        let data = data(folder.path());
+        let predictions = PredictionFolder::open(&folder.path().join("found")).unwrap();
         assert_eq!(predictions.len(), 4);
+        assert_eq!(
+            predictions.passed_over(),
+            [folder.path().join("found/notes.txt")]
+        );
         for name in ["1__1", "1__2", "1__3", "1__4"] {
-            let mask = predictions.load(&task(name)).unwrap().unwrap();
+            let mask = predictions.load(&task(name), &data).unwrap().unwrap();
             assert_eq!(mask.to_vec(), [0, 1], "{name}");
         }
-        assert!(predictions.load(&task("1__5")).unwrap().is_none());
+        assert!(predictions.load(&task("1__5"), &data).unwrap().is_none());
         let long = format!("1__{}", "1234567_".repeat(60));
-        assert!(predictions.load(&task(&long)).unwrap().is_none());
+        assert!(predictions.load(&task(&long), &data).unwrap().is_none());
         assert_eq!(
             predictions.unknown(["1__1", "1__3", "1__9"]),
             ["1__2", "1__4"]
@@ -182,18 +197,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let mask = Mask::from_vec(2, 1, vec![0, 1]);
-        assert!(PredictionFolder::write(folder.path(), "1__1", &mask).unwrap());
+    fn names_stay_in_the_folder() {
+        assert_eq!(
+            PredictionFolder::file_name("1__2_3").as_deref(),
+            Some("1__2_3.png")
+        );
         let long = format!("1__{}", "1234567_".repeat(60));
-        assert!(!PredictionFolder::write(folder.path(), &long, &mask).unwrap());
-        let predictions = PredictionFolder::open(folder.path()).unwrap();
-        assert_eq!(predictions.len(), 1);
-        assert_eq!(predictions.load(&task("1__1")).unwrap(), Some(mask.clone()));
-        let error = PredictionFolder::write(&folder.path().join("none"), "1__1", &mask);
-        let message = error.unwrap_err().to_string();
-        assert!(message.starts_with("cannot write "), "{message}");
+        for task_id in [&long, "../1__2", "a/b", "/etc/x", "a\\b", "a\0b", "1/../.."] {
+            assert_eq!(PredictionFolder::file_name(task_id), None, "{task_id}");
+        }
     }
 
     #[test]
@@ -202,8 +214,12 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         GrayImage::new(3, 2).save(path("1__1.png")).unwrap();
         std::fs::write(path("1__2.png"), "no picture").unwrap();
+        let data = data(folder.path());
         let predictions = PredictionFolder::open(folder.path()).unwrap();
-        let message = |name| predictions.load(&task(name)).unwrap_err().to_string();
+        let message = |name| {
+            let error = predictions.load(&task(name), &data).unwrap_err();
+            error.to_string()
+        };
         assert_eq!(
             message("1__1"),
             format!(

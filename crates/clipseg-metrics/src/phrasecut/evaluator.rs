@@ -86,14 +86,15 @@ impl TaskScore {
         Self::count(task, area, area, truth, prediction)
     }
 
-    /// Scores a prediction of another size than the picture's recorded one. The truth is drawn at the
-    /// prediction's size, as the official evaluator draws it; `area` is the number of pixels inside it
-    /// at the recorded size, which decides on subsets.
+    /// Scores a prediction against another truth than the one that decides on the task's subsets, as the
+    /// official evaluator does: where a prediction has another size than the picture's recorded one, the
+    /// truth is drawn at the prediction's size. `area` is the number of pixels inside the truth at the
+    /// recorded size.
     ///
     /// # Errors
     ///
     /// If the masks differ in size, or the truth is neither 0 nor 1 somewhere.
-    pub fn of_other_size(
+    pub fn against(
         task: PhraseCutTask,
         area: u64,
         truth: MaskRef<'_>,
@@ -422,11 +423,10 @@ mod tests {
         // Three of ten pixels at the recorded size are inside, two of four at the prediction's.
         let recorded = task(7, 10);
         let (truth, found) = ([0u8, 1, 1, 0], [0u8, 0, 9, 9]);
-        let score =
-            TaskScore::of_other_size(recorded.clone(), 3, row(&truth), row(&found)).unwrap();
+        let score = TaskScore::against(recorded.clone(), 3, row(&truth), row(&found)).unwrap();
         assert_eq!((score.intersection, score.union, score.area), (1, 3, 3));
         assert!(score.subsets.contains(&Subset::Large) && score.predicted);
-        let error = TaskScore::of_other_size(recorded, 3, row(&truth), row(&[1])).unwrap_err();
+        let error = TaskScore::against(recorded, 3, row(&truth), row(&[1])).unwrap_err();
         assert_eq!(
             error.to_string(),
             "7__10: the prediction is [1, 1], the truth is [1, 4]"

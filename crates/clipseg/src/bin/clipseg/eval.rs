@@ -1,15 +1,16 @@
-//! `clipseg eval`: predictions or a model and a data set in, PhraseCut's figures out.
+//! `clipseg eval`: predictions or a model and a data set in, PhraseCut's or CLIPSeg's figures out.
 
 use crate::Failure;
-use crate::eval_model::{ModelArguments, ModelFigures, bar};
-use crate::output::Output;
-use clipseg::data::{PhraseCut, Split, UnseenPairs};
+use crate::eval_clipseg;
+use crate::eval_model::{ChosenThreshold, ModelArguments, bar};
+use crate::eval_report::{Figures, csv_rows, json_report, summary, table};
+use crate::output::{Output, print_line};
+use clipseg::data::{Phrase, PhraseCut, ProblemKind, Split, UnseenPairs};
 use clipseg::metrics::{
     Bootstrap, CommonTasks, Comparison, Interval, PhraseCutEvaluator, PictureFigure, Share, Subset,
     SubsetScores,
 };
-use clipseg::train::{PredictionFolder, WordRanks, evaluate_phrasecut};
-use serde_json::{Value, json};
+use clipseg::train::{PhraseCutEvaluation, PredictionFolder, WordRanks, evaluate_phrasecut};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
@@ -17,16 +18,20 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Arguments {
     /// Folder in the layout of VGPhraseCut_v0.
     #[arg(long, value_name = "DIR")]
-    data: PathBuf,
-    /// train, val, test or miniv.
-    #[arg(long, value_name = "NAME", value_parser = split)]
-    split: Split,
+    pub(crate) data: PathBuf,
+    /// train, val, test, miniv, or `val_miniv` for both.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) split: Split,
+    /// phrasecut: the official evaluator's figures, at the pictures' own sizes. clipseg: those of the
+    /// CLIPSeg paper, at the model's size and 49 thresholds.
+    #[arg(long, value_name = "NAME", default_value = "phrasecut")]
+    protocol: Protocol,
     /// Folder of predictions: for each phrase a PNG, named by its task id, of the picture's size, inside
     /// where it is not black.
     #[arg(long, value_name = "DIR", required_unless_present = "model")]
     predictions: Option<PathBuf>,
     #[command(flatten)]
-    model: ModelArguments,
+    pub(crate) model: ModelArguments,
     /// Predictions of another run, to test whether the difference could be chance.
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
@@ -35,19 +40,21 @@ pub(crate) struct Arguments {
     csv: Option<PathBuf>,
     /// Write all figures.
     #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    pub(crate) json: Option<PathBuf>,
     #[command(flatten)]
-    output: Output,
-    /// Decides which pictures are drawn for the intervals.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    pub(crate) output: Output,
+    /// Decides which pictures are drawn for the intervals. Default: 0.
+    #[arg(long)]
+    seed: Option<u64>,
 }
 
-pub(crate) fn split(name: &str) -> Result<Split, String> {
-    Split::ALL
-        .into_iter()
-        .find(|split| split.name() == name)
-        .ok_or_else(|| format!("expected one of {}", Split::ALL.map(Split::name).join(", ")))
+/// By which rules predictions are compared with the truth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Protocol {
+    #[value(name = "phrasecut")]
+    PhraseCut,
+    #[value(name = "clipseg")]
+    ClipSeg,
 }
 
 const FIGURES: [(&str, PictureFigure); 3] = [
@@ -57,78 +64,152 @@ const FIGURES: [(&str, PictureFigure); 3] = [
 ];
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let output = arguments.output;
-    let files: Vec<&PathBuf> = arguments.csv.iter().chain(&arguments.json).collect();
-    if output.overwrite && files.is_empty() && arguments.model.save_masks.is_none() {
+    check(arguments)?;
+    let data = open(&arguments.data, arguments.split)?;
+    match arguments.protocol {
+        Protocol::PhraseCut => run_phrasecut(arguments, &data),
+        Protocol::ClipSeg => eval_clipseg::run(arguments, &data),
+    }
+}
+
+/// Refuses what would have no effect, and files that must not be replaced, before anything is read.
+fn check(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let Arguments {
+        model,
+        output,
+        csv,
+        json,
+        ..
+    } = arguments;
+    let by_clipseg = arguments.protocol == Protocol::ClipSeg;
+    let sweeps = "scores at 49 thresholds";
+    for (given, flag, why) in [
+        (
+            arguments.predictions.is_some(),
+            "--predictions",
+            "needs a --model's probabilities",
+        ),
+        (
+            arguments.against.is_some(),
+            "--against",
+            "compares no masks",
+        ),
+        (csv.is_some(), "--csv", sweeps),
+        (arguments.seed.is_some(), "--seed", "draws nothing"),
+        (model.threshold.is_some(), "--threshold", sweeps),
+        (model.choose_on.is_some(), "--choose-on", sweeps),
+        (model.save_masks.is_some(), "--save-masks", sweeps),
+    ] {
+        if by_clipseg && given {
+            return Err(format!("{flag} has no effect: --protocol clipseg {why}").into());
+        }
+    }
+    if model.threshold.is_some() && model.choose_on.is_some() {
+        return Err("--choose-on has no effect: --threshold gives the threshold".into());
+    }
+    let files: Vec<&PathBuf> = csv.iter().chain(json).collect();
+    if output.overwrite && files.is_empty() && model.save_masks.is_none() {
         return Err("--overwrite has no effect: no --csv, --json or --save-masks is given".into());
+    }
+    if csv.is_some() && csv == json {
+        return Err("--csv and --json name the same file".into());
     }
     for file in files {
         output.check(file)?;
     }
-    let data = PhraseCut::open(&arguments.data)?;
+    Ok(())
+}
+
+/// Reads one split and no other, with polygons to score by.
+pub(crate) fn open(folder: &Path, split: Split) -> Result<PhraseCut, Box<dyn Error>> {
+    let data = PhraseCut::open_splits(folder, &[split])?;
+    data.require_truth(split)?;
+    Ok(data)
+}
+
+/// The phrases of a split in the order of an evaluation's tasks.
+pub(crate) fn records(
+    data: &PhraseCut,
+    split: Split,
+) -> impl Iterator<Item = (&Phrase, Option<ProblemKind>)> {
+    let usable = data.phrases(split).iter().map(|phrase| (phrase, None));
+    let others = data.unusable(split);
+    usable.chain(others.map(|(phrase, problem)| (phrase, Some(problem))))
+}
+
+fn run_phrasecut(arguments: &Arguments, data: &PhraseCut) -> Result<(), Failure> {
+    let split = arguments.split;
     let ranks = WordRanks::open(&arguments.data)?;
     if ranks.is_none() {
         let folder = arguments.data.display();
         eprintln!("clipseg: {folder} has no name_att_rel_count.json: no subsets by frequency");
     }
-    let score = |folder: &Path| score(&data, arguments.split, ranks.as_ref(), folder);
-    let (evaluator, figures) = match &arguments.predictions {
-        Some(folder) => (score(folder)?, None),
-        None => {
-            let (evaluator, figures) =
-                arguments
-                    .model
-                    .score(&data, arguments.split, ranks.as_ref(), output)?;
-            (evaluator, Some(figures))
-        }
-    };
-    let unseen = unseen(&data, arguments.split, &evaluator)?;
+    let score = |folder: &Path| score(data, split, ranks.as_ref(), folder);
+    let (evaluation, threshold): (PhraseCutEvaluation, Option<ChosenThreshold>) =
+        match &arguments.predictions {
+            Some(folder) => (score(folder)?, None),
+            None => {
+                let model = &arguments.model;
+                let (evaluation, threshold) =
+                    model.score(data, split, ranks.as_ref(), arguments.output)?;
+                (evaluation, Some(threshold))
+            }
+        };
+    let PhraseCutEvaluation {
+        evaluator,
+        exceptions,
+        ..
+    } = &evaluation;
+    for exception in exceptions {
+        eprintln!("clipseg: {split}: {exception}");
+    }
+    if evaluator.scores(Subset::All).count == 0 {
+        return Err(format!("no phrase of {split} has a prediction").into());
+    }
     let bootstrap = Bootstrap {
-        seed: arguments.seed,
+        seed: arguments.seed.unwrap_or(0),
         ..Bootstrap::default()
     };
-    let intervals = intervals(&bootstrap, &evaluator)?;
     let comparisons = match &arguments.against {
         None => Vec::new(),
-        Some(folder) => compare(&bootstrap, &score(folder)?, &evaluator)?,
+        Some(folder) => {
+            let other = score(folder)?;
+            for exception in &other.exceptions {
+                if !exceptions.contains(exception) {
+                    eprintln!("clipseg: {}: {exception}", folder.display());
+                }
+            }
+            compare(&bootstrap, &other.evaluator, evaluator)?
+        }
     };
-    let subsets: Vec<SubsetScores> = evaluator
-        .all_scores()
-        .into_iter()
-        .filter(|scores| scores.count + scores.missing > 0)
-        .collect();
+    let subsets = evaluator.all_scores().into_iter();
+    let figures = Figures {
+        subsets: subsets
+            .filter(|scores| scores.count + scores.missing > 0)
+            .collect(),
+        unseen: unseen(data, split, evaluator)?,
+        intervals: intervals(&bootstrap, evaluator)?,
+        comparisons,
+        threshold,
+        exceptions: exceptions.clone(),
+    };
 
     if let Some(path) = &arguments.csv {
-        let rows = csv_rows(&data, arguments.split, &evaluator)?;
-        output.write(path, &rows)?;
+        arguments
+            .output
+            .write(path, &csv_rows(data, split, evaluator)?)?;
     }
     if let Some(path) = &arguments.json {
-        let report = json!({
-            "split": arguments.split.name(),
-            "predictions": arguments.predictions,
-            "model": figures.as_ref().map(ModelFigures::to_json),
-            "unseen_pairs": unseen.as_ref().map(|apart| object(apart.iter().map(|(name, scores)| {
-                (*name, json!(scores))
-            }))),
-            "against": arguments.against,
-            "subsets": subsets,
-            "intervals": object(intervals.iter().map(|(name, interval)| (*name, json!(interval)))),
-            "differences": object(comparisons.iter().map(|(name, both)| (*name, json!(both)))),
-        });
-        output.write(path, format!("{report:#}\n").as_bytes())?;
+        let sources = [&arguments.predictions, &arguments.against];
+        let sources = sources.map(|folder| folder.as_deref());
+        let report = json_report(split, sources, arguments.model.model.as_deref(), &figures);
+        arguments
+            .output
+            .write(path, format!("{report:#}\n").as_bytes())?;
     }
-    println!("{}", table(&subsets));
-    for (name, scores) in unseen.iter().flatten() {
-        println!(
-            "phrases of {name} pairs of attribute and name: {}, mean IoU {:.4}, cum IoU {:.4}",
-            scores.count, scores.mean_iou, scores.cumulative_iou
-        );
-    }
-    for line in figures.iter().flat_map(ModelFigures::lines) {
-        println!("{line}");
-    }
-    for line in summary(&evaluator, &intervals, &comparisons) {
-        println!("{line}");
+    print_line(&table(&figures.subsets))?;
+    for line in summary(&figures) {
+        print_line(&line)?;
     }
     Ok(())
 }
@@ -138,32 +219,40 @@ fn score(
     split: Split,
     ranks: Option<&WordRanks>,
     folder: &Path,
-) -> Result<PhraseCutEvaluator, Box<dyn Error>> {
+) -> Result<PhraseCutEvaluation, Box<dyn Error>> {
     let predictions = PredictionFolder::open(folder)?;
-    let tasks = data.phrases(split).iter();
-    let unknown = predictions.unknown(tasks.map(|phrase| phrase.task_id.as_str()));
-    if let Some(first) = unknown.first() {
-        let (folder, count) = (folder.display(), unknown.len());
+    let task_ids = records(data, split).map(|(phrase, _)| phrase.task_id.as_str());
+    let unknown = predictions.unknown(task_ids);
+    let shown = folder.display();
+    let others = predictions.passed_over();
+    if let Some(first) = others.first() {
+        let (count, first) = (others.len(), first.display());
         eprintln!(
-            "clipseg: {folder}: {count} files are of no phrase of {split}, such as {first}.png"
+            "clipseg: {shown}: {count} entries are not called <task_id>.png, such as {first}"
         );
     }
-    let bar = bar(data.phrases(split).len(), "scoring");
-    let evaluator = evaluate_phrasecut(data, split, ranks, |task| {
-        let mask = predictions.load(task);
+    if unknown.len() == predictions.len() {
+        return Err(
+            format!("{shown} holds no prediction for {split}, expected <task_id>.png").into(),
+        );
+    }
+    if let Some(first) = unknown.first() {
+        let count = unknown.len();
+        eprintln!(
+            "clipseg: {shown}: {count} files are of no phrase of {split}, such as {first}.png"
+        );
+    }
+    let bar = bar(records(data, split).count(), "scoring");
+    let evaluation = evaluate_phrasecut(data, split, ranks, |task| {
+        let mask = predictions.load(task, data);
         bar.inc(1);
         mask
     });
     bar.finish_and_clear();
-    let evaluator = evaluator?;
-    if evaluator.scores(Subset::All).count == 0 {
-        let folder = folder.display();
-        return Err(
-            format!("{folder} holds no prediction for {split}, expected <task_id>.png").into(),
-        );
-    }
-    Ok(evaluator)
+    Ok(evaluation?)
 }
+
+pub(crate) type Named<T> = Vec<(&'static str, T)>;
 
 /// The scores of seen and of unseen phrases, where the data set marks pairs as unseen.
 fn unseen(
@@ -175,15 +264,14 @@ fn unseen(
         return Ok(None);
     };
     let scores = [("seen", false), ("unseen", true)].map(|(name, wanted)| {
-        let both = data.phrases(split).iter().zip(evaluator.tasks());
-        let kept = both.filter(|(phrase, _)| pairs.is_unseen(&phrase.phrase_structure) == wanted);
+        let both = records(data, split).zip(evaluator.tasks());
+        let kept =
+            both.filter(|((phrase, _), _)| pairs.is_unseen(&phrase.phrase_structure) == wanted);
         let evaluator: PhraseCutEvaluator = kept.map(|(_, task)| task.clone()).collect();
         (name, evaluator.scores(Subset::All))
     });
     Ok(Some(scores.into()))
 }
-
-type Named<T> = Vec<(&'static str, T)>;
 
 fn intervals(
     bootstrap: &Bootstrap,
@@ -224,106 +312,4 @@ fn compare(
         comparisons.push((name, bootstrap.compare(&a, &b)?));
     }
     Ok(comparisons)
-}
-
-fn object(pairs: impl Iterator<Item = (&'static str, Value)>) -> Value {
-    let pairs = pairs.map(|(name, value)| (name.to_owned(), value));
-    Value::Object(pairs.collect())
-}
-
-/// A line for each subset, with four digits as in the official evaluator.
-fn table(subsets: &[SubsetScores]) -> String {
-    let mut lines = vec![
-        "subset       phrases  missing  mean IoU  cum IoU   Pr@.5   Pr@.6   Pr@.7   Pr@.8   Pr@.9"
-            .to_owned(),
-    ];
-    for scores in subsets {
-        let SubsetScores { subset, .. } = scores;
-        let precision = scores.precision_at.map(|share| format!("  {share:.4}"));
-        lines.push(format!(
-            "{subset:<12} {:>7}  {:>7}    {:.4}   {:.4}{}",
-            scores.count,
-            scores.missing,
-            scores.mean_iou,
-            scores.cumulative_iou,
-            precision.concat()
-        ));
-    }
-    lines.join("\n")
-}
-
-fn summary(
-    evaluator: &PhraseCutEvaluator,
-    intervals: &[(&'static str, Interval)],
-    comparisons: &[(&'static str, Comparison)],
-) -> Vec<String> {
-    let all = evaluator.scores(Subset::All);
-    let mut lines = Vec::new();
-    if all.missing > 0 {
-        lines.push(format!(
-            "{} phrases have no prediction; with 0 for them the mean IoU is {:.4}",
-            all.missing, all.mean_iou_of_all
-        ));
-    }
-    let words = |name: &str| match name {
-        "mean_iou" => "mean IoU",
-        "cumulative_iou" => "cum IoU",
-        _ => "Pr@.5",
-    };
-    for (name, interval) in intervals {
-        lines.push(format!(
-            "{:<8} {:.4}, {:.0} % interval over pictures {:.4} to {:.4}",
-            words(name),
-            interval.estimate,
-            100.0 * interval.level,
-            interval.low,
-            interval.high
-        ));
-    }
-    for (name, comparison) in comparisons {
-        let difference = comparison.difference;
-        lines.push(format!(
-            "{:<8} {:+.4} against the other run, {:.0} % interval {:+.4} to {:+.4}, p = {:.4}",
-            words(name),
-            difference.estimate,
-            100.0 * difference.level,
-            difference.low,
-            difference.high,
-            comparison.p_value
-        ));
-    }
-    lines
-}
-
-/// A row for each phrase, in the order of the file.
-fn csv_rows(
-    data: &PhraseCut,
-    split: Split,
-    evaluator: &PhraseCutEvaluator,
-) -> Result<Vec<u8>, Box<dyn Error>> {
-    let mut rows = csv::Writer::from_writer(Vec::new());
-    rows.write_record([
-        "task_id",
-        "image_id",
-        "phrase",
-        "predicted",
-        "intersection",
-        "union",
-        "iou",
-        "subsets",
-    ])?;
-    for (phrase, score) in data.phrases(split).iter().zip(evaluator.tasks()) {
-        let subsets: Vec<&str> = score.subsets.iter().map(|subset| subset.name()).collect();
-        rows.write_record([
-            phrase.task_id.as_str(),
-            &phrase.image_id.to_string(),
-            &phrase.phrase,
-            &score.predicted.to_string(),
-            &score.intersection.to_string(),
-            &score.union.to_string(),
-            &score.iou().to_string(),
-            &subsets.join(" "),
-        ])?;
-    }
-    Ok(rows.into_inner()?)
 }

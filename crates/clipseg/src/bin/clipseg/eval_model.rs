@@ -1,19 +1,16 @@
 //! The part of `clipseg eval` that makes the predictions itself.
 
-use crate::eval::split;
-use crate::output::{LONGEST_NAME, Output};
+use crate::eval::{open, records};
+use crate::output::Output;
 use clipseg::clip::resolve;
-use clipseg::data::{Phrase, PhraseCut, Split};
-use clipseg::metrics::{
-    Grouped, PhraseCutEvaluator, SweepDefinition, SweepScores, ThresholdSweep, sweep_thresholds,
-};
+use clipseg::data::{PhraseCut, Split};
+use clipseg::metrics::SweepDefinition;
 use clipseg::model::Segmenter;
-use clipseg::train::{WordRanks, score_model, sweep_model};
+use clipseg::train::{PhraseCutEvaluation, PredictionFolder, WordRanks, score_model, sweep_model};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
 use std::error::Error;
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::fmt::{self, Display, Formatter};
+use std::path::PathBuf;
 
 /// Phrases that a threshold is chosen on.
 const CHOOSING_PHRASES: usize = 1_000;
@@ -22,74 +19,114 @@ const CHOOSING_PHRASES: usize = 1_000;
 pub(crate) struct ModelArguments {
     /// Folder of a CLIPSeg checkpoint or of a run's `model`, or an id on the hub, instead of predictions.
     #[arg(long, value_name = "FOLDER-OR-ID", conflicts_with = "predictions")]
-    model: Option<String>,
+    pub(crate) model: Option<String>,
     /// cpu, ndarray, wgpu, vulkan or cuda; cuda:1 for the second card.
     #[arg(long, default_value = "cpu", requires = "model")]
     device: String,
-    /// Probability above which a pixel is inside. Without it the best on the validation split is taken.
+    /// Probability above which a pixel is inside. Without it the best on another split is taken.
     #[arg(long, requires = "model")]
-    threshold: Option<f32>,
-    /// The split that the threshold is chosen on.
-    #[arg(long, value_name = "NAME", value_parser = split, default_value = "val", requires = "model")]
-    choose_on: Split,
+    pub(crate) threshold: Option<f32>,
+    /// The split that the threshold is chosen on. Default: val.
+    #[arg(long, value_name = "NAME", requires = "model")]
+    pub(crate) choose_on: Option<Split>,
     /// Write each mask as `<task_id>.png`, for this program's --predictions and the official evaluator.
     #[arg(long, value_name = "DIR", requires = "model")]
     pub(crate) save_masks: Option<PathBuf>,
 }
 
-/// What is known of a model beyond its masks.
-pub(crate) struct ModelFigures {
-    model: String,
-    threshold: f32,
-    chosen_on: Option<Split>,
-    /// CLIPSeg's definition, then the plain one.
-    scores: [SweepScores; 2],
+/// A threshold, and where it comes from.
+pub(crate) struct ChosenThreshold {
+    pub(crate) threshold: f32,
+    /// The split that it was chosen on, if it was not given.
+    pub(crate) on: Option<Split>,
+    /// Whether that is what was scored, in part at least.
+    on_what_was_scored: bool,
+}
+
+impl Display for ChosenThreshold {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "threshold {:.2}, ", self.threshold)?;
+        match self.on {
+            None => f.write_str("as given"),
+            Some(split) if self.on_what_was_scored => {
+                write!(
+                    f,
+                    "chosen on {split}, so the figures are better than on new phrases"
+                )
+            }
+            Some(split) => write!(f, "chosen on {split}"),
+        }
+    }
 }
 
 impl ModelArguments {
+    /// The model's name and the model.
+    pub(crate) fn load(&self) -> Result<(&str, Segmenter), Box<dyn Error>> {
+        let name = self.model.as_deref().unwrap_or_default();
+        let device = clipseg::device(&self.device)?;
+        Ok((name, Segmenter::from_pretrained(&resolve(name)?, &device)?))
+    }
+
     /// Runs the model over a split.
     pub(crate) fn score(
         &self,
         data: &PhraseCut,
-        wanted: Split,
+        split: Split,
         ranks: Option<&WordRanks>,
         output: Output,
-    ) -> Result<(PhraseCutEvaluator, ModelFigures), Box<dyn Error>> {
-        let model = self.model.as_deref().unwrap_or_default();
+    ) -> Result<(PhraseCutEvaluation, ChosenThreshold), Box<dyn Error>> {
         if let Some(threshold) = self.threshold
             && !(0.0..1.0).contains(&threshold)
         {
             return Err(format!("--threshold {threshold}: expected 0 to less than 1").into());
         }
-        let phrases: Vec<&Phrase> = data.phrases(wanted).iter().collect();
         if let Some(folder) = &self.save_masks {
-            for phrase in &phrases {
-                if let Some(name) = mask_name(&phrase.task_id) {
+            for (phrase, _) in records(data, split) {
+                if let Some(name) = PredictionFolder::file_name(&phrase.task_id) {
                     output.check(&folder.join(name))?;
                 }
             }
             std::fs::create_dir_all(folder)
                 .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
         }
-        let device = clipseg::device(&self.device)?;
-        let segmenter = Segmenter::from_pretrained(&resolve(model)?, &device)?;
-        let (threshold, chosen_on) = match self.threshold {
-            Some(threshold) => (threshold, None),
-            None => (self.choose(&segmenter, data)?, Some(self.choose_on)),
+        let choose_on = self.choose_on.unwrap_or(Split::Val);
+        let choosing = match self.threshold {
+            Some(_) => None,
+            None => Some(open(data.root(), choose_on).map_err(|error| {
+                format!(
+                    "no {choose_on} phrases to choose a threshold on: {error}; give --threshold"
+                )
+            })?),
+        };
+        let (_, segmenter) = self.load()?;
+        let threshold = match (self.threshold, choosing) {
+            (Some(threshold), _) => ChosenThreshold {
+                threshold,
+                on: None,
+                on_what_was_scored: false,
+            },
+            (None, choosing) => ChosenThreshold {
+                threshold: choose(&segmenter, choosing.as_ref().unwrap_or(data), choose_on)?,
+                on: Some(choose_on),
+                on_what_was_scored: choose_on
+                    .parts()
+                    .iter()
+                    .any(|part| split.parts().contains(part)),
+            },
         };
 
-        let bar = bar(phrases.len(), "scoring");
+        let bar = bar(records(data, split).count(), "scoring");
         let mut unwritten = 0;
-        let scores = score_model(
+        let evaluation = score_model(
             &segmenter,
             data,
-            &phrases,
+            split,
             ranks,
-            threshold,
+            threshold.threshold,
             |phrase, mask| {
                 bar.inc(1);
                 if let (Some(folder), Some(mask)) = (&self.save_masks, mask) {
-                    match mask_name(&phrase.task_id) {
+                    match PredictionFolder::file_name(&phrase.task_id) {
                         Some(name) => {
                             output.png(&folder.join(name), &mask.to_gray_image().into())?;
                         }
@@ -105,85 +142,18 @@ impl ModelArguments {
                 "clipseg: {unwritten} masks were not written: their task ids cannot be names of files"
             );
         }
-        let scores = scores?;
-        let figures = ModelFigures {
-            model: model.to_owned(),
-            threshold,
-            chosen_on,
-            scores: [SweepDefinition::ClipSeg, SweepDefinition::Plain]
-                .map(|definition| scores.sweeps.scores(definition)),
-        };
-        Ok((scores.evaluator, figures))
-    }
-
-    /// The threshold with the highest mean IoU on some phrases of another split.
-    fn choose(&self, segmenter: &Segmenter, data: &PhraseCut) -> Result<f32, Box<dyn Error>> {
-        let all = data.phrases(self.choose_on);
-        if all.is_empty() {
-            let split = self.choose_on;
-            return Err(
-                format!("no {split} phrases to choose a threshold on: give --threshold").into(),
-            );
-        }
-        let count = all.len().min(CHOOSING_PHRASES);
-        let spread = (0..count).map(|index| &all[index * all.len() / count]);
-        let phrases: Vec<&Phrase> = spread.collect();
-        let bar = bar(count, "choosing a threshold");
-        let sweeps: Grouped<String, ThresholdSweep> =
-            sweep_model(segmenter, data, &phrases, || bar.inc(1))?;
-        bar.finish_and_clear();
-        let best = sweeps.scores(SweepDefinition::Plain).best_mean_iou();
-        Ok(best.threshold as f32)
+        Ok((evaluation?, threshold))
     }
 }
 
-impl ModelFigures {
-    pub(crate) fn to_json(&self) -> Value {
-        json!({
-            "model": self.model,
-            "threshold": self.threshold,
-            "chosen_on": self.chosen_on.map(Split::name),
-            "at_model_resolution": self.scores,
-        })
-    }
-
-    /// What stands under the table.
-    pub(crate) fn lines(&self) -> Vec<String> {
-        let mut lines = vec![match self.chosen_on {
-            Some(split) => format!("threshold {:.2}, chosen on {split}", self.threshold),
-            None => format!("threshold {:.2}, as given", self.threshold),
-        }];
-        let thresholds = sweep_thresholds();
-        let nearest = (0..thresholds.len())
-            .min_by(|&a, &b| {
-                let distance = |i: usize| (thresholds[i] - f64::from(self.threshold)).abs();
-                distance(a).total_cmp(&distance(b))
-            })
-            .unwrap_or_default();
-        for scores in &self.scores {
-            let name = match scores.definition {
-                SweepDefinition::ClipSeg => "CLIPSeg's definition",
-                SweepDefinition::Plain => "plain definition",
-            };
-            lines.push(format!(
-                "at the model's resolution, {name}, threshold {:.2}: mIoU {:.4}, IoU_FG {:.4}, \
-                 IoU_BIN {:.4}, AP {:.4}",
-                thresholds[nearest],
-                scores.mean_iou[nearest],
-                scores.iou_fg[nearest],
-                scores.iou_bin[nearest],
-                scores.average_precision
-            ));
-        }
-        lines
-    }
-}
-
-/// What the mask of a task is called; a name that is too long, or that lies elsewhere, is none.
-fn mask_name(task_id: &str) -> Option<String> {
-    let name = format!("{task_id}.png");
-    let is_plain = Path::new(&name).file_name() == Some(OsStr::new(&name));
-    (is_plain && name.len() <= LONGEST_NAME).then_some(name)
+/// The threshold with the highest mean IoU on some phrases of a split.
+fn choose(segmenter: &Segmenter, data: &PhraseCut, split: Split) -> Result<f32, Box<dyn Error>> {
+    let count = data.phrases(split).len().min(CHOOSING_PHRASES);
+    let bar = bar(count, "choosing a threshold");
+    let sweeps = sweep_model(segmenter, data, split, CHOOSING_PHRASES, || bar.inc(1));
+    bar.finish_and_clear();
+    let best = sweeps?.scores(SweepDefinition::Plain).best_mean_iou();
+    Ok(best.threshold as f32)
 }
 
 /// Progress over phrases.

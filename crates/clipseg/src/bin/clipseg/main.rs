@@ -3,7 +3,9 @@
 
 mod data;
 mod eval;
+mod eval_clipseg;
 mod eval_model;
+mod eval_report;
 mod output;
 mod photos;
 mod report;
