@@ -229,6 +229,26 @@ fn what_is_not_the_hubs_is_left_alone() {
 }
 
 #[test]
+fn a_download_waits_for_another_of_the_same_file_and_then_says_so() {
+    let server = Server::start(&checkpoint(), None);
+    let cache = tempfile::tempdir().unwrap();
+    let blobs = cache.path().join("models--owner--name/blobs");
+    std::fs::create_dir_all(&blobs).unwrap();
+    let lock = blobs.join(format!("{}.lock", etag("config.json")));
+    let held = std::fs::File::create(&lock).unwrap();
+    held.lock().unwrap();
+    let hub = hub(server.endpoint(), cache.path());
+    let message = failure(&hub, ID);
+    assert!(
+        message.contains("another program is downloading `config.json`")
+            && message.contains(&lock.display().to_string()),
+        "{message}"
+    );
+    drop(held);
+    hub.snapshot(ID).unwrap();
+}
+
+#[test]
 fn a_refusal_is_told_from_silence() {
     let server = Server::start(&checkpoint(), None);
     let cache = tempfile::tempdir().unwrap();
