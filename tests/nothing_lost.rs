@@ -133,6 +133,31 @@ fn segment_replaces_its_own_pictures_only() {
 }
 
 #[test]
+fn results_beside_the_photographs_are_not_photographs() {
+    let folder = tempfile::tempdir().unwrap();
+    let photo = folder.path().join("wide.png");
+    std::fs::copy(shipped().join("images/wide.png"), &photo).unwrap();
+    let model = model();
+    let segment = || {
+        let words = ["--prompt", "a cat", "--model"].map(Path::new);
+        let mut all = vec![folder.path(), "--out".as_ref(), folder.path()];
+        all.extend(words);
+        all.push(&model);
+        run("segment", &all)
+    };
+    let output = segment();
+    succeeds(&output);
+    assert!(output.stderr.is_empty());
+    let first = content(folder.path());
+    assert_eq!(first.len(), 4);
+    let output = segment();
+    succeeds(&output);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(errors, "clipseg: 3 results of this program passed over\n");
+    assert!(content(folder.path()) == first);
+}
+
+#[test]
 fn data_show_replaces_its_own_sheet_only() {
     let folder = tempfile::tempdir().unwrap();
     let (data, sheet) = (data(), folder.path().join("sheet.png"));

@@ -172,15 +172,29 @@ fn what_a_folder_holds_beside_pictures_is_told() {
     let told = "6 files passed over: 2 .txt, 1 .avif, 1 .gif, 1 .heic, 1 .tif; taken from folders \
                 are .jpg, .jpeg, .png, .webp, .bmp; 1 folder inside passed over";
     assert_eq!(errors.matches(told).count(), 1, "{errors}");
-    let mut failed = vec!["empty.jpg", "page.jpg", "pointer.png"];
+    let mut failed = vec![
+        ("/empty.jpg: not a readable picture: it is an empty file", 1),
+        (
+            "/page.jpg: not a readable picture: it is a web page (HTML)",
+            1,
+        ),
+        (
+            "/pointer.png: not a readable picture: it is a Git LFS pointer",
+            1,
+        ),
+        ("expected PNG, JPEG, WebP or BMP", 3),
+    ];
     if cfg!(unix) {
-        failed.push("gone.png");
+        failed.push(("gone.png: No such file", 1));
     }
-    for name in &failed {
-        let line = errors.lines().find(|line| line.contains(name));
-        assert!(line.is_some(), "{name}: {errors}");
+    for (expected, count) in &failed {
+        assert_eq!(
+            errors.matches(expected).count(),
+            *count,
+            "{expected}: {errors}"
+        );
     }
-    let count = failed.len();
+    let count = failed.len() - 1;
     assert!(
         errors.contains(&format!(
             "{count} of the photographs could not be segmented"
@@ -197,6 +211,84 @@ fn what_a_folder_holds_beside_pictures_is_told() {
     assert_eq!(output.status.code(), Some(1));
     let expected = "the folders hold no picture; 2 files passed over: 1 .avif, 1 .heic";
     assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+}
+
+#[test]
+fn visual_masks_mean_what_is_above_half_of_their_largest_value() {
+    let folder = tempfile::tempdir().unwrap();
+    let masks = shipped().join("cases/masks");
+    let photo = masks.join("p.png");
+    let photo = photo.to_str().unwrap();
+    let heat = |mask: Option<&str>| {
+        let out = folder.path().join(mask.unwrap_or("none"));
+        let mask = mask.map(|mask| masks.join(mask));
+        let mut all = vec![photo, "--visual-prompt", photo];
+        if let Some(mask) = &mask {
+            all.extend(["--visual-mask", mask.to_str().unwrap()]);
+        }
+        let output = segment(&out, &all);
+        assert!(output.status.success(), "{mask:?}: {}", stderr(&output));
+        image::open(out.join("p-1-like-p-heat.png"))
+            .unwrap()
+            .into_rgb8()
+    };
+    let expected = heat(Some("m255.png"));
+    for same in ["m1.png", "m16-1.png", "bg1.png"] {
+        assert!(heat(Some(same)) == expected, "{same} is read as m255.png");
+    }
+    // JPEG moves the border by a pixel here and there.
+    let (jpeg, whole) = (heat(Some("q75.jpg")), heat(Some("white.png")));
+    let apart = |a: &image::RgbImage, b: &image::RgbImage| -> u64 {
+        let pairs = a.as_raw().iter().zip(b.as_raw());
+        pairs.map(|(a, b)| u64::from(a.abs_diff(*b))).sum()
+    };
+    assert!(whole != expected);
+    assert!(apart(&jpeg, &expected) < apart(&jpeg, &whole));
+    assert!(heat(None) != expected, "a mask matters");
+}
+
+#[test]
+fn photographs_that_are_cut_off_are_refused_and_the_rest_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = folder.path().join("photos");
+    cases(
+        "jpeg",
+        &["cut60.jpg", "prog-cut60.jpg", "s3-1x1.jpg"],
+        &photos,
+    );
+    let out = folder.path().join("out");
+    let output = segment(&out, &[photos.to_str().unwrap(), "--prompt", "a cat"]);
+    let errors = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    for name in ["/cut60.jpg", "/prog-cut60.jpg"] {
+        let expected = format!("{name} ends before the picture does");
+        assert!(errors.contains(&expected), "{errors}");
+    }
+    assert!(errors.contains("2 of the photographs could not be segmented"));
+    assert!(names(&out).iter().all(|name| name.starts_with("s3-1x1-")));
+    assert_eq!(names(&out).len(), 3);
+    // As a prompt it is refused before the model is loaded.
+    let cut = photos.join("cut60.jpg");
+    let whole = photos.join("s3-1x1.jpg");
+    for flag in ["--visual-prompt", "--visual-mask"] {
+        let mut all = vec![
+            "segment",
+            whole.to_str().unwrap(),
+            "--model",
+            "./no/such/folder",
+        ];
+        if flag == "--visual-mask" {
+            all.extend(["--visual-prompt", whole.to_str().unwrap()]);
+        }
+        all.extend([flag, cut.to_str().unwrap()]);
+        let output = run(&all);
+        assert_eq!(output.status.code(), Some(1));
+        let errors = stderr(&output);
+        assert!(
+            errors.contains("cut60.jpg ends before the picture does"),
+            "{errors}"
+        );
+    }
 }
 
 #[cfg(unix)]
@@ -326,6 +418,9 @@ fn what_cannot_be_done_is_said_before_the_work() {
         segment(&out, &[photo, "--prompt", "x", "--threshold", "2"]),
         "expected a number from 0 to 1",
     );
+    let black = folder.path().join("black.png");
+    image::GrayImage::new(180, 75).save(&black).unwrap();
+    let black = black.to_str().unwrap();
     // These are found out without a model: there is none.
     let without_model = |arguments: &[&str]| {
         let mut all = vec!["segment", "--model", "./no/such/folder", "--out"];
@@ -363,6 +458,10 @@ fn what_cannot_be_done_is_said_before_the_work() {
         (
             &["--prompt", "x", "--visual-prompt", "no/such.png"],
             "cannot read no/such.png",
+        ),
+        (
+            &["--visual-prompt", photo, "--visual-mask", black],
+            "black.png: the mask has nothing inside",
         ),
         (&["--prompt", "x", "--threshold", "NaN"], "from 0 to 1"),
         (&["--prompt", "x", "--threshold=-0.1"], "from 0 to 1"),

@@ -178,6 +178,19 @@ mod tests {
     }
 
     #[test]
+    fn inside_is_what_is_above_the_threshold() {
+        let soft = SoftMask::from_logits(&[0.0, 3.0, -3.0, 1.0], [4, 1], [4, 1]).unwrap();
+        assert_eq!(soft.probabilities()[0], 0.5);
+        // Not what is at it.
+        assert_eq!(soft.coverage(0.5), 0.5);
+        assert_eq!(soft.threshold(0.5).to_vec(), [0, 1, 0, 1]);
+        assert_eq!(soft.coverage(0.49), 0.75);
+        assert_eq!(soft.threshold(0.49).to_vec(), [1, 1, 0, 1]);
+        let expected = 1.0 / (1.0 + (-3f32).exp());
+        assert!((soft.highest() - expected).abs() < 1e-6);
+    }
+
+    #[test]
     fn sizes_that_do_not_fit_are_told() {
         let error = SoftMask::from_logits(&[0.0; 5], [2, 2], [4, 4]).unwrap_err();
         assert_eq!(

@@ -74,25 +74,37 @@ fn signed(png: &[u8]) -> Vec<u8> {
 
 /// Whether a file is a picture as this program has written it.
 fn is_ours(path: &Path) -> Result<bool, ClipError> {
-    let read = |error| ClipError::io("read", path)(error);
-    let mut file = File::open(path).map_err(read)?;
-    // A foreign file may be of any size, so the rest is read only where the beginning is right.
-    let length = chunk(0).len();
-    let mut start = Vec::new();
-    let start_length = (PLACE + length) as u64;
-    (&mut file)
-        .take(start_length)
-        .read_to_end(&mut start)
-        .map_err(read)?;
-    let Some((head, found)) = start.split_at_checked(PLACE) else {
+    let Some((start, mut file)) = marked(path)? else {
         return Ok(false);
     };
-    if !head.starts_with(SIGNATURE) || found.get(4..4 + KEYWORD.len()) != Some(KEYWORD) {
-        return Ok(false);
-    }
+    let (head, found) = start.split_at(PLACE);
     let mut rest = Vec::new();
-    file.read_to_end(&mut rest).map_err(read)?;
+    file.read_to_end(&mut rest)
+        .map_err(ClipError::io("read", path))?;
     Ok(found == chunk(checksum([head, &rest])))
+}
+
+/// Whether a file is a picture of this program, changed since or not.
+pub(crate) fn is_marked(path: &Path) -> bool {
+    // A pipe would be waited for.
+    path.is_file() && marked(path).is_ok_and(|start| start.is_some())
+}
+
+/// The beginning of a picture of this program, up to the end of the chunk, and the file to read on
+/// from there. A foreign file may be of any size, so no more than that is read of it.
+fn marked(path: &Path) -> Result<Option<(Vec<u8>, File)>, ClipError> {
+    let read = |error| ClipError::io("read", path)(error);
+    let mut file = File::open(path).map_err(read)?;
+    let length = PLACE + chunk(0).len();
+    let mut start = Vec::with_capacity(length);
+    (&mut file)
+        .take(length as u64)
+        .read_to_end(&mut start)
+        .map_err(read)?;
+    let is_marked = start.len() == length
+        && start.starts_with(SIGNATURE)
+        && start[PLACE + 4..].starts_with(KEYWORD);
+    Ok(is_marked.then_some((start, file)))
 }
 
 /// A text chunk: its length, its name and text, and a checksum over these.

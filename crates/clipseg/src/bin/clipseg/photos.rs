@@ -1,6 +1,6 @@
 //! Which photographs were asked for, what was passed over, and what their results are called.
 
-use crate::output::{LONGEST_NAME, checksum};
+use crate::output::{LONGEST_NAME, checksum, is_marked};
 use clipseg::clip::ClipError;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashSet};
@@ -19,10 +19,12 @@ pub(crate) struct Photo {
 /// Endings of files that are taken from a folder.
 const ENDINGS: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
 
-/// The files of folders that are not taken, counted by their endings.
+/// What of folders is not taken, counted: files by their endings.
 #[derive(Debug, Default)]
 pub(crate) struct PassedOver {
     by_ending: BTreeMap<String, usize>,
+    /// Pictures that this program has written.
+    results: usize,
     folders: usize,
 }
 
@@ -30,6 +32,10 @@ impl PassedOver {
     fn add(&mut self, path: &Path) {
         if path.is_dir() {
             self.folders += 1;
+            return;
+        }
+        if is_marked(path) {
+            self.results += 1;
             return;
         }
         let ending = match path.extension() {
@@ -46,6 +52,7 @@ impl std::fmt::Display for PassedOver {
         /// Endings that are shown.
         const SHOWN: usize = 8;
         let plural = |count: usize| if count == 1 { "" } else { "s" };
+        let mut lines = Vec::new();
         let files: usize = self.by_ending.values().sum();
         if files > 0 {
             let mut most_first: Vec<_> = self.by_ending.iter().collect();
@@ -60,29 +67,33 @@ impl std::fmt::Display for PassedOver {
                 parts.push(format!("{others} with other endings"));
             }
             let (plural, endings) = (plural(files), ENDINGS.map(|ending| format!(".{ending}")));
-            write!(
-                f,
+            lines.push(format!(
                 "{files} file{plural} passed over: {}; taken from folders are {}",
                 parts.join(", "),
                 endings.join(", ")
-            )?;
+            ));
+        }
+        if self.results > 0 {
+            let (results, plural) = (self.results, plural(self.results));
+            lines.push(format!(
+                "{results} result{plural} of this program passed over"
+            ));
         }
         if self.folders > 0 {
-            let and = if files > 0 { "; " } else { "" };
             let (folders, plural) = (self.folders, plural(self.folders));
-            write!(
-                f,
-                "{and}{folders} folder{plural} inside passed over: name them to have their pictures"
-            )?;
+            lines.push(format!(
+                "{folders} folder{plural} inside passed over: name them to have their pictures"
+            ));
         }
-        Ok(())
+        f.write_str(&lines.join("; "))
     }
 }
 
 /// The photographs of a list of files and folders; of a folder, the pictures right in it, by name.
 ///
 /// A file is taken whatever its ending is, so that one that is no picture gets reported later; so is
-/// what has a picture's ending in a folder, if it is a link to nowhere. `results` gives the names of
+/// what has a picture's ending in a folder, if it is a link to nowhere. Results of this program are
+/// taken only if they are named. `results` gives the names of
 /// the results of a photograph from the start of their names.
 pub(crate) fn collect(
     given: &[PathBuf],
@@ -159,7 +170,7 @@ fn is_picture(path: &Path) -> bool {
     let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
     let known = ending.is_some_and(|ending| ENDINGS.iter().any(|&known| ending == known));
     // A link to nowhere has to be reported. Of what is neither file nor folder nothing can be read.
-    known && (path.is_file() || !path.exists())
+    known && (!path.exists() || path.is_file() && !is_marked(path))
 }
 
 /// What a file can be called after a prompt: its letters and digits, with dashes between words.

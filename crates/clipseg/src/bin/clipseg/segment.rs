@@ -5,7 +5,7 @@ use crate::output::{Output, print_line};
 use crate::photos::{Photo, collect, slug};
 use crate::report::{Finding, table};
 use clipseg::clip::ClipError;
-use clipseg::data::{Mask, load_rgb};
+use clipseg::data::{load_mask, load_rgb};
 use clipseg::model::{
     LabelMapBuilder, Prompt, SegmentOptions, Segmenter, VisualPrompt, add_legend, heat_map, tint,
 };
@@ -25,8 +25,8 @@ pub(crate) struct Arguments {
     /// A picture of what to look for; may be given several times.
     #[arg(long = "visual-prompt", value_name = "PICTURE")]
     visual_prompts: Vec<PathBuf>,
-    /// Which pixels of a visual prompt's picture are meant (white on black); one for each, in their
-    /// order.
+    /// Which pixels of a visual prompt's picture are meant: those above half of this picture's largest
+    /// value, such as white on black. One for each, in their order.
     #[arg(long = "visual-mask", value_name = "PICTURE")]
     visual_masks: Vec<PathBuf>,
     /// What is not meant, in words; may be given several times.
@@ -209,11 +209,8 @@ fn prompts(arguments: &Arguments) -> Result<Asked, Box<dyn Error>> {
         let picture = load_rgb(path)?;
         let prompt = match masks.get(index) {
             None => VisualPrompt::new(picture),
-            Some(mask) => {
-                let inside = DynamicImage::from(load_rgb(mask)?).into_luma8();
-                VisualPrompt::with_mask(picture, Mask::from(&inside))
-                    .map_err(|error| format!("{}: {error}", mask.display()))?
-            }
+            Some(mask) => VisualPrompt::with_mask(picture, load_mask(mask)?)
+                .map_err(|error| format!("{}: {error}", mask.display()))?,
         };
         prompts.push(prompt.into());
         let stem = path.file_stem().unwrap_or(path.as_os_str());
