@@ -378,6 +378,24 @@ fn a_weight_that_is_not_finite_is_no_answer() {
 }
 
 #[test]
+fn what_a_prompt_is_too_long_for_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = ["images/wide.png", "images/tall.png"].map(|name| fixtures().join(name));
+    // The tiny checkpoint takes 24 tokens.
+    let long = format!("{}at the very end", "cat ".repeat(30));
+    let mut all: Vec<&str> = photos.iter().map(|path| path.to_str().unwrap()).collect();
+    all.extend(["--prompt", "a cat", "--prompt", &long, "--negative", &long]);
+    let output = segment(folder.path(), &all);
+    let errors = stderr(&output);
+    assert!(output.status.success(), "{errors}");
+    assert_eq!(errors.matches("more than 24 tokens").count(), 1, "{errors}");
+    assert_eq!(errors.matches("cat at the very end").count(), 1, "{errors}");
+    let table = stdout(&output);
+    let answers = table.lines().filter(|line| line.contains("cat cat cat"));
+    assert_eq!(answers.count(), 2, "{table}");
+}
+
+#[test]
 fn a_reader_that_goes_away_does_not_end_the_work() {
     let folder = tempfile::tempdir().unwrap();
     let photo = fixtures().join("images/wide.png");

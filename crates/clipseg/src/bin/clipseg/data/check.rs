@@ -1,6 +1,7 @@
 //! `clipseg data check`: what is wrong with a data set, counted and by example.
 
 use crate::Failure;
+use crate::output::print_line;
 use clipseg::data::{PhraseCut, ProblemKind, Report, Split, check};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt::Write;
@@ -34,7 +35,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         bar.inc(1);
     });
     bar.finish_and_clear();
-    print!("{}", table(&report, arguments.first));
+    print_line(table(&report, arguments.first).trim_end())?;
     match report.unusable() {
         0 => Ok(()),
         1 => Err("1 phrase is unusable".into()),

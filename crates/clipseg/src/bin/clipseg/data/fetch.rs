@@ -1,6 +1,7 @@
 //! `clipseg data fetch`: the pictures of a data set from where they are published.
 
 use crate::Failure;
+use crate::output::print_line;
 use clipseg::data::{Fetcher, Split, list_pictures};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use std::path::PathBuf;
@@ -52,22 +53,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     })?;
     bar.finish_and_clear();
 
-    println!(
+    print_line(&format!(
         "{} of {} pictures are there: {} were, {} came ({})",
         report.kept + report.downloaded,
         pictures.len(),
         report.kept,
         report.downloaded,
         HumanBytes(report.bytes as u64)
-    );
+    ))?;
     for problem in &report.other_size {
-        println!("{problem}");
+        print_line(&problem.to_string())?;
     }
     for path in &report.set_aside {
-        println!(
+        print_line(&format!(
             "what lay in a picture's place and was none is now {}",
             path.display()
-        );
+        ))?;
     }
     for failed in report.failed.iter().take(SHOWN) {
         eprintln!(

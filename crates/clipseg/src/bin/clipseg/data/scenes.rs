@@ -1,6 +1,7 @@
 //! `clipseg data scenes`: generated pictures into a new folder.
 
 use crate::Failure;
+use crate::output::print_line;
 use clipseg::data::{ScenesConfig, generate_scenes_with};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
@@ -34,12 +35,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let made = generate_scenes_with(&arguments.out, &config, || bar.inc(1));
     bar.finish_and_clear();
     made?;
-    println!(
+    print_line(&format!(
         "{} scenes of {}x{} in {}",
         config.images,
         config.size,
         config.size,
         arguments.out.display()
-    );
+    ))?;
     Ok(())
 }
