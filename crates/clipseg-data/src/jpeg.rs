@@ -2,8 +2,7 @@
 //!
 //! It fills what is missing or damaged with grey and does not say so, which is how a photograph whose
 //! download broke off would become training data. It does not know the tables that motion JPEG leaves
-//! out. And it mixes the colours up where a sequential file of several scans stores them at a lower
-//! resolution. So every file is walked through before it is decoded: all its coded blocks have to be
+//! out. And it mixes the components of many sequential files of several scans up. So every file is walked through before it is decoded: all its coded blocks have to be
 //! there. References are to ITU-T T.81.
 
 use std::borrow::Cow;

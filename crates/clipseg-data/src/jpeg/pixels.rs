@@ -18,7 +18,7 @@ pub(super) fn reconstruct(walk: Walk<'_>) -> Result<RgbImage, Fault> {
     let count = frame.components.len();
     if ![1, 3].contains(&count) {
         return Err(unsupported(format!(
-            "a JPEG of several scans with {count} components of unequal resolution, which is not read"
+            "a JPEG of several scans with {count} components, which is not read"
         )));
     }
     let mut components = Vec::with_capacity(count);

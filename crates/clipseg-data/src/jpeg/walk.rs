@@ -107,14 +107,10 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether this is a sequential picture of several scans with components of unequal resolution, or
-    /// of a resolution that is not 1.
+    /// Whether this is a sequential picture of several scans.
     pub(super) fn is_mixed_up_by_the_decoder(&self) -> bool {
-        self.scans > 1
-            && self
-                .frame
-                .as_ref()
-                .is_some_and(|frame| !frame.progressive && frame.finest() != [1, 1])
+        let sequential = |frame: &Frame| !frame.progressive;
+        self.scans > 1 && self.frame.as_ref().is_some_and(sequential)
     }
 
     /// Walks to the end of the picture.
