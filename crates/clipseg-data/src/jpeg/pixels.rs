@@ -23,17 +23,16 @@ pub(super) fn reconstruct(walk: Walk<'_>) -> Result<RgbImage, Fault> {
     }
     let mut components = Vec::with_capacity(count);
     for (place, plane) in walk.planes.iter().enumerate() {
-        components.push(component(frame, place, plane)?);
+        components.push(Component::new(frame, place, plane)?);
     }
     let (width, height) = (frame.width as u32, frame.height as u32);
     let is_rgb = walk.is_rgb();
     Ok(RgbImage::from_fn(width, height, |x, y| {
-        let at = y as usize * frame.width + x as usize;
         let values = match &components[..] {
-            [first, second, third] => [first[at], second[at], third[at]],
-            others => return Rgb([others[0][at].round() as u8; 3]),
+            [first, second, third] => [first, second, third].map(|one| one.value(x, y)),
+            others => [others[0].value(x, y); 3],
         };
-        Rgb(if is_rgb {
+        Rgb(if is_rgb || count == 1 {
             values.map(|value| value.round() as u8)
         } else {
             to_rgb(values)
@@ -52,47 +51,90 @@ fn to_rgb([brightness, blue, red]: [f32; 3]) -> [u8; 3] {
     .map(|value| value.round() as u8)
 }
 
-/// A component at the picture's size, row by row.
-fn component(frame: &Frame, place: usize, plane: &Plane) -> Result<Vec<f32>, Fault> {
-    let Some(quantization) = plane.quantization else {
-        let message = format!("component {} has no quantization table", place + 1);
-        return Err(Fault::new(FaultKind::Damaged, 0, message));
-    };
-    let mut steps = [0.0; BLOCK];
-    for (&at, step) in ZIGZAG.iter().zip(quantization) {
-        steps[usize::from(at)] = f32::from(step);
-    }
-    let waves = waves();
-    let [columns, _] = frame.padded_blocks(place);
-    let [width, height] = frame.samples(place);
-    let mut samples = vec![0.0; width * height];
-    for (index, block) in plane.blocks.iter().enumerate() {
-        let (left, top) = (index % columns * SIDE, index / columns * SIDE);
-        if left >= width || top >= height {
-            continue;
+/// A component's samples, and which of them each pixel has.
+struct Component {
+    samples: Vec<u8>,
+    width: usize,
+    columns: Vec<[usize; 2]>,
+    rows: Vec<[usize; 2]>,
+}
+
+impl Component {
+    fn new(frame: &Frame, place: usize, plane: &Plane) -> Result<Self, Fault> {
+        let Some(quantization) = plane.quantization else {
+            let message = format!("component {} has no quantization table", place + 1);
+            return Err(Fault::new(FaultKind::Damaged, 0, message));
+        };
+        let mut steps = [0.0; BLOCK];
+        for (&at, step) in ZIGZAG.iter().zip(quantization) {
+            steps[usize::from(at)] = f32::from(step);
         }
-        let values = inverse_transform(block, &steps, &waves);
-        let count = SIDE.min(width - left);
-        for (row, values) in values.chunks_exact(SIDE).enumerate().take(height - top) {
-            let start = (top + row) * width + left;
-            // Stored samples are whole.
-            for (sample, value) in samples[start..start + count].iter_mut().zip(values) {
-                *sample = (value + 128.0).round().clamp(0.0, 255.0);
+        let waves = waves();
+        let [blocks, _] = frame.padded_blocks(place);
+        let [width, height] = frame.samples(place);
+        let mut samples = vec![0; width * height];
+        for (index, block) in plane.blocks.iter().enumerate() {
+            let (left, top) = (index % blocks * SIDE, index / blocks * SIDE);
+            if left >= width || top >= height {
+                continue;
+            }
+            let values = inverse_transform(block, &steps, &waves);
+            let count = SIDE.min(width - left);
+            for (row, values) in values.chunks_exact(SIDE).enumerate().take(height - top) {
+                let start = (top + row) * width + left;
+                for (sample, value) in samples[start..start + count].iter_mut().zip(values) {
+                    *sample = (value + 128.0).round() as u8;
+                }
             }
         }
+        let factors = &frame.components[place];
+        let [across, down] = frame.finest();
+        let [horizontal, vertical] = [[factors.horizontal, across], [factors.vertical, down]];
+        let smooth = [horizontal, vertical]
+            .iter()
+            .all(|&[own, finest]| own == finest || 2 * own == finest);
+        Ok(Self {
+            samples,
+            width,
+            columns: places(horizontal, smooth, width, frame.width),
+            rows: places(vertical, smooth, height, frame.height),
+        })
     }
-    let factors = &frame.components[place];
-    let [across, down] = frame.finest();
-    let resolutions = [[factors.horizontal, across], [factors.vertical, down]];
-    let smooth = resolutions
-        .iter()
-        .all(|&[own, finest]| own == finest || 2 * own == finest);
-    let [along, downward] = resolutions.map(|resolution| Stretch { resolution, smooth });
-    let rows = along.apply(&samples, [width, height], frame.width);
-    // Columns are stretched as rows of the transposed plane.
-    let turned = transpose(&rows, [frame.width, height]);
-    let turned = downward.apply(&turned, [height, frame.width], frame.height);
-    Ok(transpose(&turned, [frame.height, frame.width]))
+
+    /// The value at a pixel.
+    fn value(&self, x: u32, y: u32) -> f32 {
+        let [near, beside] = self.columns[x as usize];
+        let [row, next] = self.rows[y as usize].map(|row| {
+            let row = &self.samples[row * self.width..][..self.width];
+            mix(f32::from(row[near]), f32::from(row[beside]))
+        });
+        mix(row, next)
+    }
+}
+
+fn mix(near: f32, beside: f32) -> f32 {
+    0.75 * near + 0.25 * beside
+}
+
+/// For each pixel of a row or a column the sample that is nearest and the one that is next.
+///
+/// Where no direction has more than twice as many pixels as samples, pixels lie a quarter beside the
+/// samples and are interpolated, as `libjpeg-turbo` does; otherwise the nearest counts alone.
+/// `resolution` is the component's and the finest.
+fn places(resolution: [usize; 2], smooth: bool, samples: usize, pixels: usize) -> Vec<[usize; 2]> {
+    let [own, finest] = resolution;
+    let last = samples.saturating_sub(1);
+    (0..pixels)
+        .map(|pixel| {
+            let near = (pixel * own / finest).min(last);
+            let beside = match (smooth && 2 * own == finest, pixel % 2) {
+                (false, _) => near,
+                (true, 0) => near.saturating_sub(1),
+                (true, _) => (near + 1).min(last),
+            };
+            [near, beside]
+        })
+        .collect()
 }
 
 /// For each wave and each sample the value of the wave there (A.3.3).
@@ -134,44 +176,4 @@ fn inverse_transform(
         }
     }
     samples
-}
-
-/// How the rows of a plane become as long as the picture's.
-///
-/// Where no direction has more than twice as many samples, these lie a quarter beside the stored ones
-/// and are interpolated, as `libjpeg-turbo` does; otherwise the nearest is taken.
-struct Stretch {
-    /// The component's and the finest.
-    resolution: [usize; 2],
-    smooth: bool,
-}
-
-impl Stretch {
-    fn apply(&self, samples: &[f32], [width, height]: [usize; 2], to: usize) -> Vec<f32> {
-        let [own, finest] = self.resolution;
-        let interpolates = self.smooth && 2 * own == finest;
-        let mut stretched = Vec::with_capacity(to * height);
-        for row in samples.chunks_exact(width.max(1)) {
-            let last = width - 1;
-            stretched.extend((0..to).map(|x| {
-                let near = (x * own / finest).min(last);
-                if !interpolates {
-                    return row[near];
-                }
-                let beside = if x % 2 == 0 {
-                    near.saturating_sub(1)
-                } else {
-                    (near + 1).min(last)
-                };
-                0.75 * row[near] + 0.25 * row[beside]
-            }));
-        }
-        stretched
-    }
-}
-
-fn transpose(samples: &[f32], [width, height]: [usize; 2]) -> Vec<f32> {
-    (0..width * height)
-        .map(|index| samples[index % height * width + index / height])
-        .collect()
 }
