@@ -116,7 +116,9 @@ fn a_run_leaves_everything_in_its_folder() {
     let outcome = whole(&config, &root, false);
     assert_eq!(outcome.training.end, End::Finished);
 
-    let saved = RunFolder::config_of(&root).unwrap().expect("it is there");
+    let saved = RunFolder::config_of::<TrainConfig>(&root)
+        .unwrap()
+        .expect("it is there");
     assert_eq!(saved, config);
     let records = read_metrics(&root.join("metrics.jsonl")).unwrap();
     assert_eq!(records, outcome.training.records);

@@ -6,6 +6,7 @@
 mod bad_input;
 mod checkpoints;
 mod configurations;
+mod contrastive;
 mod damaged_checkpoints;
 mod data;
 mod data_program;
@@ -21,6 +22,7 @@ mod nothing_lost;
 mod original_checkpoints;
 mod parity;
 mod phrasecut;
+mod pretraining;
 mod program;
 mod protocol;
 mod protocol_scores;

@@ -95,6 +95,27 @@ impl Clip {
         &self.vision_model
     }
 
+    /// The logarithm of the factor on scores, `[1]`: CLIP's learned temperature.
+    pub fn logit_scale(&self) -> Tensor<1> {
+        self.logit_scale.val()
+    }
+
+    /// The same model with a logarithm of the factor on scores of at most `most`, as CLIP keeps it at
+    /// ln 100 in training.
+    #[must_use]
+    pub fn with_logit_scale_at_most(mut self, most: f64) -> Self {
+        self.logit_scale = self.logit_scale.map(|scale| {
+            let (autodiff, trained) = (scale.is_autodiff(), scale.is_require_grad());
+            let scale = scale.without_autodiff().clamp_max(most);
+            if autodiff {
+                scale.autodiff().set_require_grad(trained)
+            } else {
+                scale
+            }
+        });
+        self
+    }
+
     /// The device that the weights are on.
     pub fn device(&self) -> Device {
         self.logit_scale.val().device()

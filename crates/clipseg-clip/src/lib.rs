@@ -57,7 +57,7 @@ pub use files::{mark_as_own, read_json, refuse_foreign, write_aside, write_text}
 pub use hub::Hub;
 pub use layers::{AttentionMask, Mlp, SelfAttention, initialise, linear};
 pub use preprocess::{ImageProcessor, TargetSize};
-pub use pretrained::{load_clip, load_openai_clip};
+pub use pretrained::{load_clip, load_openai_clip, save_clip};
 pub use resolve::resolve;
 pub use source::{Part, Source, non_finite};
 pub use text::{TextBatch, TextEncoder, TextOutput};

@@ -3,10 +3,12 @@
 use crate::clip::Clip;
 use crate::config::{Activation, ClipConfig};
 use crate::error::{ClipError, Result};
+use crate::files::{mark_as_own, refuse_foreign, write_text};
 use crate::openai;
 use crate::source::Source;
-use crate::weights::Checkpoint;
+use crate::weights::{Checkpoint, save_module};
 use burn::prelude::*;
+use serde_json::json;
 use std::path::Path;
 
 /// Loads both towers from a Hugging Face folder of a CLIP, or of a CLIPSeg, whose decoder is then
@@ -54,6 +56,27 @@ pub fn load_openai_clip(
     let config = openai::infer_config(&checkpoint, activation)?;
     let checkpoint = checkpoint.rename(|name| (!openai::is_size(name)).then(|| name.to_owned()));
     fill(config, checkpoint, device, openai::source)
+}
+
+/// Writes `config.json` and `model.safetensors`, which [`load_clip`] reads, and transformers as
+/// `CLIPModel`. Makes the folder if there is none.
+///
+/// # Errors
+///
+/// If the folder cannot be written, or holds such files of another program; see [`refuse_foreign`].
+pub fn save_clip(folder: &Path, config: &ClipConfig, clip: &Clip) -> Result<()> {
+    let weights = folder.join("model.safetensors");
+    refuse_foreign(folder, &["model.safetensors", "config.json"])?;
+    std::fs::create_dir_all(folder).map_err(ClipError::io("make", folder))?;
+    let mut json = json!(config);
+    if let Some(fields) = json.as_object_mut() {
+        fields.insert("model_type".into(), json!("clip"));
+        fields.insert("architectures".into(), json!(["CLIPModel"]));
+    }
+    mark_as_own(&mut json);
+    // First, so that the folder counts as one of these from then on.
+    write_text(&folder.join("config.json"), &format!("{json:#}\n"))?;
+    save_module(clip, &weights, &["logit_scale"], str::to_owned)
 }
 
 fn fill(

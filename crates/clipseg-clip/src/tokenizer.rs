@@ -22,6 +22,7 @@ use tokenizers::{
 };
 
 mod files;
+mod training;
 
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";

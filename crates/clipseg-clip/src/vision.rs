@@ -16,6 +16,32 @@ struct VisionEmbeddings {
     position_embedding: Embedding,
 }
 
+impl VisionEmbeddings {
+    /// # Shapes
+    ///
+    /// - `pixel_values`: `[batch, channels, height, width]`
+    /// - output: `[batch, patches, hidden_size]`, row by row
+    fn patches(&self, pixel_values: Tensor<4>, patch: usize) -> Tensor<3> {
+        let weight = self.patch_embedding.weight.val();
+        if !weight.is_autodiff() {
+            let patches = self.patch_embedding.forward(pixel_values);
+            return patches.flatten::<3>(2, 3).swap_dims(1, 2);
+        }
+        // Patches do not overlap, so the convolution is one matrix product, whose backward pass is
+        // fast on every device; that of Burn's convolution by its weights is not.
+        let [batch, channels, height, width] = pixel_values.dims();
+        let (rows, columns) = (height / patch, width / patch);
+        let pixels = pixel_values
+            .reshape([batch, channels, rows, patch, columns, patch])
+            .permute([0, 2, 4, 1, 3, 5])
+            .reshape([batch * rows * columns, channels * patch * patch]);
+        let [hidden_size, ..] = weight.dims();
+        let map = weight.reshape([hidden_size, channels * patch * patch]);
+        let tokens: Tensor<2> = pixels.matmul(map.transpose());
+        tokens.reshape([batch, rows * columns, hidden_size])
+    }
+}
+
 /// Turns pictures into tokens: one for the whole picture, then one for each patch, row by row.
 #[derive(Module, Debug)]
 pub struct VisionEncoder {
@@ -131,8 +157,7 @@ impl VisionEncoder {
             .max();
         let last = if pooled { depth } else { last.unwrap_or(0) };
 
-        let patches = self.embeddings.patch_embedding.forward(pixel_values);
-        let patches = patches.flatten::<3>(2, 3).swap_dims(1, 2);
+        let patches = self.embeddings.patches(pixel_values, patch);
         let class = self
             .embeddings
             .class_embedding

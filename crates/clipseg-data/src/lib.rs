@@ -15,6 +15,7 @@
 
 #![deny(missing_docs)]
 
+mod captions;
 mod check;
 mod contours;
 mod error;
@@ -35,6 +36,9 @@ mod samples;
 mod scenes;
 mod sheet;
 
+pub use captions::{
+    CAPTION_LIST, CaptionBatch, CaptionOptions, Captioned, Captions, HeldOut, LabelledPictures,
+};
 pub use check::{OTHER_SIZE_PICTURES, Report, SplitReport, check, check_splits};
 pub use error::{DataError, Result};
 #[cfg(feature = "fetch")]

@@ -7,6 +7,7 @@
 
 mod coverage;
 mod drawings;
+pub(crate) mod fresh;
 mod ground;
 mod looks;
 mod painting;

@@ -8,6 +8,7 @@ use crate::error::{Result, TrainError};
 use crate::files::write_durably;
 use crate::trainer::DecoderTrainer;
 use burn::module::Module;
+use burn::optim::{ModuleOptimizer, OptimizerRecord};
 use burn::store::ModuleRecord;
 use burn::tensor::Bytes;
 use clipseg_model::Decoder;
@@ -57,15 +58,48 @@ mod bits {
     }
 }
 
+/// A module with its optimizer, as a checkpoint holds them.
+pub(crate) trait Resumable {
+    /// What the module is called in the file.
+    const MODULE: &'static str;
+
+    /// Weights and moments, in Burn's own format.
+    fn to_bytes(&self) -> Result<[Bytes; 2]>;
+
+    /// Takes weights and moments back; the module must be of the same shape.
+    fn load(&mut self, records: [Bytes; 2]) -> Result<(), String>;
+}
+
+/// Weights and moments, in Burn's own format.
+pub(crate) fn to_bytes<M: Module>(module: &M, optimizer: &ModuleOptimizer) -> Result<[Bytes; 2]> {
+    let module = module.valid().into_record();
+    let module = module.into_bytes().map_err(TrainError::device)?;
+    let optimizer = optimizer.into_bytes().map_err(TrainError::device)?;
+    Ok([module, optimizer])
+}
+
+/// A module and an optimizer with the weights and moments of records.
+pub(crate) fn from_bytes<M: Module>(
+    module: &M,
+    optimizer: &ModuleOptimizer,
+    [weights, moments]: [Bytes; 2],
+) -> Result<(M, ModuleOptimizer), String> {
+    let record = ModuleRecord::from_bytes(weights).map_err(|error| error.to_string())?;
+    let plain = module.valid().try_load_record(record);
+    let module = plain.map_err(|error| error.to_string())?.train();
+    let record = OptimizerRecord::from_bytes(moments).map_err(|error| error.to_string())?;
+    Ok((module, optimizer.clone().load_record(record)))
+}
+
 /// Writes a run's state; the file appears whole or not at all.
-pub(crate) fn save(path: &Path, trainer: &DecoderTrainer, state: &TrainState) -> Result<()> {
+pub(crate) fn save<T: Resumable>(path: &Path, trainer: &T, state: &TrainState) -> Result<()> {
     let state = serde_json::to_string(state).map_err(|error| TrainError::run(path, error))?;
     let metadata = HashMap::from([
         ("format".to_owned(), FORMAT.to_owned()),
         ("state".to_owned(), state),
     ]);
-    let [decoder, optimizer] = trainer.to_bytes()?;
-    let views = [("decoder", &decoder), ("optimizer", &optimizer)]
+    let [module, optimizer] = trainer.to_bytes()?;
+    let views = [(T::MODULE, &module), ("optimizer", &optimizer)]
         .into_iter()
         .map(|(name, bytes)| {
             TensorView::new(Dtype::U8, vec![bytes.len()], bytes).map(|view| (name, view))
@@ -84,7 +118,7 @@ pub(crate) fn save(path: &Path, trainer: &DecoderTrainer, state: &TrainState) ->
 ///
 /// If the file cannot be read, is no checkpoint, or is one of another decoder.
 pub fn load_decoder(path: &Path, like: &Decoder) -> Result<Decoder> {
-    let (_, [decoder, _]) = read(path)?;
+    let (_, [decoder, _]) = read(path, DecoderTrainer::MODULE)?;
     let record = ModuleRecord::from_bytes(decoder).map_err(|error| TrainError::run(path, error))?;
     let loaded = like.clone().try_load_record(record);
     loaded.map_err(|error| TrainError::run(path, error))
@@ -95,17 +129,17 @@ pub fn load_decoder(path: &Path, like: &Decoder) -> Result<Decoder> {
 ///
 /// # Errors
 ///
-/// If the file cannot be read, is no checkpoint, or is one of another decoder.
-pub(crate) fn load(path: &Path, trainer: &mut DecoderTrainer) -> Result<TrainState> {
-    let (state, records) = read(path)?;
+/// If the file cannot be read, is no checkpoint, or is one of another module.
+pub(crate) fn load<T: Resumable>(path: &Path, trainer: &mut T) -> Result<TrainState> {
+    let (state, records) = read(path, T::MODULE)?;
     trainer
         .load(records)
         .map_err(|error| TrainError::run(path, error))?;
     Ok(state)
 }
 
-/// A run's state, and the records of its decoder and its optimizer.
-fn read(path: &Path) -> Result<(TrainState, [Bytes; 2])> {
+/// A run's state, and the records of its module and its optimizer.
+fn read(path: &Path, module: &str) -> Result<(TrainState, [Bytes; 2])> {
     let bytes = std::fs::read(path).map_err(TrainError::io("read", path))?;
     let fail = |error: &dyn std::fmt::Display| TrainError::run(path, error);
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| fail(&error))?;
@@ -120,7 +154,7 @@ fn read(path: &Path) -> Result<(TrainState, [Bytes; 2])> {
         let tensor = tensors.tensor(name).map_err(|error| fail(&error))?;
         Ok(Bytes::from_bytes_vec(tensor.data().to_vec()))
     };
-    Ok((state, [record("decoder")?, record("optimizer")?]))
+    Ok((state, [record(module)?, record("optimizer")?]))
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -2,9 +2,8 @@
 
 use crate::config::TrainConfig;
 use crate::error::{Result, TrainError};
-use serde::Deserialize;
+use crate::settings::Settings;
 use std::path::Path;
-use toml::{Table, Value};
 
 /// The presets' names and texts.
 pub const PRESETS: [(&str, &str); 3] = [
@@ -12,6 +11,14 @@ pub const PRESETS: [(&str, &str); 3] = [
     ("student", include_str!("../presets/student.toml")),
     ("quick", include_str!("../presets/quick.toml")),
 ];
+
+impl Settings for TrainConfig {
+    const EXCLUSIVE: &'static [[&'static str; 2]] = &[["schedule.steps", "schedule.epochs"]];
+
+    fn check(&self) -> Result<()> {
+        self.validate()
+    }
+}
 
 impl TrainConfig {
     /// Reads a configuration file.
@@ -21,8 +28,7 @@ impl TrainConfig {
     /// If it cannot be read, is not TOML, or a field is unknown or of another type; the message names
     /// the file, the line and the field.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
-        Self::from_toml(&text, path)
+        <Self as Settings>::from_file(path)
     }
 
     /// Reads the text of a configuration file; `path` is for messages.
@@ -31,27 +37,7 @@ impl TrainConfig {
     ///
     /// As [`from_file`](Self::from_file), or as [`validate`](Self::validate).
     pub fn from_toml(text: &str, path: &Path) -> Result<Self> {
-        let fail = |field: Option<String>, error: &toml::de::Error| TrainError::ConfigFile {
-            path: path.to_owned(),
-            line: error.span().map(|span| line_of(text, span.start)),
-            field,
-            message: error.message().trim().to_owned(),
-        };
-        let deserializer = toml::Deserializer::parse(text).map_err(|error| fail(None, &error))?;
-        let config: Self = serde_path_to_error::deserialize(deserializer).map_err(|error| {
-            let field = error.path().to_string();
-            fail((field != ".").then_some(field), error.inner())
-        })?;
-        config.validate().map_err(|error| match error {
-            TrainError::Config { field, message } => TrainError::ConfigFile {
-                path: path.to_owned(),
-                line: None,
-                field: Some(field),
-                message,
-            },
-            other => other,
-        })?;
-        Ok(config)
+        <Self as Settings>::from_toml(text, path)
     }
 
     /// A recipe by its name: `paper`, the published one; `student`, a smaller one; `quick`, minutes
@@ -71,7 +57,7 @@ impl TrainConfig {
     ///
     /// If a path in it is not Unicode.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(self).map_err(|error| TrainError::run(Path::new("config"), error))
+        Settings::to_toml(self)
     }
 
     /// Changes single fields, each as `section.field=value` with a value as in TOML; quotes around a
@@ -92,47 +78,7 @@ impl TrainConfig {
     /// # Ok::<(), clipseg_train::TrainError>(())
     /// ```
     pub fn with_overrides<S: AsRef<str>>(self, overrides: &[S]) -> Result<Self> {
-        let mut config = self;
-        for text in overrides.iter().map(AsRef::as_ref) {
-            config = config.with_override(text)?;
-        }
-        config.validate()?;
-        Ok(config)
-    }
-
-    fn with_override(self, text: &str) -> Result<Self> {
-        let Some((field, value)) = text.split_once('=') else {
-            let message = "expected a value after `=`, as in `schedule.steps=100`";
-            return Err(TrainError::field(text, message));
-        };
-        let field = field.trim();
-        let fail = |message: &str| TrainError::field(field, message.trim());
-        let mut table = Table::try_from(&self).map_err(|error| fail(&error.to_string()))?;
-        // Of steps and epochs only one may be there; the one asked for replaces the other.
-        for (given, other) in [("schedule.steps", "epochs"), ("schedule.epochs", "steps")] {
-            if field == given
-                && let Some(Value::Table(schedule)) = table.get_mut("schedule")
-            {
-                schedule.remove(other);
-            }
-        }
-        let mut place = &mut table;
-        let mut parts: Vec<&str> = field.split('.').collect();
-        let name = parts.pop().unwrap_or_default();
-        for part in parts {
-            place = match place.get_mut(part) {
-                Some(Value::Table(inner)) => inner,
-                _ => return Err(fail(&format!("there is no section `{part}`"))),
-            };
-        }
-        place.insert(name.to_owned(), parse_value(value.trim()));
-        Self::deserialize(table).map_err(|error| fail(error.message()))
-    }
-
-    /// The first field in which two configurations differ, with both values.
-    pub(crate) fn first_difference(&self, other: &Self) -> Option<(String, String, String)> {
-        let table = |config: &Self| Table::try_from(config).unwrap_or_default();
-        difference("", &table(self), &table(other))
+        Settings::with_overrides(self, overrides)
     }
 
     /// The configuration with paths that mean the same from every folder.
@@ -165,41 +111,6 @@ pub fn preset_text(name: &str) -> Result<&'static str> {
         let known: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
         let message = format!("`{name}` is none, known are {}", known.join(", "));
         TrainError::field("preset", message)
-    })
-}
-
-/// A TOML value, or the text itself where it is none.
-fn parse_value(text: &str) -> Value {
-    toml::from_str::<Table>(&format!("value = {text}"))
-        .ok()
-        .filter(|table| table.len() == 1)
-        .and_then(|mut table| table.remove("value"))
-        .unwrap_or_else(|| Value::String(text.to_owned()))
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    1 + text
-        .bytes()
-        .take(offset)
-        .filter(|&byte| byte == b'\n')
-        .count()
-}
-
-fn difference(prefix: &str, left: &Table, right: &Table) -> Option<(String, String, String)> {
-    let names: std::collections::BTreeSet<&String> = left.keys().chain(right.keys()).collect();
-    names.into_iter().find_map(|name| {
-        let field = format!("{prefix}{name}");
-        match (left.get(name), right.get(name)) {
-            (Some(Value::Table(left)), Some(Value::Table(right))) => {
-                difference(&format!("{field}."), left, right)
-            }
-            (left, right) if left != right => {
-                let written =
-                    |value: Option<&Value>| value.map_or("unset".into(), ToString::to_string);
-                Some((field, written(left), written(right)))
-            }
-            _ => None,
-        }
     })
 }
 

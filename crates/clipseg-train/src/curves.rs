@@ -17,23 +17,39 @@ const TITLE: u32 = 30;
 /// Points of a curve; more than the picture has columns show nothing.
 const MOST_POINTS: usize = 2_000;
 
-type Points = Vec<(f64, f64)>;
+pub(crate) type Points = Vec<(f64, f64)>;
 
-struct Curve {
+/// A line of a panel.
+pub(crate) struct Curve {
     name: &'static str,
     colour: RGBColor,
     points: Points,
 }
 
-const BLUE_GREY: RGBColor = RGBColor(170, 185, 205);
-const DARK_BLUE: RGBColor = RGBColor(31, 78, 160);
-const ORANGE: RGBColor = RGBColor(222, 110, 20);
-const GREEN: RGBColor = RGBColor(30, 132, 73);
-const PURPLE: RGBColor = RGBColor(125, 60, 152);
+impl Curve {
+    pub(crate) fn new(name: &'static str, colour: RGBColor, points: Points) -> Self {
+        Self {
+            name,
+            colour,
+            points,
+        }
+    }
+}
+
+pub(crate) const BLUE_GREY: RGBColor = RGBColor(170, 185, 205);
+pub(crate) const DARK_BLUE: RGBColor = RGBColor(31, 78, 160);
+pub(crate) const ORANGE: RGBColor = RGBColor(222, 110, 20);
+pub(crate) const GREEN: RGBColor = RGBColor(30, 132, 73);
+pub(crate) const PURPLE: RGBColor = RGBColor(125, 60, 152);
 
 /// Draws losses above and scores below, and writes the picture.
 pub(crate) fn write_curves(path: &Path, records: &[Record]) -> Result<()> {
-    let picture = draw(records).map_err(|error| TrainError::run(path, error))?;
+    write_panels(path, &panels(records))
+}
+
+/// Draws two panels of curves, one below the other, and writes the picture.
+pub(crate) fn write_panels(path: &Path, panels: &[Vec<Curve>; 2]) -> Result<()> {
+    let picture = draw(panels).map_err(|error| TrainError::run(path, error))?;
     write_png(path, &picture)
 }
 
@@ -46,13 +62,12 @@ pub(crate) fn write_png(path: &Path, picture: &RgbImage) -> Result<()> {
     write_durably(path, bytes.get_ref())
 }
 
-fn draw(records: &[Record]) -> Result<RgbImage, String> {
+fn draw(panels: &[Vec<Curve>; 2]) -> Result<RgbImage, String> {
     let mut picture = RgbImage::from_pixel(WIDTH, HEIGHT, Rgb([255; 3]));
-    let panels = panels(records);
     {
         let root = Canvas(&mut picture).into_drawing_area();
         let halves = root.split_evenly((2, 1));
-        for (half, curves) in halves.into_iter().zip(&panels) {
+        for (half, curves) in halves.into_iter().zip(panels) {
             let (_, area) = half.split_vertically(TITLE as i32);
             panel(&area, curves)?;
         }
@@ -86,11 +101,7 @@ fn panels(records: &[Record]) -> [Vec<Curve>; 2] {
             }
         }
     }
-    let curve = |name, colour, points| Curve {
-        name,
-        colour,
-        points,
-    };
+    let curve = Curve::new;
     let smooth = smoothed(&of_steps);
     [
         vec![
@@ -107,7 +118,7 @@ fn panels(records: &[Record]) -> [Vec<Curve>; 2] {
 }
 
 /// A running mean that forgets by a twentieth a step.
-fn smoothed(points: &[(f64, f64)]) -> Points {
+pub(crate) fn smoothed(points: &[(f64, f64)]) -> Points {
     let mut mean = None;
     let smooth = points.iter().map(|&(step, value)| {
         let next = mean.map_or(value, |mean: f64| 0.95 * mean + 0.05 * value);
@@ -208,7 +219,7 @@ mod tests {
 
     #[test]
     fn every_curve_is_in_its_panel_and_labels_are_written() {
-        let picture = draw(&records()).unwrap();
+        let picture = draw(&panels(&records())).unwrap();
         let below_legend = [TITLE, HEIGHT / 2];
         for colour in [BLUE_GREY, DARK_BLUE, ORANGE] {
             assert!(pixels_of(&picture, colour, below_legend) > 50, "{colour:?}");
@@ -227,6 +238,6 @@ mod tests {
 
     #[test]
     fn a_run_without_a_step_has_an_empty_picture() {
-        assert_eq!(draw(&[]).unwrap().dimensions(), (WIDTH, HEIGHT));
+        assert_eq!(draw(&panels(&[])).unwrap().dimensions(), (WIDTH, HEIGHT));
     }
 }

@@ -1,6 +1,7 @@
 //! What happened in each step: `metrics.jsonl`, one line of JSON each.
 
 use crate::error::{Result, TrainError};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -49,14 +50,24 @@ pub enum Record {
 }
 
 /// The records of a run, in memory and, if it has a folder, in its file.
-#[derive(Debug, Default)]
-pub(crate) struct Journal {
-    records: Vec<Record>,
+#[derive(Debug)]
+pub(crate) struct Journal<R = Record> {
+    records: Vec<R>,
     file: Option<(PathBuf, File)>,
     length: u64,
 }
 
-impl Journal {
+impl<R> Default for Journal<R> {
+    fn default() -> Self {
+        Self {
+            records: Vec::new(),
+            file: None,
+            length: 0,
+        }
+    }
+}
+
+impl<R: Serialize + DeserializeOwned> Journal<R> {
     /// Opens the file of a run of which the first `length` bytes are to be kept: what comes after
     /// was written by steps that are done again.
     pub(crate) fn open(path: &Path, length: u64) -> Result<Self> {
@@ -88,7 +99,7 @@ impl Journal {
     }
 
     /// Adds a record.
-    pub(crate) fn push(&mut self, record: Record) -> Result<()> {
+    pub(crate) fn push(&mut self, record: R) -> Result<()> {
         if let Some((path, file)) = &mut self.file {
             let mut line =
                 serde_json::to_string(&record).map_err(|error| TrainError::run(path, error))?;
@@ -109,7 +120,7 @@ impl Journal {
         Ok(self.length)
     }
 
-    pub(crate) fn records(&self) -> &[Record] {
+    pub(crate) fn records(&self) -> &[R] {
         &self.records
     }
 }
@@ -120,11 +131,16 @@ impl Journal {
 ///
 /// If it cannot be read or a line is none of its records; the message names the line.
 pub fn read_metrics(path: &Path) -> Result<Vec<Record>> {
+    read_records(path)
+}
+
+/// Reads a metrics file of any kind of run.
+pub(crate) fn read_records<R: DeserializeOwned>(path: &Path) -> Result<Vec<R>> {
     let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
     parse(&text, path)
 }
 
-fn parse(text: &str, path: &Path) -> Result<Vec<Record>> {
+fn parse<R: DeserializeOwned>(text: &str, path: &Path) -> Result<Vec<R>> {
     let lines = text.lines().enumerate();
     let records = lines.map(|(index, line)| {
         serde_json::from_str(line)
@@ -168,7 +184,9 @@ mod tests {
         let whole = [step(1), step(2), step(3), step(4)];
         assert_eq!(read_metrics(&path).unwrap(), whole);
 
-        let error = Journal::open(&path, 10_000).unwrap_err().to_string();
+        let error = Journal::<Record>::open(&path, 10_000)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("but the checkpoint is from when it had 10000"));
     }
 }

@@ -47,6 +47,7 @@ mod clipseg_protocol;
 mod config;
 mod config_checks;
 mod config_file;
+mod contrastive;
 mod curves;
 mod encoding;
 mod engine;
@@ -76,6 +77,7 @@ mod run;
 mod run_folder;
 mod schedule;
 mod scored_records;
+mod settings;
 mod setup;
 mod trainer;
 
@@ -88,6 +90,11 @@ pub use config::{
     ValidationConfig,
 };
 pub use config_file::{PRESETS, preset_text};
+pub use contrastive::{
+    CaptionAugment, CaptionTensors, CaptionsConfig, ClipOptimizer, ClipScores, ClipShape,
+    ClipStart, ClipTrainer, PretrainConfig, PretrainOutcome, PretrainRecord, PretrainSchedule,
+    RetrievalConfig, contrastive_loss, pretrain, read_pretrain_metrics,
+};
 pub use encoding::{EncodingCounts, FrozenClip, mix_embeddings};
 pub use engine::{Engine, train};
 pub use error::{Result, TrainError};
@@ -106,5 +113,6 @@ pub use progress::{Observer, Progress, Silent};
 pub use report::{Table, TableRow};
 pub use run::{RunOutcome, run};
 pub use run_folder::RunFolder;
+pub use settings::Settings;
 pub use setup::Setup;
 pub use trainer::{DecoderTrainer, StepInput};

@@ -8,8 +8,8 @@ use burn::optim::{
 };
 use burn::prelude::*;
 
-/// Names of biases and of the weights of norms in Burn's modules.
-const NOT_DECAYED: &str = r"(^|\.)(bias|gamma|beta)$";
+/// Names of biases and of the weights of norms in Burn's modules, and of CLIP's temperature.
+const NOT_DECAYED: &str = r"(^|\.)(bias|gamma|beta|logit_scale)$";
 
 /// The optimizer of a configuration.
 pub(crate) fn adamw(options: &AdamWOptions) -> ModuleOptimizer {

@@ -31,6 +31,8 @@ impl Observer for Silent {
 pub struct Progress {
     bar: ProgressBar,
     steps: usize,
+    /// What a step learns from.
+    unit: &'static str,
     smooth_loss: Option<f32>,
     began: Instant,
     steps_here: usize,
@@ -43,10 +45,16 @@ const BETWEEN_LINES: Duration = Duration::from_secs(5);
 impl Progress {
     /// A bar on the standard error stream.
     pub fn new() -> Self {
+        Self::of("phrases")
+    }
+
+    /// A bar for a run that does not learn from phrases but from captions, say.
+    pub fn of(unit: &'static str) -> Self {
         let now = Instant::now();
         Self {
             bar: ProgressBar::hidden(),
             steps: 0,
+            unit,
             smooth_loss: None,
             began: now,
             steps_here: 0,
@@ -88,7 +96,7 @@ impl Observer for Progress {
         let rate = self.steps_here as f64 / elapsed;
         let samples = self.phrases_here as f64 / elapsed;
         self.bar
-            .set_message(format!("loss {smooth:.4}, {samples:.1} phrases/s"));
+            .set_message(format!("loss {smooth:.4}, {samples:.1} {}/s", self.unit));
         self.bar.set_position(step as u64);
         let last = step == self.steps;
         if self.bar.is_hidden() && (last || self.last_line.elapsed() >= BETWEEN_LINES) {
@@ -96,8 +104,8 @@ impl Observer for Progress {
             let left = self.steps.saturating_sub(step) as f64 / rate;
             eprintln!(
                 "step {step}/{}: loss {smooth:.4}, learning rate {learning_rate:.2e}, \
-                 {samples:.1} phrases/s, {left:.0} s left",
-                self.steps
+                 {samples:.1} {}/s, {left:.0} s left",
+                self.steps, self.unit
             );
         }
     }

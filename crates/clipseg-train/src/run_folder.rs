@@ -1,8 +1,8 @@
 //! The folder of a run, and that only one process trains in it.
 
-use crate::config::TrainConfig;
 use crate::error::{Result, TrainError};
 use crate::files::{remove_leftovers, write_durably};
+use crate::settings::Settings;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,7 @@ impl RunFolder {
     ///
     /// If the folder cannot be made or written, another process trains in it, or it holds a run
     /// already: one with another configuration, or any without `resume`.
-    pub fn open(root: &Path, config: &TrainConfig, resume: bool) -> Result<Self> {
+    pub fn open<C: Settings>(root: &Path, config: &C, resume: bool) -> Result<Self> {
         std::fs::create_dir_all(root).map_err(TrainError::io("make", root))?;
         let lock_path = root.join(".lock");
         let lock = OpenOptions::new()
@@ -56,7 +56,7 @@ impl RunFolder {
             root: root.to_owned(),
             _lock: lock,
         };
-        match Self::config_of(root)? {
+        match Self::config_of::<C>(root)? {
             Some(_) if !resume => {
                 let message = "holds a run already; go on with it by --resume, or choose another \
                                folder by --out";
@@ -94,11 +94,9 @@ impl RunFolder {
     /// # Errors
     ///
     /// If it cannot be read.
-    pub fn config_of(root: &Path) -> Result<Option<TrainConfig>> {
+    pub fn config_of<C: Settings>(root: &Path) -> Result<Option<C>> {
         let path = root.join("config.toml");
-        path.is_file()
-            .then(|| TrainConfig::from_file(&path))
-            .transpose()
+        path.is_file().then(|| C::from_file(&path)).transpose()
     }
 
     /// The first of `root`, `root-2`, `root-3`, … that holds no run.
@@ -166,6 +164,7 @@ impl RunFolder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TrainConfig;
 
     #[test]
     fn a_run_is_not_overwritten_and_goes_on_with_its_settings_only() {

@@ -20,14 +20,26 @@ impl ScheduleConfig {
     /// warm-up, then a cosine from the first rate to the last (Loshchilov and Hutter 2017,
     /// arXiv:1608.03983, without restarts).
     pub fn learning_rate_at(&self, step: usize, steps: usize) -> f64 {
-        if step < self.warmup_steps {
-            return self.learning_rate * (step + 1) as f64 / self.warmup_steps as f64;
-        }
-        let length = steps.saturating_sub(1 + self.warmup_steps).max(1) as f64;
-        let progress = ((step - self.warmup_steps) as f64 / length).min(1.0);
-        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
-        self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
+        let rates = [self.learning_rate, self.final_learning_rate];
+        warm_cosine(step, steps, self.warmup_steps, rates)
     }
+}
+
+/// The learning rate of a step counted from 0: a straight rise to the first rate over the warm-up,
+/// then a cosine from the first rate to the last.
+pub(crate) fn warm_cosine(
+    step: usize,
+    steps: usize,
+    warmup: usize,
+    [first, last]: [f64; 2],
+) -> f64 {
+    if step < warmup {
+        return first * (step + 1) as f64 / warmup as f64;
+    }
+    let length = steps.saturating_sub(1 + warmup).max(1) as f64;
+    let progress = ((step - warmup) as f64 / length).min(1.0);
+    let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
+    last + (first - last) * cosine
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ const CROP_SHARE: f32 = 0.05;
 const LEARNT_PHRASES: usize = 300;
 
 /// Held while weights are drawn: a device has one generator for the whole process.
-static DRAWING: Mutex<()> = Mutex::new(());
+pub(crate) static DRAWING: Mutex<()> = Mutex::new(());
 
 /// What a run is made of, loaded.
 #[derive(Debug)]

@@ -1,13 +1,13 @@
 //! One step of the optimizer on the decoder.
 
+use crate::checkpoint::{self, Resumable};
 use crate::config::AdamWOptions;
-use crate::error::{Result, TrainError};
+use crate::error::Result;
 use crate::gradients;
 use crate::optimizer::adamw;
 use burn::module::Module;
-use burn::optim::{GradientsParams, ModuleOptimizer, OptimizerRecord};
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
-use burn::store::ModuleRecord;
 use burn::tensor::Bytes;
 use clipseg_metrics::Loss;
 use clipseg_model::{Decoder, ImageFeatures};
@@ -97,22 +97,18 @@ impl DecoderTrainer {
     pub(crate) fn module(&self) -> &Decoder {
         &self.decoder
     }
+}
 
-    /// Weights and moments, in Burn's own format.
-    pub(crate) fn to_bytes(&self) -> Result<[Bytes; 2]> {
-        let decoder = self.decoder.valid().into_record();
-        let decoder = decoder.into_bytes().map_err(TrainError::device)?;
-        let optimizer = self.optimizer.into_bytes().map_err(TrainError::device)?;
-        Ok([decoder, optimizer])
+impl Resumable for DecoderTrainer {
+    const MODULE: &'static str = "decoder";
+
+    fn to_bytes(&self) -> Result<[Bytes; 2]> {
+        checkpoint::to_bytes(&self.decoder, &self.optimizer)
     }
 
-    /// Takes weights and moments back; the decoder must be of the same shape.
-    pub(crate) fn load(&mut self, [decoder, optimizer]: [Bytes; 2]) -> Result<(), String> {
-        let record = ModuleRecord::from_bytes(decoder).map_err(|error| error.to_string())?;
-        let plain = self.decoder.valid().try_load_record(record);
-        self.decoder = plain.map_err(|error| error.to_string())?.train();
-        let record = OptimizerRecord::from_bytes(optimizer).map_err(|error| error.to_string())?;
-        self.optimizer = self.optimizer.clone().load_record(record);
+    fn load(&mut self, records: [Bytes; 2]) -> Result<(), String> {
+        (self.decoder, self.optimizer) =
+            checkpoint::from_bytes(&self.decoder, &self.optimizer, records)?;
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use image::{ImageBuffer, Pixel, Primitive, Rgb};
 
 /// A level from 0 to 255 of one channel.
-pub(super) trait Level: Primitive + Into<f32> {
+pub(crate) trait Level: Primitive + Into<f32> {
     /// The level nearest to a number that may lie outside.
     fn from_level(level: f32) -> Self;
     /// The grey of a pixel.
@@ -46,7 +46,7 @@ impl Level for f32 {
 
 /// Brightness, then contrast, then saturation, each by torchvision's formula: a mixture with black,
 /// with the mean grey, and with the pixel's own grey. torchvision draws the order, too.
-pub(super) fn change_colours<L: Level>(
+pub(crate) fn change_colours<L: Level>(
     picture: &mut ImageBuffer<Rgb<L>, Vec<L>>,
     [brightness, contrast, saturation]: [f32; 3],
 ) where

@@ -2,7 +2,7 @@
 
 mod batch;
 mod cache;
-mod colours;
+pub(crate) mod colours;
 mod dataset;
 mod loader;
 mod negatives;
@@ -11,7 +11,7 @@ mod order;
 mod picture;
 mod selection;
 mod view;
-mod words;
+pub(crate) mod words;
 
 pub use batch::{SampleBatch, SampleBatcher, SegmentationBatch};
 pub use dataset::{PhraseCutDataset, Sample, Support};

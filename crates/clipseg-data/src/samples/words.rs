@@ -31,7 +31,7 @@ fn is_plural(many: &str, one: &str) -> bool {
 }
 
 /// Whether a phrase has this word, or these words one after another; the last one may be a plural.
-pub(super) fn has_words(phrase: &str, wanted: &str) -> bool {
+pub(crate) fn has_words(phrase: &str, wanted: &str) -> bool {
     let (phrase, wanted) = (words(phrase), words(wanted));
     let Some((last, first)) = wanted.split_last() else {
         return false;
@@ -50,7 +50,7 @@ pub(super) fn share_a_word(a: &str, b: &str) -> bool {
 }
 
 /// The phrase for the mirrored picture.
-pub(super) fn swap_sides(phrase: &str) -> Cow<'_, str> {
+pub(crate) fn swap_sides(phrase: &str) -> Cow<'_, str> {
     let swapped = |word: &str| -> Option<&'static str> {
         Some(match word.to_ascii_lowercase().as_str() {
             "left" => "right",

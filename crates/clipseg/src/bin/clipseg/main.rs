@@ -8,6 +8,7 @@ mod eval_model;
 mod eval_report;
 mod output;
 mod photos;
+mod pretrain;
 mod report;
 mod segment;
 mod train;
@@ -32,6 +33,8 @@ enum Command {
     Segment(segment::Arguments),
     /// Train a decoder on a frozen CLIP and score it.
     Train(Box<train::Arguments>),
+    /// Train a CLIP on captioned pictures, or on generated scenes.
+    Pretrain(Box<pretrain::Arguments>),
     /// Score predictions or a model on PhraseCut: mean and cumulative IoU, Pr@.5 to Pr@.9, all subsets.
     Eval(eval::Arguments),
     /// Make, fetch, check and look at data in the layout of PhraseCut.
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
     let result = match Program::parse().command {
         Command::Segment(arguments) => segment::run(&arguments),
         Command::Train(arguments) => train::run_training(&arguments),
+        Command::Pretrain(arguments) => pretrain::run_pretraining(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Data(command) => data::run(&command),
     };

@@ -1,0 +1,115 @@
+//! What a CLIP is scored on.
+
+use super::annotated::Annotated;
+use super::sample::{COLOURS, cut, whole};
+use super::window::around;
+use image::RgbImage;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
+
+/// Fewer objects of a name are no class.
+const LEAST_OF_A_NAME: usize = 2;
+/// More classes are not told apart; those with the most objects are kept.
+const MOST_NAMES: usize = 100;
+/// Decides which part around an object is shown.
+const PARTS: u64 = 0x7061_7274;
+
+/// Pictures and their captions, to find one by the other.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct HeldOut {
+    /// All of one size.
+    pub pictures: Vec<RgbImage>,
+    /// The caption of each picture.
+    pub texts: Vec<String>,
+}
+
+impl HeldOut {
+    pub(crate) fn new<'a>(pairs: impl Iterator<Item = (&'a RgbImage, String)>, side: u32) -> Self {
+        let (pictures, texts) = pairs
+            .map(|(picture, text)| (cut(picture, whole(picture), side), text))
+            .unzip();
+        Self { pictures, texts }
+    }
+}
+
+/// Parts of pictures with one object each, to be told apart by name and by colour.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct LabelledPictures {
+    /// All of one size.
+    pub pictures: Vec<RgbImage>,
+    /// The class of each object's name.
+    pub names: Vec<usize>,
+    /// The names.
+    pub name_classes: Vec<String>,
+    /// The class of each object's colour, where one is known.
+    pub colours: Vec<Option<usize>>,
+    /// The colours.
+    pub colour_classes: Vec<String>,
+}
+
+/// At most so many objects, spread over the pictures: the first of each, the second of each, and so
+/// on.
+pub(crate) fn labelled<'a>(
+    known: impl Iterator<Item = &'a Annotated>,
+    most: usize,
+    side: u32,
+) -> LabelledPictures {
+    let known: Vec<&Annotated> = known.collect();
+    let deepest = known.iter().map(|one| one.objects.len()).max().unwrap_or(0);
+    let rounds = (0..deepest).flat_map(|round| {
+        let with = known.iter().enumerate();
+        with.filter_map(move |(place, one)| Some((place, *one, one.objects.get(round)?)))
+    });
+    let named = rounds.filter(|(.., object)| !object.name.is_empty());
+    let found: Vec<_> = named.take(most).collect();
+
+    let mut counts = BTreeMap::<String, usize>::new();
+    for (.., object) in &found {
+        *counts.entry(object.name.to_lowercase()).or_default() += 1;
+    }
+    let mut classes: Vec<(String, usize)> = counts
+        .into_iter()
+        .filter(|(_, count)| *count >= LEAST_OF_A_NAME)
+        .collect();
+    classes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    classes.truncate(MOST_NAMES);
+    let mut name_classes: Vec<String> = classes.into_iter().map(|(name, _)| name).collect();
+    name_classes.sort();
+
+    let colour_of = |attributes: &[String]| -> Option<String> {
+        let mut colours = attributes.iter().map(|word| word.to_lowercase());
+        colours.find(|word| COLOURS.contains(&word.as_str()))
+    };
+    let mut result = LabelledPictures {
+        name_classes,
+        ..LabelledPictures::default()
+    };
+    let mut colours: Vec<Option<String>> = Vec::new();
+    for (place, picture, object) in found {
+        let name = object.name.to_lowercase();
+        let class = result.name_classes.iter().position(|known| *known == name);
+        let (Some(class), Some(&bounds)) = (class, object.bounds.first()) else {
+            continue;
+        };
+        let mut random = ChaCha8Rng::seed_from_u64(PARTS);
+        random.set_stream(place as u64);
+        let (width, height) = picture.picture.dimensions();
+        let window = around(bounds, [width, height], &mut random);
+        result.pictures.push(cut(&picture.picture, window, side));
+        result.names.push(class);
+        colours.push(colour_of(&object.attributes));
+    }
+    let mut classes: Vec<String> = colours.iter().flatten().cloned().collect();
+    classes.sort();
+    classes.dedup();
+    let class_of = |colour: Option<String>| {
+        let colour = colour?;
+        classes.iter().position(|known| *known == colour)
+    };
+    result.colours = colours.into_iter().map(class_of).collect();
+    result.colour_classes = classes;
+    result
+}

@@ -1,0 +1,107 @@
+//! A plain list of pictures and texts: `captions.tsv`, `picture<TAB>text`.
+
+use crate::error::{DataError, Result};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// A picture of a list, with all its texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) path: PathBuf,
+    pub(crate) texts: Vec<String>,
+}
+
+/// Reads a list; pictures lie where the list lies, unless their names are absolute. Lines of one
+/// picture belong together, in the order of its first line.
+pub(crate) fn read_list(path: &Path) -> Result<Vec<Listed>> {
+    let text = std::fs::read_to_string(path).map_err(DataError::io("read", path))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let fail = |line: usize, message: &str| {
+        DataError::Input(format!("{}, line {line}: {message}", path.display()))
+    };
+    let mut listed: Vec<Listed> = Vec::new();
+    let mut place_of: HashMap<PathBuf, usize> = HashMap::new();
+    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let Some((picture, caption)) = line.split_once('\t') else {
+            return Err(fail(
+                index + 1,
+                "no tab, expected a picture's name, a tab and a text",
+            ));
+        };
+        let (picture, caption) = (picture.trim(), caption.trim());
+        if picture.is_empty() || caption.is_empty() {
+            let what = if picture.is_empty() {
+                "no picture before the tab"
+            } else {
+                "no text after the tab"
+            };
+            return Err(fail(index + 1, what));
+        }
+        let picture = folder.join(picture);
+        if !picture.is_file() {
+            let message = format!("there is no picture {}", picture.display());
+            return Err(fail(index + 1, &message));
+        }
+        let place = *place_of.entry(picture.clone()).or_insert_with(|| {
+            listed.push(Listed {
+                path: picture,
+                texts: Vec::new(),
+            });
+            listed.len() - 1
+        });
+        listed[place].texts.push(caption.to_owned());
+    }
+    if listed.is_empty() {
+        return Err(DataError::Input(format!(
+            "{}: no line, expected a picture's name, a tab and a text",
+            path.display()
+        )));
+    }
+    Ok(listed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<Listed>> {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.png", "b c.png"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let path = folder.path().join("captions.tsv");
+        std::fs::write(&path, text).unwrap();
+        read_list(&path)
+    }
+
+    #[test]
+    fn lines_of_one_picture_belong_together() {
+        let listed =
+            read("\u{feff}a.png\ta cat\r\nb c.png\ttwo  dogs\n\na.png\tan animal\twith a tab\n");
+        let listed = listed.unwrap();
+        let texts: Vec<&[String]> = listed.iter().map(|one| one.texts.as_slice()).collect();
+        let first = ["a cat".to_owned(), "an animal\twith a tab".to_owned()];
+        assert_eq!(texts, [&first[..], &["two  dogs".to_owned()]]);
+        assert!(listed[1].path.ends_with("b c.png"));
+    }
+
+    #[test]
+    fn a_bad_line_is_named() {
+        let message = |text| read(text).unwrap_err().to_string();
+        assert!(message("a.png\tx\na.png x\n").contains("captions.tsv, line 2: no tab"));
+        assert!(message("\tx").contains("line 1: no picture before the tab"));
+        assert!(message("a.png\t \n").contains("line 1: no text after the tab"));
+        assert!(message("no.png\tx").contains("line 1: there is no picture"));
+        assert!(message("\n \n").contains("captions.tsv: no line"));
+        let missing = read_list(Path::new("no/captions.tsv"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            missing.starts_with("cannot read no/captions.tsv"),
+            "{missing}"
+        );
+    }
+}

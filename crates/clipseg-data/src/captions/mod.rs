@@ -1,0 +1,17 @@
+//! Captioned pictures to learn CLIP from: whole pictures, objects cut out of them, and plain lists.
+
+mod annotated;
+mod batch;
+mod held_out;
+mod list;
+mod options;
+mod sample;
+mod source;
+mod things;
+mod window;
+
+pub use batch::CaptionBatch;
+pub use held_out::{HeldOut, LabelledPictures};
+pub use options::CaptionOptions;
+pub use sample::Captioned;
+pub use source::{CAPTION_LIST, Captions};

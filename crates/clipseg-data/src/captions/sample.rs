@@ -1,0 +1,328 @@
+//! One captioned picture, drawn at random from what is known of a picture.
+
+use super::annotated::{Annotated, Said};
+use super::options::CaptionOptions;
+use super::things::Thing;
+use super::window::{around, union, within};
+use crate::mask::BoundingBox;
+use crate::resize::{Filter, resize_rgb};
+use crate::samples::TEMPLATES;
+use crate::samples::colours::change_colours;
+use crate::samples::words::{has_words, swap_sides};
+use image::{RgbImage, imageops};
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand::{Rng, RngExt};
+
+/// More words are not joined to a caption, so that a text tower with few positions sees all of it.
+const MOST_WORDS: usize = 24;
+
+/// English colour words; jitter would make captions with them wrong.
+pub(crate) const COLOURS: [&str; 24] = [
+    "red",
+    "orange",
+    "yellow",
+    "green",
+    "blue",
+    "purple",
+    "violet",
+    "pink",
+    "brown",
+    "white",
+    "black",
+    "grey",
+    "gray",
+    "golden",
+    "gold",
+    "silver",
+    "beige",
+    "tan",
+    "cyan",
+    "turquoise",
+    "magenta",
+    "maroon",
+    "navy",
+    "teal",
+];
+
+/// A picture and a text that is true of it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Captioned {
+    /// A square.
+    pub picture: RgbImage,
+    /// The caption.
+    pub text: String,
+    /// What the text speaks of; empty if that is not known.
+    pub(crate) said: Vec<Thing>,
+    /// What the picture shows, as far as it is known.
+    pub(crate) shown: Vec<Thing>,
+}
+
+impl Captioned {
+    /// A text that is known for its words only.
+    pub(crate) fn listed(
+        picture: &RgbImage,
+        text: &str,
+        options: &CaptionOptions,
+        random: &mut impl Rng,
+    ) -> Self {
+        let (width, height) = picture.dimensions();
+        let window = within(None, [width, height], options.crop, random);
+        Self {
+            said: Vec::new(),
+            shown: Vec::new(),
+            ..finish(picture, window, text.to_owned(), options, random)
+        }
+    }
+}
+
+/// Several samples of one picture: some of them one object each, no two the same as long as there
+/// are others; the rest the whole picture with phrases drawn afresh.
+pub(crate) fn draw(
+    known: &Annotated,
+    options: &CaptionOptions,
+    random: &mut impl Rng,
+) -> Vec<Captioned> {
+    let mut objects: Vec<usize> = (0..known.objects.len()).collect();
+    objects.shuffle(random);
+    let mut objects = objects.into_iter();
+    let samples = (0..options.per_picture).map(|_| {
+        let alone = random.random_bool(f64::from(options.crops)) || known.phrases.is_empty();
+        match alone.then(|| objects.next()).flatten() {
+            Some(object) => of_object(known, object, options, random),
+            None => of_whole(known, options, random),
+        }
+    });
+    samples.collect()
+}
+
+fn of_object(
+    known: &Annotated,
+    object: usize,
+    options: &CaptionOptions,
+    random: &mut impl Rng,
+) -> Captioned {
+    let object = &known.objects[object];
+    let (width, height) = known.picture.dimensions();
+    let bounds = object.bounds.choose(random).copied();
+    let window = bounds.map_or(whole(&known.picture), |bounds| {
+        around(bounds, [width, height], random)
+    });
+    let (text, said) = match object.captions.choose(random) {
+        Some((text, thing)) => (text.clone(), vec![thing.clone()]),
+        None => (String::new(), Vec::new()),
+    };
+    let text = in_sentence(text, options, random);
+    Captioned {
+        said,
+        shown: known.things_in(window),
+        ..finish(&known.picture, window, text, options, random)
+    }
+}
+
+fn of_whole(known: &Annotated, options: &CaptionOptions, random: &mut impl Rng) -> Captioned {
+    let most = random.random_range(1..=options.phrases);
+    let mut order: Vec<&Said> = known.phrases.iter().collect();
+    order.shuffle(random);
+    let chosen = joined(&order, most);
+    let text = match chosen.as_slice() {
+        [only] => in_sentence(only.text.clone(), options, random),
+        several => join(several),
+    };
+    let (width, height) = known.picture.dimensions();
+    let kept = union(chosen.iter().filter_map(|said| said.bounds));
+    let window = within(kept, [width, height], options.crop, random);
+    Captioned {
+        said: chosen
+            .iter()
+            .flat_map(|said| said.things.iter().cloned())
+            .collect(),
+        shown: known.things(),
+        ..finish(&known.picture, window, text, options, random)
+    }
+}
+
+/// As many phrases as fit into a caption, and at least one.
+pub(crate) fn joined<'a>(phrases: &[&'a Said], most: usize) -> Vec<&'a Said> {
+    let mut words = 0;
+    let fits = |said: &&&Said| {
+        let first = words == 0;
+        words += said.text.split_whitespace().count();
+        first || words <= MOST_WORDS
+    };
+    phrases
+        .iter()
+        .take_while(fits)
+        .take(most)
+        .copied()
+        .collect()
+}
+
+pub(crate) fn join(phrases: &[&Said]) -> String {
+    let texts: Vec<&str> = phrases.iter().map(|said| said.text.as_str()).collect();
+    texts.join(", ")
+}
+
+fn in_sentence(text: String, options: &CaptionOptions, random: &mut impl Rng) -> String {
+    if random.random_bool(f64::from(options.templates)) {
+        let template = TEMPLATES.choose(random).copied().unwrap_or("{}");
+        template.replace("{}", &text)
+    } else {
+        text
+    }
+}
+
+pub(crate) fn whole(picture: &RgbImage) -> BoundingBox {
+    let (width, height) = picture.dimensions();
+    BoundingBox {
+        x: 0,
+        y: 0,
+        width,
+        height,
+    }
+}
+
+/// A part of a picture at the size of the samples.
+pub(crate) fn cut(picture: &RgbImage, window: BoundingBox, side: u32) -> RgbImage {
+    let BoundingBox {
+        x,
+        y,
+        width,
+        height,
+    } = window;
+    if (x, y, width, height) == (0, 0, picture.width(), picture.height()) {
+        return resize_rgb(picture, side, side, Filter::Bilinear);
+    }
+    let part = imageops::crop_imm(picture, x, y, width, height).to_image();
+    resize_rgb(&part, side, side, Filter::Bilinear)
+}
+
+/// The part of the picture, mirrored and in other light as the options say.
+fn finish(
+    picture: &RgbImage,
+    window: BoundingBox,
+    mut text: String,
+    options: &CaptionOptions,
+    random: &mut impl Rng,
+) -> Captioned {
+    let mut seen = cut(picture, window, options.side);
+    if random.random_bool(f64::from(options.flip)) {
+        imageops::flip_horizontal_in_place(&mut seen);
+        text = swap_sides(&text).into_owned();
+    }
+    let reach = options.colour_jitter;
+    let factors = std::array::from_fn(|_| random.random_range(1.0 - reach..=1.0 + reach));
+    if reach > 0.0 && !COLOURS.iter().any(|colour| has_words(&text, colour)) {
+        change_colours(&mut seen, factors);
+    }
+    Captioned {
+        picture: seen,
+        text,
+        said: Vec::new(),
+        shown: Vec::new(),
+    }
+}
+
+/// A sample of which nothing is known but its text.
+#[cfg(test)]
+pub(crate) fn tests_sample(picture: RgbImage, text: &str) -> Captioned {
+    Captioned {
+        picture,
+        text: text.to_owned(),
+        said: Vec::new(),
+        shown: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenes::fresh::fresh_scene;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    fn samples(options: &CaptionOptions) -> Vec<Captioned> {
+        let draw_from = |index| {
+            let known = Annotated::of_scene(fresh_scene(5, index, 64, false));
+            draw(&known, options, &mut ChaCha8Rng::seed_from_u64(index))
+        };
+        (0..60).flat_map(draw_from).collect()
+    }
+
+    #[test]
+    fn shares_decide_what_is_shown() {
+        let count = |crops, phrases| {
+            let options = CaptionOptions {
+                crops,
+                phrases,
+                templates: 0.0,
+                ..CaptionOptions::new(32)
+            };
+            let samples = samples(&options);
+            assert_eq!(samples.len(), 240);
+            samples
+                .iter()
+                .filter(|sample| sample.text.contains(','))
+                .count()
+        };
+        assert!(count(0.0, 4) > 120, "whole pictures, several phrases");
+        assert_eq!(count(0.0, 1), 0);
+        assert!(count(1.0, 4) < 40, "only where objects run out");
+    }
+
+    #[test]
+    fn sides_are_swapped_with_the_picture() {
+        let of = |flip| CaptionOptions {
+            flip,
+            crops: 0.0,
+            crop: 1.0,
+            templates: 0.0,
+            colour_jitter: 0.0,
+            ..CaptionOptions::new(32)
+        };
+        let (straight, turned) = (samples(&of(0.0)), samples(&of(1.0)));
+        let mut swapped = 0;
+        for (a, b) in straight.iter().zip(&turned) {
+            assert_eq!(b.text, swap_sides(&a.text));
+            swapped += usize::from(a.text != b.text);
+            assert_eq!(b.picture, imageops::flip_horizontal(&a.picture));
+        }
+        assert!(swapped > 20, "{swapped}");
+    }
+
+    #[test]
+    fn light_changes_only_where_no_colour_is_named() {
+        let of = |colour_jitter| CaptionOptions {
+            colour_jitter,
+            flip: 0.0,
+            ..CaptionOptions::new(32)
+        };
+        let (plain, changed) = (samples(&of(0.0)), samples(&of(0.5)));
+        let mut counts = [0, 0];
+        for (a, b) in plain.iter().zip(&changed) {
+            assert_eq!(a.text, b.text);
+            let coloured = COLOURS.iter().any(|colour| has_words(&a.text, colour));
+            if coloured {
+                assert_eq!(a.picture, b.picture, "{}", a.text);
+            } else {
+                assert_ne!(a.picture, b.picture, "{}", a.text);
+            }
+            counts[usize::from(coloured)] += 1;
+        }
+        assert!(counts.iter().all(|&count| count > 30), "{counts:?}");
+    }
+
+    #[test]
+    fn captions_stay_short_but_one_phrase_is_always_there() {
+        let said = |words: usize| Said {
+            text: vec!["word"; words].join(" "),
+            things: Vec::new(),
+            bounds: None,
+        };
+        let phrases = [said(10), said(10), said(10)];
+        let all: Vec<&Said> = phrases.iter().collect();
+        assert_eq!(joined(&all, 4).len(), 2);
+        assert_eq!(joined(&all, 1).len(), 1);
+        assert_eq!(joined(&[&said(40)], 4).len(), 1);
+    }
+}

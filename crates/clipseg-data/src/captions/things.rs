@@ -1,0 +1,64 @@
+//! What a text says and what a picture shows, so that a text which is true of a picture is not
+//! taken for a false one.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// A thing by the words that describe it, as sorted hashes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Thing(Vec<u64>);
+
+impl Thing {
+    pub(crate) fn new<'a>(words: impl IntoIterator<Item = &'a str>) -> Self {
+        let words = words.into_iter().flat_map(|words| {
+            let single = words.split(|letter: char| !letter.is_alphanumeric());
+            single.filter(|word| !word.is_empty()).map(hash)
+        });
+        let mut words: Vec<u64> = words.collect();
+        words.sort_unstable();
+        words.dedup();
+        Self(words)
+    }
+
+    /// Whether every word of this is one of the other's too.
+    fn fits(&self, other: &Self) -> bool {
+        let mut rest = other.0.iter();
+        self.0.iter().all(|word| rest.any(|other| other == word))
+    }
+}
+
+/// The same for the same word in lower case, in every process.
+fn hash(word: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    word.to_lowercase().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Whether a text about these things may be true of a picture that shows those.
+///
+/// How things lie to each other is not looked at: the answer is yes too where only that is wrong.
+/// Nothing is known about a text that names no thing, and the answer is no.
+pub(crate) fn may_hold(said: &[Thing], shown: &[Thing]) -> bool {
+    !said.is_empty()
+        && said
+            .iter()
+            .all(|thing| shown.iter().any(|other| thing.fits(other)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_holds_if_each_thing_is_there() {
+        let shown = [
+            Thing::new(["small", "Red", "star"]),
+            Thing::new(["blue", "tree"]),
+        ];
+        let holds = |said: &[&str]| {
+            let said: Vec<Thing> = said.iter().map(|words| Thing::new([*words])).collect();
+            may_hold(&said, &shown)
+        };
+        assert!(holds(&["star"]) && holds(&["red star", "tree"]) && holds(&["star, small"]));
+        assert!(!holds(&["blue star"]) && !holds(&["star", "car"]) && !holds(&[]));
+    }
+}

@@ -1,0 +1,181 @@
+//! Which part of a picture a caption is about.
+
+use crate::mask::BoundingBox;
+use rand::{Rng, RngExt};
+
+/// How much larger than its object a part is, at least and at most.
+const CONTEXT: [f32; 2] = [1.15, 2.2];
+/// Less than so many pixels are no picture.
+const SMALLEST: u32 = 8;
+
+/// A square around an object, somewhere in which the object lies, inside of the picture. In a picture
+/// that is too narrow the square is as wide as the picture, and then it may cut the object.
+pub(crate) fn around(
+    bounds: BoundingBox,
+    [width, height]: [u32; 2],
+    random: &mut impl Rng,
+) -> BoundingBox {
+    let longer = bounds.width.max(bounds.height).max(1) as f32;
+    let wanted = longer * random.random_range(CONTEXT[0]..=CONTEXT[1]);
+    let side = (wanted.round() as u32)
+        .max(SMALLEST)
+        .min(width.min(height))
+        .max(1);
+    let mut place = |start: u32, length: u32, whole: u32| {
+        // Every place where all of the object is inside; the middle of it if there is none.
+        let first = (start + length).saturating_sub(side);
+        let last = start.min(whole - side);
+        if first <= last {
+            random.random_range(first..=last)
+        } else {
+            let middle = start + length / 2;
+            middle.saturating_sub(side / 2).min(whole - side)
+        }
+    };
+    BoundingBox {
+        x: place(bounds.x, bounds.width, width),
+        y: place(bounds.y, bounds.height, height),
+        width: side,
+        height: side,
+    }
+}
+
+/// A part of the whole picture, of its shape and at least `share` of its sides, with all of `kept`.
+pub(crate) fn within(
+    kept: Option<BoundingBox>,
+    [width, height]: [u32; 2],
+    share: f32,
+    random: &mut impl Rng,
+) -> BoundingBox {
+    let whole = BoundingBox {
+        x: 0,
+        y: 0,
+        width,
+        height,
+    };
+    let share = random.random_range(share.min(1.0)..=1.0);
+    let length = |of: u32| ((of as f32 * share).round() as u32).clamp(1, of);
+    let (columns, rows) = (length(width), length(height));
+    let kept = kept.unwrap_or(BoundingBox {
+        x: width / 2,
+        y: height / 2,
+        width: 0,
+        height: 0,
+    });
+    if kept.width > columns || kept.height > rows {
+        return whole;
+    }
+    let mut place = |start: u32, length: u32, part: u32, of: u32| {
+        let first = (start + length).saturating_sub(part);
+        random.random_range(first..=start.min(of - part).max(first))
+    };
+    BoundingBox {
+        x: place(kept.x, kept.width, columns, width),
+        y: place(kept.y, kept.height, rows, height),
+        width: columns,
+        height: rows,
+    }
+}
+
+/// The smallest box around several.
+pub(crate) fn union(boxes: impl Iterator<Item = BoundingBox>) -> Option<BoundingBox> {
+    boxes.reduce(|a, b| {
+        let (x, y) = (a.x.min(b.x), a.y.min(b.y));
+        let right = (a.x + a.width).max(b.x + b.width);
+        let bottom = (a.y + a.height).max(b.y + b.height);
+        BoundingBox {
+            x,
+            y,
+            width: right - x,
+            height: bottom - y,
+        }
+    })
+}
+
+/// Whether at least half of a box lies in a window.
+pub(crate) fn shows(window: BoundingBox, bounds: BoundingBox) -> bool {
+    let overlap = |a: u32, length_a: u32, b: u32, length_b: u32| {
+        let (start, end) = (a.max(b), (a + length_a).min(b + length_b));
+        u64::from(end.saturating_sub(start))
+    };
+    let seen = overlap(window.x, window.width, bounds.x, bounds.width)
+        * overlap(window.y, window.height, bounds.y, bounds.height);
+    let whole = u64::from(bounds.width) * u64::from(bounds.height);
+    whole > 0 && 2 * seen >= whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    fn bounds(x: u32, y: u32, width: u32, height: u32) -> BoundingBox {
+        BoundingBox {
+            x,
+            y,
+            width,
+            height,
+        }
+    }
+
+    fn inside(inner: BoundingBox, outer: BoundingBox) -> bool {
+        inner.x >= outer.x
+            && inner.y >= outer.y
+            && inner.x + inner.width <= outer.x + outer.width
+            && inner.y + inner.height <= outer.y + outer.height
+    }
+
+    #[test]
+    fn an_object_lies_in_its_square_and_the_square_in_the_picture() {
+        let mut random = ChaCha8Rng::seed_from_u64(3);
+        let picture = bounds(0, 0, 100, 80);
+        for object in [
+            bounds(10, 10, 20, 30),
+            bounds(0, 0, 5, 5),
+            bounds(90, 70, 10, 10),
+        ] {
+            for _ in 0..100 {
+                let square = around(object, [100, 80], &mut random);
+                assert_eq!(square.width, square.height);
+                assert!(
+                    inside(object, square) && inside(square, picture),
+                    "{object:?} {square:?}"
+                );
+            }
+        }
+        // Wider than the picture is high: as much of it as there is room for.
+        let square = around(bounds(0, 20, 100, 10), [100, 80], &mut random);
+        assert_eq!((square.width, square.height, square.y), (80, 80, 0));
+        let tiny = around(bounds(0, 0, 1, 1), [1, 1], &mut random);
+        assert_eq!(tiny, bounds(0, 0, 1, 1));
+    }
+
+    #[test]
+    fn what_a_caption_names_stays_in_the_picture() {
+        let mut random = ChaCha8Rng::seed_from_u64(4);
+        let kept = bounds(60, 5, 30, 20);
+        let mut sizes = std::collections::BTreeSet::new();
+        for _ in 0..200 {
+            let part = within(Some(kept), [100, 80], 0.5, &mut random);
+            assert!(inside(kept, part) && inside(part, bounds(0, 0, 100, 80)));
+            sizes.insert(part.width);
+        }
+        assert!(sizes.len() > 20 && sizes.first() < Some(&60));
+        let wide = within(Some(bounds(0, 0, 100, 5)), [100, 80], 0.5, &mut random);
+        assert!(wide.width == 100);
+        let any = within(None, [100, 80], 0.5, &mut random);
+        assert!(inside(any, bounds(0, 0, 100, 80)));
+    }
+
+    #[test]
+    fn half_of_an_object_is_enough_to_be_shown() {
+        let window = bounds(10, 10, 20, 20);
+        assert!(shows(window, bounds(12, 12, 4, 4)) && shows(window, bounds(5, 12, 10, 4)));
+        assert!(!shows(window, bounds(4, 12, 10, 4)) && !shows(window, bounds(40, 40, 4, 4)));
+        assert_eq!(
+            union([bounds(1, 2, 3, 4), bounds(3, 0, 5, 3)].into_iter()),
+            Some(bounds(1, 0, 7, 6))
+        );
+    }
+}

@@ -1,0 +1,121 @@
+//! Scenes without a file: as many as anybody wants, each a function of a seed and a number.
+
+use super::painting::paint;
+use super::phrases::describe;
+use super::placing::{Look, Looks, place};
+use crate::mask::BoundingBox;
+use crate::records::Phrase;
+use image::RgbImage;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+/// Makes the seed another one than that of scenes in folders, which may have the same number.
+const APART: u64 = 0x6672_6573_685f_7363;
+
+/// A picture and what there is to say about it.
+#[derive(Debug)]
+pub(crate) struct FreshScene {
+    pub(crate) picture: RgbImage,
+    pub(crate) objects: Vec<FreshObject>,
+    pub(crate) phrases: Vec<Phrase>,
+}
+
+/// An object of which enough is seen.
+#[derive(Debug)]
+pub(crate) struct FreshObject {
+    pub(crate) name: &'static str,
+    pub(crate) size: &'static str,
+    pub(crate) texture: &'static str,
+    pub(crate) colour: &'static str,
+    /// Around what is seen of it.
+    pub(crate) bounds: BoundingBox,
+}
+
+/// The scene of a number. Looks that are held back from training are in it only with `unseen`.
+pub(crate) fn fresh_scene(seed: u64, index: u64, side: u32, unseen: bool) -> FreshScene {
+    let mut random = ChaCha8Rng::seed_from_u64(seed ^ APART);
+    random.set_stream(index);
+    let looks = if unseen {
+        Looks::WithUnseen
+    } else {
+        Looks::Seen
+    };
+    let scene = place(&mut random, side, looks);
+    let phrases = describe(&mut random, &scene, index);
+    let picture = paint(&mut random, &scene);
+    let seen = scene.objects.iter().zip(scene.visible());
+    let objects = seen.filter_map(|(object, seen)| {
+        let bounds = seen.mask.bounding_box().filter(|_| seen.named)?;
+        let Look {
+            shape,
+            colour,
+            texture,
+            size,
+        } = object.look;
+        Some(FreshObject {
+            name: shape.name(),
+            size: size.name(),
+            texture: texture.name(),
+            colour: colour.name,
+            bounds,
+        })
+    });
+    FreshScene {
+        objects: objects.collect(),
+        picture,
+        phrases,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenes::UnseenPairs;
+    use crate::scenes::looks::COLOURS;
+    use crate::scenes::shapes::Shape;
+
+    #[test]
+    fn seed_and_number_decide() {
+        let scene = |seed, index| fresh_scene(seed, index, 48, false);
+        assert_eq!(scene(1, 2).picture, scene(1, 2).picture);
+        assert_ne!(scene(1, 2).picture, scene(2, 2).picture);
+        assert_ne!(scene(1, 2).picture, scene(1, 3).picture);
+    }
+
+    #[test]
+    fn held_back_looks_come_up_only_where_they_may() {
+        let held_back = |unseen| {
+            let pairs = UnseenPairs::of_scenes().pairs;
+            let scenes = (0..60).map(|index| fresh_scene(7, index, 48, unseen));
+            let objects = scenes.flat_map(|scene| scene.objects);
+            let is = |object: &FreshObject| {
+                pairs.iter().any(|(attribute, name)| {
+                    name == object.name
+                        && [object.colour, object.texture].contains(&attribute.as_str())
+                })
+            };
+            objects.filter(is).count()
+        };
+        assert_eq!(held_back(false), 0);
+        assert!(held_back(true) > 20);
+    }
+
+    #[test]
+    fn objects_lie_in_the_picture() {
+        for index in 0..20 {
+            let scene = fresh_scene(3, index, 64, false);
+            assert!(!scene.phrases.is_empty() && !scene.objects.is_empty());
+            for object in &scene.objects {
+                let BoundingBox {
+                    x,
+                    y,
+                    width,
+                    height,
+                } = object.bounds;
+                assert!(x + width <= 64 && y + height <= 64 && width * height >= 12);
+                assert!(Shape::ALL.iter().any(|shape| shape.name() == object.name));
+                assert!(COLOURS.iter().any(|colour| colour.name == object.colour));
+            }
+        }
+    }
+}

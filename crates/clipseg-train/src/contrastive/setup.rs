@@ -1,0 +1,117 @@
+//! A CLIP, its tokenizer and its captions, as a configuration names them.
+
+use super::config::PretrainConfig;
+use crate::error::{Result, TrainError};
+use crate::setup::DRAWING;
+use burn::prelude::*;
+use clipseg_clip::{Clip, ClipConfig, ClipTokenizer, ImageProcessor, load_clip, resolve};
+use clipseg_data::Captions;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+/// What a pre-training run is made of, loaded.
+#[derive(Debug)]
+pub(crate) struct PretrainSetup {
+    pub(crate) parts: ClipParts,
+    /// Before the first step, on the plain device.
+    pub(crate) clip: Clip,
+    pub(crate) captions: Arc<Captions>,
+    pub(crate) device: Device,
+}
+
+/// What a CLIP is used with.
+#[derive(Debug, Clone)]
+pub(crate) struct ClipParts {
+    pub(crate) config: ClipConfig,
+    pub(crate) tokenizer: ClipTokenizer,
+    pub(crate) processor: ImageProcessor,
+}
+
+impl ClipParts {
+    /// Writes a folder that `clipseg train --clip` reads, and transformers as `CLIPModel`.
+    pub(crate) fn save(&self, folder: &Path, clip: &Clip) -> Result<()> {
+        clipseg_clip::save_clip(folder, &self.config, clip)?;
+        self.tokenizer.save(folder)?;
+        self.processor.save(folder)?;
+        Ok(())
+    }
+}
+
+impl PretrainSetup {
+    pub(crate) fn new(config: &PretrainConfig, mut note: impl FnMut(&str)) -> Result<Self> {
+        let device = clipseg_clip::device(&config.device)?;
+        let started = config
+            .clip
+            .checkpoint
+            .as_deref()
+            .map(|checkpoint| {
+                let folder = resolve(checkpoint)?;
+                let (shape, clip) = load_clip(&folder, &device)?;
+                Ok::<_, TrainError>((folder, shape, clip))
+            })
+            .transpose()?;
+        let side = started
+            .as_ref()
+            .map_or(config.model.image_size, |(_, shape, _)| {
+                let vision = &shape.vision_config;
+                vision.image_size / vision.patch_size * vision.patch_size
+            });
+        let side = u32::try_from(side).unwrap_or(u32::MAX);
+        let options = config.caption_options(side);
+        let captions = if config.data.folders.is_empty() {
+            note("no data given: scenes are generated, fresh ones in every batch");
+            Captions::scenes(options)?
+        } else {
+            Captions::open(&config.data.folders, options)?
+        };
+        let (parts, clip) = match started {
+            Some((folder, shape, clip)) => {
+                let positions = shape.text_config.max_position_embeddings;
+                let mut processor = ImageProcessor::clipseg(side);
+                if let Some(own) = ImageProcessor::from_folder(&folder)? {
+                    (processor.mean, processor.std) = (own.mean, own.std);
+                }
+                let parts = ClipParts {
+                    tokenizer: ClipTokenizer::from_folder(&folder, positions)?,
+                    config: shape,
+                    processor,
+                };
+                (parts, clip)
+            }
+            None => Self::begin(config, &captions, side, &device)?,
+        };
+        Ok(Self {
+            parts,
+            clip,
+            captions: Arc::new(captions),
+            device,
+        })
+    }
+
+    /// A new CLIP with a vocabulary of its own.
+    fn begin(
+        config: &PretrainConfig,
+        captions: &Captions,
+        side: u32,
+        device: &Device,
+    ) -> Result<(ClipParts, Clip)> {
+        let model = &config.model;
+        let tokenizer = ClipTokenizer::train(&captions.texts(), model.vocabulary, model.tokens)?;
+        let (Some(start), Some(end)) = (tokenizer.start_id(), tokenizer.end_id()) else {
+            let message = "the learnt vocabulary has no start or end token";
+            return Err(TrainError::field("model.vocabulary", message));
+        };
+        let shape = model.to_config(tokenizer.vocab_size(), start, end);
+        let clip = {
+            let _alone = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
+            device.seed(config.seed);
+            Clip::init(&shape, device)
+        };
+        let parts = ClipParts {
+            config: shape,
+            tokenizer,
+            processor: ImageProcessor::clipseg(side),
+        };
+        Ok((parts, clip))
+    }
+}

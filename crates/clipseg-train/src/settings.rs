@@ -1,0 +1,169 @@
+//! Settings of a run as TOML: files, and single fields from a command line.
+
+use crate::error::{Result, TrainError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::Path;
+use toml::{Table, Value};
+
+/// What a run is made of, as a TOML file holds it.
+///
+/// Every field has a default, so a file needs to name only what is different.
+pub trait Settings: Serialize + DeserializeOwned + Clone {
+    /// Pairs of fields of which only one may be there; the one that is given replaces the other.
+    const EXCLUSIVE: &'static [[&'static str; 2]] = &[];
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Config`] with the first that training cannot use.
+    fn check(&self) -> Result<()>;
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, is not TOML, or a field is unknown or of another type; the message names
+    /// the file, the line and the field.
+    fn from_file(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
+        <Self as Settings>::from_toml(&text, path)
+    }
+
+    /// Reads the text of a file; `path` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_file`](Self::from_file), or as [`check`](Self::check).
+    fn from_toml(text: &str, path: &Path) -> Result<Self> {
+        let fail = |field: Option<String>, error: &toml::de::Error| TrainError::ConfigFile {
+            path: path.to_owned(),
+            line: error.span().map(|span| line_of(text, span.start)),
+            field,
+            message: error.message().trim().to_owned(),
+        };
+        let deserializer = toml::Deserializer::parse(text).map_err(|error| fail(None, &error))?;
+        let settings: Self = serde_path_to_error::deserialize(deserializer).map_err(|error| {
+            let field = error.path().to_string();
+            fail((field != ".").then_some(field), error.inner())
+        })?;
+        settings.check().map_err(|error| match error {
+            TrainError::Config { field, message } => TrainError::ConfigFile {
+                path: path.to_owned(),
+                line: None,
+                field: Some(field),
+                message,
+            },
+            other => other,
+        })?;
+        Ok(settings)
+    }
+
+    /// The settings as TOML, all fields written out.
+    ///
+    /// # Errors
+    ///
+    /// If a path in them is not Unicode.
+    fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|error| TrainError::run(Path::new("config"), error))
+    }
+
+    /// Changes single fields, each as `section.field=value` with a value as in TOML; quotes around a
+    /// text may be left out.
+    ///
+    /// # Errors
+    ///
+    /// If one has no `=`, or the field is unknown or of another type; the message names it.
+    fn with_overrides<S: AsRef<str>>(self, overrides: &[S]) -> Result<Self> {
+        let mut settings = self;
+        for text in overrides.iter().map(AsRef::as_ref) {
+            settings = with_override(settings, text)?;
+        }
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// The first field in which two runs differ, with both values.
+    #[doc(hidden)]
+    fn first_difference(&self, other: &Self) -> Option<(String, String, String)> {
+        let table = |settings: &Self| Table::try_from(settings).unwrap_or_default();
+        difference("", &table(self), &table(other))
+    }
+}
+
+fn with_override<C: Settings>(settings: C, text: &str) -> Result<C> {
+    let Some((field, value)) = text.split_once('=') else {
+        let message = "expected a value after `=`, as in `schedule.steps=100`";
+        return Err(TrainError::field(text, message));
+    };
+    let field = field.trim();
+    let fail = |message: &str| TrainError::field(field, message.trim());
+    let mut table = Table::try_from(&settings).map_err(|error| fail(&error.to_string()))?;
+    for [one, other] in C::EXCLUSIVE {
+        for (given, replaced) in [(one, other), (other, one)] {
+            if field == *given {
+                remove(&mut table, replaced);
+            }
+        }
+    }
+    let mut place = &mut table;
+    let mut parts: Vec<&str> = field.split('.').collect();
+    let name = parts.pop().unwrap_or_default();
+    for part in parts {
+        place = match place.get_mut(part) {
+            Some(Value::Table(inner)) => inner,
+            _ => return Err(fail(&format!("there is no section `{part}`"))),
+        };
+    }
+    place.insert(name.to_owned(), parse_value(value.trim()));
+    C::deserialize(table).map_err(|error| fail(error.message()))
+}
+
+fn remove(table: &mut Table, field: &str) {
+    match field.split_once('.') {
+        None => {
+            table.remove(field);
+        }
+        Some((section, rest)) => {
+            if let Some(Value::Table(inner)) = table.get_mut(section) {
+                remove(inner, rest);
+            }
+        }
+    }
+}
+
+/// A TOML value, or the text itself where it is none.
+fn parse_value(text: &str) -> Value {
+    toml::from_str::<Table>(&format!("value = {text}"))
+        .ok()
+        .filter(|table| table.len() == 1)
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    1 + text
+        .bytes()
+        .take(offset)
+        .filter(|&byte| byte == b'\n')
+        .count()
+}
+
+fn difference(prefix: &str, left: &Table, right: &Table) -> Option<(String, String, String)> {
+    let names: std::collections::BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+    names.into_iter().find_map(|name| {
+        let field = format!("{prefix}{name}");
+        match (left.get(name), right.get(name)) {
+            (Some(Value::Table(left)), Some(Value::Table(right))) => {
+                difference(&format!("{field}."), left, right)
+            }
+            (left, right) if left != right => {
+                let written =
+                    |value: Option<&Value>| value.map_or("unset".into(), ToString::to_string);
+                Some((field, written(left), written(right)))
+            }
+            _ => None,
+        }
+    })
+}
