@@ -60,6 +60,9 @@ impl SelfAttention {
     /// - output: the same
     pub fn forward(&self, x: Tensor<3>, mask: &AttentionMask) -> Tensor<3> {
         let [query, key, value] = self.split(x);
+        if query.is_autodiff() {
+            return self.join(on_the_tape(query, key, value, mask));
+        }
         let options = AttentionModuleOptions {
             is_causal: mask.causal && mask.hidden.is_none(),
             ..Default::default()
@@ -105,6 +108,35 @@ impl SelfAttention {
         self.out_proj
             .forward(mixed.reshape([batch, tokens, heads * width]))
     }
+}
+
+/// Attention for training. Burn's own would record the largest score of each row, although a softmax
+/// does not depend on it, and its backward pass is a scatter over all scores.
+///
+/// Shapes: `[batch, heads, tokens, width]`, all of them.
+fn on_the_tape(
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    mask: &AttentionMask,
+) -> Tensor<4> {
+    let [_, _, tokens, width] = query.dims();
+    let scale = (width as f64).powf(-0.5);
+    let scores = query.mul_scalar(scale).matmul(key.transpose());
+    let scores = match &mask.hidden {
+        Some(hidden) => {
+            let hidden = hidden.clone().expand(scores.dims());
+            scores.mask_fill(hidden, f32::NEG_INFINITY)
+        }
+        None if mask.causal => {
+            let device = scores.device().without_autodiff();
+            let later = Tensor::<2, Bool>::tril_mask([tokens, tokens], 0, &device);
+            let later = later.unsqueeze::<4>().expand(scores.dims());
+            scores.mask_fill(later, f32::NEG_INFINITY)
+        }
+        None => scores,
+    };
+    softmax(scores, 3).matmul(value)
 }
 
 /// Two maps with a non-linearity between them.

@@ -87,7 +87,7 @@ pub(crate) fn draw(
     objects.shuffle(random);
     let mut objects = objects.into_iter();
     let samples = (0..options.per_picture).map(|_| {
-        let alone = random.random_bool(f64::from(options.crops)) || known.phrases.is_empty();
+        let alone = happens(options.crops, random) || known.phrases.is_empty();
         match alone.then(|| objects.next()).flatten() {
             Some(object) => of_object(known, object, options, random),
             None => of_whole(known, options, random),
@@ -164,12 +164,18 @@ pub(crate) fn join(phrases: &[&Said]) -> String {
 }
 
 fn in_sentence(text: String, options: &CaptionOptions, random: &mut impl Rng) -> String {
-    if random.random_bool(f64::from(options.templates)) {
+    if happens(options.templates, random) {
         let template = TEMPLATES.choose(random).copied().unwrap_or("{}");
         template.replace("{}", &text)
     } else {
         text
     }
+}
+
+/// True as often as the share says. Draws a number whatever the share is, so that what is drawn after
+/// it stays the same.
+fn happens(share: f32, random: &mut impl Rng) -> bool {
+    random.random::<f32>() < share
 }
 
 pub(crate) fn whole(picture: &RgbImage) -> BoundingBox {
@@ -206,7 +212,7 @@ fn finish(
     random: &mut impl Rng,
 ) -> Captioned {
     let mut seen = cut(picture, window, options.side);
-    if random.random_bool(f64::from(options.flip)) {
+    if happens(options.flip, random) {
         imageops::flip_horizontal_in_place(&mut seen);
         text = swap_sides(&text).into_owned();
     }

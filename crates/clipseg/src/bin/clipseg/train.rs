@@ -75,7 +75,7 @@ pub(crate) fn run_training(arguments: &Arguments) -> Result<(), Failure> {
         print!("{text}");
         return Ok(());
     }
-    if RunFolder::config_of(&out)?.is_none() {
+    if RunFolder::config_of::<TrainConfig>(&out)?.is_none() {
         // What a run leaves that was killed before it wrote its settings.
         check_unused(&out, &[".lock", "checkpoints", "examples"])?;
     }
