@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     config.data.folders = arguments.data;
     config.device = arguments.device;
     config.seed = arguments.seed;
-    config.schedule.steps = arguments.steps;
+    config.schedule.steps = Some(arguments.steps);
     config.schedule.batch_size = arguments.batch;
     let config = config.with_overrides(&arguments.fields)?;
 

@@ -182,6 +182,18 @@ fn a_checkpoint_is_trained_further_on_a_plain_list() {
 }
 
 #[test]
+fn a_time_is_turned_into_steps_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("run");
+    // The time is over when the speed is known: one step more.
+    let config = config(&["schedule.minutes=1e-6", "schedule.batch_size=4"]);
+    let outcome = whole(&config, &root, false);
+    assert_eq!((outcome.end, outcome.losses().len()), (End::Finished, 41));
+    let again = whole(&config, &root, true);
+    assert_eq!(again.records, outcome.records, "it stays decided");
+}
+
+#[test]
 fn a_clip_learns_to_tell_scenes_apart() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&[

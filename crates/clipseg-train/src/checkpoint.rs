@@ -28,6 +28,9 @@ const FORMAT: &str = "clipseg-train 1";
 pub(crate) struct TrainState {
     /// Steps done.
     pub(crate) step: usize,
+    /// Steps in all, where the configuration leaves them open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) steps: Option<usize>,
     /// The best validation so far.
     pub(crate) best: Option<Best>,
     /// Validations since then.

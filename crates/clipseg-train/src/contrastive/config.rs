@@ -9,6 +9,9 @@ use clipseg_data::CaptionOptions;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+/// Steps where neither steps nor minutes are given.
+const DEFAULT_STEPS: usize = 2_000;
+
 /// How a CLIP is trained: what a configuration file holds.
 ///
 /// Every field has a default, so a file needs to name only what is different.
@@ -20,7 +23,7 @@ use std::path::{Path, PathBuf};
 ///
 /// let text = "[schedule]\nsteps = 200\nbatch_size = 64\n";
 /// let config = PretrainConfig::from_toml(text, "example".as_ref())?;
-/// assert_eq!((config.schedule.steps, config.model.image_size), (200, 128));
+/// assert_eq!((config.schedule.steps, config.model.image_size), (Some(200), 128));
 /// # Ok::<(), clipseg_train::TrainError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -264,8 +267,13 @@ impl From<ClipOptimizer> for AdamWOptions {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PretrainSchedule {
-    /// Steps of the optimizer. Default: 2,000.
-    pub steps: usize,
+    /// Steps of the optimizer. Default: 2,000, unless minutes are given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// As many steps as fit into this time, instead of steps: decided once, by the speed of the first
+    /// ones. The report says how many they were, and with that number the run can be repeated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minutes: Option<f64>,
     /// Pictures and texts that are told apart in a step. Default: 128.
     pub batch_size: usize,
     /// So many of them have a tape at a time, which needs less memory and a second forward pass.
@@ -288,7 +296,8 @@ pub struct PretrainSchedule {
 impl Default for PretrainSchedule {
     fn default() -> Self {
         Self {
-            steps: 2_000,
+            steps: None,
+            minutes: None,
             batch_size: 128,
             piece: None,
             learning_rate: 1e-3,
@@ -301,10 +310,18 @@ impl Default for PretrainSchedule {
 }
 
 impl PretrainSchedule {
-    /// The learning rate of a step, counted from 0.
-    pub(crate) fn learning_rate_at(&self, step: usize) -> f64 {
+    /// The steps of a run; `None` if a time decides.
+    pub(crate) fn total_steps(&self) -> Option<usize> {
+        match (self.steps, self.minutes) {
+            (None, Some(_)) => None,
+            (steps, _) => Some(steps.unwrap_or(DEFAULT_STEPS)),
+        }
+    }
+
+    /// The learning rate of a step, counted from 0, of so many.
+    pub(crate) fn learning_rate_at(&self, step: usize, steps: usize) -> f64 {
         let rates = [self.learning_rate, self.final_learning_rate];
-        warm_cosine(step, self.steps, self.warmup_steps, rates)
+        warm_cosine(step, steps, self.warmup_steps, rates)
     }
 }
 
@@ -365,6 +382,8 @@ impl PretrainConfig {
 }
 
 impl Settings for PretrainConfig {
+    const EXCLUSIVE: &'static [[&'static str; 2]] = &[["schedule.steps", "schedule.minutes"]];
+
     fn check(&self) -> Result<()> {
         let Self {
             schedule,
@@ -377,7 +396,7 @@ impl Settings for PretrainConfig {
         for (field, value) in [
             ("data.per_picture", data.per_picture),
             ("data.phrases", data.phrases),
-            ("schedule.steps", schedule.steps),
+            ("schedule.steps", schedule.steps.unwrap_or(1)),
             ("schedule.batch_size", schedule.batch_size),
             ("schedule.piece", schedule.piece.unwrap_or(1)),
             ("schedule.read_every", schedule.read_every),
@@ -388,6 +407,10 @@ impl Settings for PretrainConfig {
             if value == 0 {
                 return Err(TrainError::field(field, "0, expected at least 1"));
             }
+        }
+        if schedule.steps.is_some() && schedule.minutes.is_some() {
+            let message = "steps are given too, expected one of the two";
+            return Err(TrainError::field("schedule.minutes", message));
         }
         if schedule.batch_size < 2 {
             let message = "1, expected at least 2: a pair is told from the others of its batch";
@@ -434,6 +457,7 @@ impl Settings for PretrainConfig {
             ("augment.crop", f64::from(augment.crop)),
             ("optimizer.epsilon", f64::from(optimizer.epsilon)),
             ("schedule.clip_norm", schedule.clip_norm.unwrap_or(1.0)),
+            ("schedule.minutes", schedule.minutes.unwrap_or(1.0)),
         ] {
             if !(value > 0.0 && value.is_finite()) {
                 let message = format!("{value}, expected more than 0");
@@ -503,7 +527,17 @@ mod tests {
         assert!(message("schedule.clip_norm=-1").starts_with("field `schedule.clip_norm`"));
         assert!(message("model.image_size=100").starts_with("field `model.image_size`: 100"));
         assert!(message("model.text_heads=5").contains("5 heads do not divide the width 128"));
+        assert!(message("schedule.minutes=0").starts_with("field `schedule.minutes`: 0"));
         assert!(message("schedule.epochs=1").contains("unknown field"));
+        let text = "[schedule]\nsteps = 1\nminutes = 1.0";
+        let error = PretrainConfig::from_toml(text, Path::new("x")).unwrap_err();
+        assert!(error.to_string().contains("steps are given too"), "{error}");
+        let both = ["schedule.steps=3", "schedule.minutes=2"];
+        let changed = PretrainConfig::default().with_overrides(&both).unwrap();
+        assert_eq!(
+            (changed.schedule.steps, changed.schedule.minutes),
+            (None, Some(2.0))
+        );
         let both = ["clip.checkpoint=x", "model.text_layers=2"];
         let error = PretrainConfig::default().with_overrides(&both).unwrap_err();
         assert_eq!(

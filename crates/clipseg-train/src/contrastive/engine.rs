@@ -21,6 +21,12 @@ use crate::run_folder::RunFolder;
 use burn::prelude::*;
 use clipseg_clip::Clip;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Steps whose speed does not count: kernels are compiled and tuned in them.
+const WARM: usize = 20;
+/// Steps after which the speed is known.
+const MEASURED: usize = 40;
 
 /// What a pre-training run ends with.
 #[derive(Debug, Clone)]
@@ -63,6 +69,7 @@ pub(crate) struct PretrainEngine<'a> {
     scores: ScoreSet,
     /// Steps whose numbers are still on the device.
     pending: Vec<Pending>,
+    began: Instant,
 }
 
 /// A step that the device may still be busy with.
@@ -98,6 +105,7 @@ impl<'a> PretrainEngine<'a> {
             stop,
             scores,
             pending: Vec::new(),
+            began: Instant::now(),
         })
     }
 
@@ -125,9 +133,12 @@ impl<'a> PretrainEngine<'a> {
             state.step,
         )?;
         let mut cut_captions = 0;
-        observer.start(state.step, schedule.steps);
+        let first = state.step;
+        let mut steps = schedule.total_steps().or(state.steps);
+        let mut warm = Instant::now();
+        observer.start(first, steps.unwrap_or(first + MEASURED));
         let end = loop {
-            if state.step >= schedule.steps {
+            if steps.is_some_and(|steps| state.step >= steps) {
                 break End::Finished;
             }
             if self.stop.is_raised() {
@@ -143,7 +154,7 @@ impl<'a> PretrainEngine<'a> {
             if let Some(longest) = schedule.clip_norm {
                 (gradients, gradient_norm) = trainer.clip_gradients(gradients, longest);
             }
-            let learning_rate = schedule.learning_rate_at(state.step);
+            let learning_rate = schedule.learning_rate_at(state.step, steps.unwrap_or(usize::MAX));
             trainer.apply(gradients, learning_rate);
             self.pending.push(Pending {
                 step: state.step + 1,
@@ -157,7 +168,27 @@ impl<'a> PretrainEngine<'a> {
                 gradient_norm,
             });
             state.step += 1;
-            let last = state.step == schedule.steps;
+            if let (None, Some(minutes)) = (steps, schedule.minutes) {
+                // Whether numbers are read back or not decides nothing but when they are written.
+                let here = state.step - first;
+                if here == WARM {
+                    self.read_back(&mut journal, observer)?;
+                    warm = Instant::now();
+                } else if here == MEASURED {
+                    self.read_back(&mut journal, observer)?;
+                    let each = warm.elapsed() / (MEASURED - WARM) as u32;
+                    let more = self.steps_left(minutes, each);
+                    steps = Some(state.step + more);
+                    state.steps = steps;
+                    observer.note(&format!(
+                        "a step takes {:.3} s: {} steps in {minutes} minutes",
+                        each.as_secs_f64(),
+                        state.step + more
+                    ));
+                    observer.start(state.step, state.step + more);
+                }
+            }
+            let last = steps == Some(state.step);
             let validate = last || state.step.is_multiple_of(config.validation.every);
             let save = validate || state.step.is_multiple_of(config.checkpoints.every);
             if save || self.pending.len() >= schedule.read_every {
@@ -182,6 +213,12 @@ impl<'a> PretrainEngine<'a> {
             end,
             cut_captions,
         })
+    }
+
+    /// The steps that fit into what is left of the time, at least one.
+    fn steps_left(&self, minutes: f64, each: Duration) -> usize {
+        let left = 60.0 * minutes - self.began.elapsed().as_secs_f64();
+        ((left / each.as_secs_f64().max(1e-6)) as usize).max(1)
     }
 
     /// Waits for the device and writes down what the steps since the last time did.
@@ -228,7 +265,7 @@ impl<'a> PretrainEngine<'a> {
         Ok(())
     }
 
-    /// Scores the CLIP as it is, and writes it where it can be used.
+    /// Scores the CLIP as it is.
     fn validate(
         &self,
         trainer: &ClipTrainer,
@@ -241,7 +278,6 @@ impl<'a> PretrainEngine<'a> {
         let scores = self.scores.score(&clip)?;
         journal.push(PretrainRecord::Validation { step, scores })?;
         observer.note(&format!("step {step}: {scores}"));
-        self.setup.parts.save(&self.folder.model(), &clip)?;
         write_pretrain_curves(&self.folder.curves(), journal.records())
     }
 
@@ -251,7 +287,10 @@ impl<'a> PretrainEngine<'a> {
         state: &mut TrainState,
         journal: &Journal<PretrainRecord>,
     ) -> Result<()> {
-        self.check_weights(&trainer.clip(), state.step)?;
+        let clip = trainer.clip();
+        self.check_weights(&clip, state.step)?;
+        // Usable at any time, whatever becomes of the run.
+        self.setup.parts.save(&self.folder.model(), &clip)?;
         state.metrics_length = journal.sync()?;
         checkpoint::save(&self.folder.last_checkpoint(), trainer, state)
     }

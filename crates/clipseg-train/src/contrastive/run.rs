@@ -16,8 +16,8 @@ use std::time::Instant;
 
 /// Trains a CLIP as a configuration says and leaves everything in a folder: metrics, checkpoints,
 /// curves, a report, and the CLIP in the layout of Hugging Face ([`RunFolder`] says under which
-/// names). The CLIP in `model/` is that of the last validation, which is after the last step where the
-/// run came to its end.
+/// names). The CLIP in `model/` is that of the last checkpoint, which is of the last step where the run
+/// came to its end.
 ///
 /// With `resume` the run in the folder goes on, and on the processor it comes to the same weights,
 /// bit for bit, as if it had not been interrupted, whenever it was.

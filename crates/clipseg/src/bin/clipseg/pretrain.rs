@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// Steps of the optimizer.
     #[arg(long)]
     steps: Option<usize>,
+    /// As many steps as fit into so many minutes, instead of steps.
+    #[arg(long, conflicts_with = "steps")]
+    minutes: Option<f64>,
     /// Pictures and texts that are told apart in a step.
     #[arg(long)]
     batch: Option<usize>,
@@ -98,7 +101,10 @@ fn given(arguments: &Arguments, out: &Path) -> Result<PretrainConfig, Box<dyn Er
         config.device.clone_from(device);
     }
     if let Some(steps) = arguments.steps {
-        config.schedule.steps = steps;
+        (config.schedule.steps, config.schedule.minutes) = (Some(steps), None);
+    }
+    if let Some(minutes) = arguments.minutes {
+        (config.schedule.steps, config.schedule.minutes) = (None, Some(minutes));
     }
     if let Some(batch) = arguments.batch {
         config.schedule.batch_size = batch;
