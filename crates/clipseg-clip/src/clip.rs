@@ -135,6 +135,18 @@ impl Clip {
         Ok(self.text_projection.forward(pooled))
     }
 
+    /// [`text_embedding`](Self::text_embedding) for texts that are known to be this encoder's, such as
+    /// those of its own tokenizer, of one length. The check reads the tokens back, which waits for
+    /// everything that the device still has to do: too long for every step of a training.
+    ///
+    /// # Panics
+    ///
+    /// On some devices, if there are more tokens than positions or one is not in the vocabulary.
+    pub fn text_embedding_unchecked(&self, texts: &TextBatch) -> Tensor<2> {
+        let pooled = self.text_model.forward_unchecked(texts).pooled;
+        self.text_projection.forward(pooled)
+    }
+
     /// Pictures as vectors, **not** normalised, as CLIPSeg's decoder takes them.
     ///
     /// # Shapes

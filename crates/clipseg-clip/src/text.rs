@@ -90,6 +90,13 @@ impl TextEncoder {
     /// vocabulary, or a text has no end-of-text token: it then has no vector of its own.
     pub fn forward(&self, texts: &TextBatch) -> Result<TextOutput> {
         self.check(texts)?;
+        Ok(self.forward_unchecked(texts))
+    }
+
+    /// [`forward`](Self::forward) for texts that are known to be this encoder's. Checking reads the
+    /// tokens back, which waits for everything that the device still has to do: too long for every
+    /// step of a training.
+    pub(crate) fn forward_unchecked(&self, texts: &TextBatch) -> TextOutput {
         let input_ids = texts.input_ids.clone();
         let [_, tokens] = input_ids.dims();
         let place = self
@@ -109,10 +116,10 @@ impl TextEncoder {
         }
         let last_hidden_state = self.final_layer_norm.forward(hidden);
         let pooled = take_rows(last_hidden_state.clone(), self.end_of_text(input_ids));
-        Ok(TextOutput {
+        TextOutput {
             last_hidden_state,
             pooled,
-        })
+        }
     }
 
     /// Whether the tokens are of this encoder's vocabulary, and each text ends.

@@ -125,7 +125,7 @@ impl ScoreSet {
     fn texts(&self, clip: &Clip, texts: &[String]) -> Result<Rows> {
         self.rows(texts, |chunk| {
             let texts = self.tokenizer.encode(chunk)?.into_texts(&clip.device());
-            Ok(clip.text_embedding(&texts))
+            Ok(clip.text_embedding_unchecked(&texts))
         })
     }
 

@@ -66,13 +66,12 @@ impl PretrainSetup {
         };
         let (parts, clip) = match started {
             Some((folder, shape, clip)) => {
-                let positions = shape.text_config.max_position_embeddings;
                 let mut processor = ImageProcessor::clipseg(side);
                 if let Some(own) = ImageProcessor::from_folder(&folder)? {
                     (processor.mean, processor.std) = (own.mean, own.std);
                 }
                 let parts = ClipParts {
-                    tokenizer: ClipTokenizer::from_folder(&folder, positions)?,
+                    tokenizer: ClipTokenizer::from_folder(&folder, &shape.text_config)?,
                     config: shape,
                     processor,
                 };
