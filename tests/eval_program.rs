@@ -368,6 +368,17 @@ fn what_is_no_prediction_is_told() {
         errors.contains("2 entries are not called <task_id>.png, such as "),
         "{errors}"
     );
+    assert!(!errors.contains("shades"), "{errors}");
+    let grey = part.join("2300573__4000062.png");
+    let mask = image::open(&grey).unwrap().into_luma8();
+    let (width, height) = mask.dimensions();
+    let soft = image::GrayImage::from_fn(width, height, |x, _| image::Luma([x as u8]));
+    soft.save(&grey).unwrap();
+    let errors = text(&score(&data(), "test", &part, &[]).stderr);
+    assert!(
+        errors.contains("1 predictions have more than two shades; all but black counts as inside"),
+        "{errors}"
+    );
     // A whole folder of another split.
     let errors = text(&score(&data(), "test", &predictions("val"), &[]).stderr);
     assert!(

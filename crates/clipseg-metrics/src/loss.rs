@@ -419,6 +419,24 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Put together at random, every tenth or so makes a loss.
+    const PIECES: &[&str] = &[
+        "bce",
+        "dice",
+        "+",
+        "+dice",
+        "+2*bce",
+        "focal(gamma=1)",
+        "0.5*",
+        "(smooth=2)",
+        " ",
+        "é",
+        "(pos_weight=3)",
+        ",",
+        "1e-3*tversky",
+        "()",
+    ];
+
     fn parse(text: &str) -> Loss {
         text.parse().unwrap()
     }
@@ -547,6 +565,20 @@ mod tests {
         fn any_text_is_read_or_refused(text in "[-+*().,=a-z_ 0-9é]{0,30}") {
             if let Ok(loss) = text.parse::<Loss>() {
                 prop_assert_eq!(parse(&loss.to_string()), loss);
+            }
+        }
+
+        #[test]
+        fn what_looks_like_a_loss_is_read_as_it_stands_or_refused(
+            pieces in prop::collection::vec(prop::sample::select(PIECES), 1..9),
+        ) {
+            let text = pieces.concat();
+            match text.parse::<Loss>() {
+                Ok(loss) => prop_assert_eq!(parse(&loss.to_string()), loss),
+                Err(error) => {
+                    let start = format!("loss `{text}`, character ");
+                    prop_assert!(error.to_string().starts_with(&start), "{error}");
+                }
             }
         }
 

@@ -202,6 +202,22 @@ mod tests {
         assert_eq!(Tally::new().mean(Confusion::iou), 0.0);
     }
 
+    #[test]
+    fn sums_do_not_depend_on_the_order_of_their_terms() {
+        let terms = [0.1, 0.2, 0.3, 1e16, -1e16];
+        let plain = |order: [usize; 5]| order.map(|place| terms[place]).iter().sum::<f64>();
+        let ordered = |order: [usize; 5]| ordered_sum(order.map(|place| terms[place]).into_iter());
+        let orders = [[0, 1, 2, 3, 4], [3, 4, 2, 1, 0], [3, 0, 4, 1, 2]];
+        assert_ne!(
+            plain(orders[0]),
+            plain(orders[1]),
+            "or this would show nothing"
+        );
+        for order in orders {
+            assert_eq!(ordered(order), ordered(orders[0]));
+        }
+    }
+
     proptest! {
         #[test]
         fn the_order_of_merging_does_not_matter(
@@ -220,6 +236,20 @@ mod tests {
             let mut merged = gather(right);
             merged += gather(left);
             prop_assert_eq!(whole.len(), merged.len());
+            for group in 0..3u8 {
+                let own: Vec<Confusion> = masks
+                    .iter()
+                    .filter(|mask| mask.0 == group)
+                    .map(|&(_, a, b, c)| counts(a, b, c))
+                    .collect();
+                let Some(tally) = merged.get(&group) else {
+                    prop_assert!(own.is_empty());
+                    continue;
+                };
+                let mean = own.iter().map(Confusion::dice).sum::<f64>() / own.len() as f64;
+                prop_assert!((tally.mean(Confusion::dice) - mean).abs() < 1e-12);
+                prop_assert_eq!(tally.len(), own.len());
+            }
             for (group, tally) in &whole {
                 let other = merged.get(group).unwrap();
                 prop_assert_eq!(tally.pooled(), other.pooled());

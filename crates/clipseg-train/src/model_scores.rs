@@ -7,7 +7,7 @@ use crate::readback::floats;
 use crate::scored_records::{Record, by_picture};
 use clipseg_data::{Mask, Phrase, PhraseCut, Split, load_stored_rgb};
 use clipseg_metrics::{Grouped, ThresholdSweep};
-use clipseg_model::{EncodedImage, Segmenter, SoftMask};
+use clipseg_model::{EncodedImage, ModelError, Segmenter, SoftMask};
 use std::collections::HashMap;
 
 /// Phrases decoded at a time, whose logits are in memory together.
@@ -82,7 +82,10 @@ pub fn score_model(
             Ok(logits) => {
                 let size = [task.width, task.height];
                 let soft = SoftMask::from_logits(logits.values, logits.size, size);
-                let soft = soft.map_err(|error| of_task(phrase, &error))?;
+                let soft = soft.map_err(|error| {
+                    let message = format!("phrase `{}`: {error}", phrase.task_id);
+                    TrainError::run(&data.image_path(phrase.image_id), message)
+                })?;
                 Some(soft.threshold(threshold))
             }
             Err(message) => {
@@ -171,11 +174,6 @@ pub fn sweep_model(
     Ok(sweeps)
 }
 
-/// Says which task an error is about.
-fn of_task(phrase: &Phrase, error: &clipseg_model::ModelError) -> TrainError {
-    clipseg_model::ModelError::Input(format!("{}: {error}", phrase.task_id)).into()
-}
-
 /// A phrase's logits, row by row.
 #[derive(Clone, Copy)]
 struct Logits<'a> {
@@ -192,7 +190,8 @@ fn for_each_phrase(
     mut score: impl FnMut(usize, Result<Logits<'_>, &str>) -> Result<()>,
 ) -> Result<()> {
     for (image_id, places) in by_picture(wanted) {
-        let picture = match load_stored_rgb(&data.image_path(image_id)) {
+        let path = data.image_path(image_id);
+        let picture = match load_stored_rgb(&path) {
             Ok(picture) => picture,
             Err(error) => {
                 let message = error.to_string();
@@ -202,13 +201,15 @@ fn for_each_phrase(
                 continue;
             }
         };
-        let encoded: EncodedImage = segmenter.encode_image(&picture)?;
+        let of_picture = |error: ModelError| TrainError::run(&path, error);
+        let encoded: EncodedImage = segmenter.encode_image(&picture).map_err(of_picture)?;
         for places in places.chunks(DECODED_PHRASES) {
             let texts: Vec<&str> = places
                 .iter()
                 .map(|&place| wanted[place].phrase.phrase.as_str())
                 .collect();
-            let logits = segmenter.logits(&encoded, segmenter.encode_text(&texts)?)?;
+            let texts = segmenter.encode_text(&texts)?;
+            let logits = segmenter.logits(&encoded, texts).map_err(of_picture)?;
             let [_, height, width] = logits.dims();
             let values = floats(logits)?;
             let size = [width as u32, height as u32];

@@ -8,6 +8,8 @@ use image::{DynamicImage, ImageDecoder, ImageReader};
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes that common systems allow in a file's name.
 const LONGEST_NAME: usize = 255;
@@ -22,6 +24,7 @@ const LONGEST_NAME: usize = 255;
 pub struct PredictionFolder {
     files: BTreeMap<String, PathBuf>,
     passed_over: Vec<PathBuf>,
+    shaded: Arc<AtomicUsize>,
 }
 
 impl PredictionFolder {
@@ -48,7 +51,11 @@ impl PredictionFolder {
             }
         }
         passed_over.sort();
-        Ok(Self { files, passed_over })
+        Ok(Self {
+            files,
+            passed_over,
+            shaded: Arc::default(),
+        })
     }
 
     /// What the prediction of a task is called; `None` if no file can be called so, because the name is
@@ -80,6 +87,12 @@ impl PredictionFolder {
         let known: HashSet<&str> = task_ids.into_iter().collect();
         let names = self.files.keys().map(String::as_str);
         names.filter(|name| !known.contains(name)).collect()
+    }
+
+    /// How many of the predictions that were loaded, by this list or a clone of it, have more than two
+    /// shades, as probabilities have, or masks that went through JPEG. All but black counts as inside.
+    pub fn shaded(&self) -> usize {
+        self.shaded.load(Ordering::Relaxed)
     }
 
     /// Reads the prediction of a task of a data set, if there is one.
@@ -114,16 +127,38 @@ impl PredictionFolder {
             };
             return Err(error.into());
         }
-        let values = match DynamicImage::from_decoder(decoder).map_err(fail)? {
-            DynamicImage::ImageLuma8(picture) => picture.into_raw(),
+        let (values, shades) = match DynamicImage::from_decoder(decoder).map_err(fail)? {
+            DynamicImage::ImageLuma8(picture) => {
+                let shades = count_shades(picture.pixels().map(|pixel| pixel.0));
+                (picture.into_raw(), shades)
+            }
             // Sixteen bits, so that the faintest pixel is still not black.
             other => {
                 let picture = other.into_rgb16();
-                picture.pixels().map(|p| u8::from(p.0 != [0; 3])).collect()
+                let shades = count_shades(picture.pixels().map(|pixel| pixel.0));
+                let inside = picture.pixels().map(|pixel| u8::from(pixel.0 != [0; 3]));
+                (inside.collect(), shades)
             }
         };
+        if shades > 2 {
+            self.shaded.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(Some(Mask::from_vec(width, height, values)))
     }
+}
+
+/// How many different values there are, up to three.
+fn count_shades<P: PartialEq>(pixels: impl Iterator<Item = P>) -> usize {
+    let mut known = Vec::with_capacity(3);
+    for pixel in pixels {
+        if !known.contains(&pixel) {
+            known.push(pixel);
+        }
+        if known.len() > 2 {
+            break;
+        }
+    }
+    known.len()
 }
 
 #[cfg(test)]
@@ -194,6 +229,34 @@ mod tests {
             predictions.unknown(["1__1", "1__3", "1__9"]),
             ["1__2", "1__4"]
         );
+    }
+
+    #[test]
+    fn shades_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let found = folder.path().join("found");
+        std::fs::create_dir(&found).unwrap();
+        let data = data(folder.path());
+        let wide = |name: &str| PhraseCutTask {
+            width: 3,
+            ..task(name)
+        };
+        for (name, shades) in [
+            ("1__1", [0, 255, 0]),
+            ("1__2", [0, 255, 1]),
+            ("1__3", [9, 8, 7]),
+        ] {
+            let picture = GrayImage::from_fn(3, 1, |x, _| Luma([shades[x as usize]]));
+            picture.save(found.join(format!("{name}.png"))).unwrap();
+        }
+        RgbImage::from_fn(3, 1, |x, _| Rgb([0, 0, 80 * x as u8]))
+            .save(found.join("1__4.png"))
+            .unwrap();
+        let predictions = PredictionFolder::open(&found).unwrap();
+        for (name, shaded) in [("1__1", 0), ("1__2", 1), ("1__3", 2), ("1__4", 3)] {
+            assert!(predictions.load(&wide(name), &data).unwrap().is_some());
+            assert_eq!(predictions.shaded(), shaded, "{name}");
+        }
     }
 
     #[test]

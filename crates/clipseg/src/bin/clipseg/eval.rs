@@ -249,6 +249,13 @@ fn score(
         mask
     });
     bar.finish_and_clear();
+    let shaded = predictions.shaded();
+    if shaded > 0 {
+        eprintln!(
+            "clipseg: {shown}: {shaded} predictions have more than two shades; all but black counts as \
+             inside, as in the official evaluator"
+        );
+    }
     Ok(evaluation?)
 }
 
