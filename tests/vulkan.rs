@@ -7,6 +7,8 @@
 //! It has no harness, so that it says what it runs on, and so that the tests of the modules that it
 //! shares do not run here on the processor.
 
+#[expect(dead_code, reason = "its tests run with another tolerance")]
+mod contrastive;
 mod parity;
 #[expect(dead_code, reason = "the other tests need more of it")]
 mod support;
@@ -20,7 +22,7 @@ use std::time::Instant;
 /// GPUs add up in other orders and with other exponentials than the processor.
 const TOLERANCE: f32 = 1e-3;
 
-const COMPARISONS: [(&str, fn(&Device, f32)); 5] = [
+const COMPARISONS: [(&str, fn(&Device, f32)); 6] = [
     ("text encoder", parity::text_encoder),
     (
         "vision encoder at every layer and size",
@@ -34,6 +36,10 @@ const COMPARISONS: [(&str, fn(&Device, f32)); 5] = [
     (
         "losses, gradients and steps of AdamW",
         training::three_steps_of_adamw,
+    ),
+    (
+        "contrastive losses, gradients and steps of both towers",
+        contrastive::three_contrastive_steps,
     ),
 ];
 

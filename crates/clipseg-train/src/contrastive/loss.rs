@@ -32,7 +32,9 @@ pub fn contrastive_loss(
     if let Some(not_negatives) = not_negatives {
         logits = logits.mask_fill(not_negatives, NONE);
     }
-    let own = Tensor::<2>::eye(batch, &device.without_autodiff());
+    let places = Tensor::<1, Int>::arange(0..batch as i64, &device.without_autodiff());
+    let own = places.clone().unsqueeze_dim::<2>(1);
+    let own = own.equal(places.unsqueeze_dim::<2>(0)).float();
     let pairs = log_softmax(logits.clone(), 1) + log_softmax(logits, 0);
     (pairs * own).sum().div_scalar(-2.0 * batch as f64)
 }
