@@ -2,7 +2,7 @@
 
 use crate::support::{device, fixtures};
 use clipseg::clip::{ClipTokenizer, ImageProcessor};
-use clipseg::model::{ClipSeg, ModelError, Prompt, SegmentOptions, Segmenter};
+use clipseg::model::{ClipSeg, ModelError, Prompt, SegmentOptions, Segmenter, VisualPrompt};
 use image::RgbImage;
 use std::path::{Path, PathBuf};
 
@@ -120,6 +120,19 @@ fn logits_that_are_not_finite_give_no_mask() {
     for error in errors {
         assert!(matches!(error, ModelError::NotFinite { .. }), "{error}");
     }
+}
+
+#[test]
+fn pictures_that_whole_patches_do_not_fill() {
+    let model = ClipSeg::from_pretrained(&model(), &device()).unwrap();
+    let tokenizer = ClipTokenizer::from_folder(&self::model(), &model.config().clip.text_config);
+    let segmenter = Segmenter::new(model, tokenizer.unwrap(), ImageProcessor::clipseg(50));
+    let expected = "the preprocessing gives 50x50, which patches of 16x16 do not fill";
+    let error = segmenter.encode_image(&RgbImage::new(9, 7)).unwrap_err();
+    assert_eq!(error.to_string(), expected);
+    let example = VisualPrompt::new(RgbImage::new(9, 7));
+    let error = segmenter.encode_visual(&example).unwrap_err();
+    assert_eq!(error.to_string(), expected);
 }
 
 #[test]
