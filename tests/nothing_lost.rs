@@ -243,35 +243,3 @@ fn data_scenes_takes_a_new_folder_only() {
         assert_eq!(content(root), before);
     }
 }
-
-#[test]
-fn train_takes_a_folder_of_its_own_only() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path();
-    for name in [
-        "report.md",
-        "model/config.json",
-        "checkpoints/best.safetensors",
-        "x",
-    ] {
-        let out = root.join(name.replace('/', "-"));
-        let file = out.join(name);
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(&file, "years of work").unwrap();
-        let before = content(root);
-        let output = run("train --preset quick --out", &[&out]);
-        fails(&output, &["holds something else, such as "]);
-        let output = run("train --preset quick --resume --out", &[&out]);
-        fails(&output, &["holds something else, such as "]);
-        assert_eq!(content(root), before, "{name}");
-    }
-    let out = root.join("settings");
-    std::fs::create_dir(&out).unwrap();
-    std::fs::write(out.join("config.toml"), "name = \"of another program\"\n").unwrap();
-    let before = content(root);
-    fails(
-        &run("train --preset quick --out", &[&out]),
-        &["config.toml"],
-    );
-    assert_eq!(content(root), before);
-}

@@ -47,8 +47,8 @@ fn config(changes: &[&str]) -> PretrainConfig {
         "validation.objects=20",
         "checkpoints.every=4",
     ];
-    let fields: Vec<&str> = small.iter().chain(changes).copied().collect();
-    PretrainConfig::default().with_overrides(&fields).unwrap()
+    let small = PretrainConfig::default().with_overrides(&small).unwrap();
+    small.with_overrides(changes).unwrap()
 }
 
 fn whole(config: &PretrainConfig, root: &Path, resume: bool) -> PretrainOutcome {

@@ -14,6 +14,9 @@ const ENDLESS: [&str; 4] = [
     "validation.every=100000",
 ];
 
+/// What is dropped comes from the generator of the device, which a process of its own has for itself.
+const DROPOUT: [&str; 2] = ["--set", "decoder.dropout=0.1"];
+
 struct Runs {
     folder: tempfile::TempDir,
     config: PathBuf,
@@ -60,7 +63,11 @@ fn leftovers(folder: &Path) -> Vec<PathBuf> {
             path.file_name()
                 .unwrap()
                 .to_string_lossy()
-                .starts_with(".writing-")
+                .starts_with(".clipseg-")
+        })
+        .filter(|path| {
+            // The marker of a run stays.
+            path.file_name().unwrap() != ".clipseg-run"
         })
         .collect()
 }
@@ -87,7 +94,7 @@ fn wait_for(path: &Path, child: &mut Child) {
 fn a_run_that_is_killed_again_and_again_ends_bit_for_bit_the_same() {
     let runs = Runs::new();
     let began = Instant::now();
-    let output = runs.run("straight", &[]);
+    let output = runs.run("straight", &DROPOUT);
     assert!(output.status.success(), "{}", stderr(&output));
     let whole = began.elapsed();
     assert!(String::from_utf8_lossy(&output.stdout).contains("decoder"));
@@ -103,7 +110,7 @@ fn a_run_that_is_killed_again_and_again_ends_bit_for_bit_the_same() {
     let mut moments = Vec::new();
     for _ in 0..8 {
         let mut child = runs
-            .command("killed", &["--resume"])
+            .command("killed", &[&DROPOUT[..], &["--resume"]].concat())
             .spawn()
             .expect("it starts");
         let moment = whole.mul_f64(random());
@@ -112,7 +119,8 @@ fn a_run_that_is_killed_again_and_again_ends_bit_for_bit_the_same() {
         child.kill().unwrap();
         moments.push((moment, child.wait_with_output().unwrap().status.code()));
     }
-    let output = runs.run("killed", &["--resume"]);
+    // The settings are those of the run.
+    let output = runs.run("killed", &[&DROPOUT[..], &["--resume"]].concat());
     assert!(output.status.success(), "{moments:?}: {}", stderr(&output));
 
     let [straight, killed] = ["straight", "killed"].map(|name| runs.root(name));
@@ -123,7 +131,7 @@ fn a_run_that_is_killed_again_and_again_ends_bit_for_bit_the_same() {
             "{name}: {moments:?}"
         );
     }
-    let config = runs.settings();
+    let config = runs.settings().with_overrides(&[DROPOUT[1]]).unwrap();
     assert!(
         last_weights(&config, &straight) == last_weights(&config, &killed),
         "{moments:?}"
@@ -162,8 +170,13 @@ fn ctrl_c_saves_and_stops() {
         .count();
     let done = format!("stopped after step {steps} and saved");
     assert!(message.contains(&done), "{message}");
-    let changed = runs.run("run", &["--resume"]);
-    assert!(stderr(&changed).contains("cannot go on with other settings: field `schedule.steps`"));
+    let changed = stderr(&runs.run("run", &["--resume"]));
+    assert!(changed.contains("cannot go on with other settings: field `schedule.steps`"));
+    let way = format!(
+        "`--clip {}/model --set decoder.pretrained=true`",
+        root.display()
+    );
+    assert!(changed.contains(&way), "{changed}");
 }
 
 /// Runs a command whose files may not grow beyond so many blocks of 512 bytes, which fails as a full
@@ -283,4 +296,223 @@ fn presets_can_be_printed_and_used() {
     let config = TrainConfig::from_toml(&changed, Path::new("printed")).unwrap();
     assert_eq!(config.schedule.batch_size, 8);
     assert_eq!(config.schedule.steps, Some(20_000));
+}
+
+/// Every file below a folder, with its content.
+fn content(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(content(&path));
+        } else {
+            found.push((path.clone(), std::fs::read(&path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn what_the_program_has_not_written_stays() {
+    let runs = Runs::new();
+    let few = ["--steps", "2"];
+    // Names of a run's files that something else has: nothing is done, with --resume neither.
+    for (name, file) in [
+        ("taken-1", "report.md"),
+        ("taken-2", "model/notes.txt"),
+        ("taken-3", "checkpoints/last.safetensors"),
+        ("taken-4", "config.toml"),
+    ] {
+        let root = runs.root(name);
+        std::fs::create_dir_all(root.join(file).parent().unwrap()).unwrap();
+        std::fs::write(root.join(file), "seed = 4\n").unwrap();
+        let before = content(&root);
+        for resume in [&few[..], &[&few[..], &["--resume"]].concat()] {
+            let output = runs.run(name, resume);
+            assert_eq!(output.status.code(), Some(1), "{file}");
+            let first = file.split('/').next().unwrap();
+            let expected = format!("holds `{first}`, which no run has written");
+            assert!(stderr(&output).contains(&expected), "{}", stderr(&output));
+            assert_eq!(content(&root), before, "{file}");
+        }
+    }
+    // Other names: the run is added, and its files are replaced by its own only.
+    let root = runs.root("shared");
+    let foreign = [
+        "notes.txt",
+        ".writing-abc123",
+        ".lock",
+        "figures/curves.png",
+    ];
+    std::fs::create_dir_all(root.join("figures")).unwrap();
+    for name in foreign {
+        std::fs::write(root.join(name), "mine").unwrap();
+    }
+    let output = runs.run("shared", &few);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let later = [
+        "model/notes.txt",
+        "examples/step-00000099.png",
+        "checkpoints/.writing-abc123",
+    ];
+    for name in later {
+        std::fs::write(root.join(name), "mine").unwrap();
+    }
+    let output = runs.run("shared", &[&few[..], &["--resume"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    for name in foreign.iter().chain(&later) {
+        assert_eq!(
+            std::fs::read_to_string(root.join(name)).unwrap(),
+            "mine",
+            "{name}"
+        );
+    }
+    // The cache is inside its own folder and leaves the rest alone, however little room it has.
+    let cache = runs.root("cache");
+    for folder in ["thesis", "0123456789abcdef0123456789abcdef"] {
+        std::fs::create_dir_all(cache.join(folder)).unwrap();
+        std::fs::write(cache.join(folder).join("chapter.txt"), vec![b'x'; 1 << 20]).unwrap();
+    }
+    let before = content(&cache);
+    let folder = format!("cache.folder={cache:?}");
+    let limited = ["--set", &folder, "--set", "cache.folder_limit=100 kB"];
+    let output = runs.run("cached", &[&few[..], &limited].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let mut after = content(&cache);
+    after.retain(|(path, _)| !path.starts_with(cache.join("clipseg-hidden-states")));
+    assert_eq!(after, before);
+    let own: usize = content(&cache.join("clipseg-hidden-states"))
+        .iter()
+        .filter(|(path, _)| {
+            path.extension()
+                .is_some_and(|ending| ending == "safetensors")
+        })
+        .map(|(_, bytes)| bytes.len())
+        .sum();
+    assert!(own > 0 && own <= 100_000, "{own}");
+}
+
+#[test]
+fn settings_and_flags_without_an_effect_are_refused() {
+    let runs = Runs::new();
+    for (arguments, expected) in [
+        (
+            &["--decoder", "conv", "--set", "decoder.reduce_dim=128"][..],
+            "field `decoder.reduce_dim`: has no effect on `conv`",
+        ),
+        (
+            &["--steps", "3", "--set", "schedule.epochs=1"],
+            "field `schedule.epochs`",
+        ),
+        (
+            &["--batch", "3", "--set", "schedule.batch_size=4"],
+            "field `schedule.batch_size`",
+        ),
+        (
+            &["--seed", "3", "--set", "seed=4"],
+            "field `seed`: given twice",
+        ),
+        (
+            &["--set", "data.scenes=5"],
+            "field `data.scenes`: has no effect",
+        ),
+        (
+            &["--set", "cache.folder_limit=1 GiB"],
+            "field `cache.folder_limit`: has no effect",
+        ),
+        (
+            &[
+                "--set",
+                "decoder.pretrained=true",
+                "--set",
+                "decoder.refined=true",
+            ],
+            "field `decoder.refined`: has no effect on the decoder of a checkpoint",
+        ),
+        (
+            &[
+                "--set",
+                "decoder.pretrained=true",
+                "--set",
+                "decoder.extract_layers=[1]",
+            ],
+            "field `decoder.extract_layers`: has no effect",
+        ),
+        (
+            &["--print-config"],
+            "--out has no effect with --print-config",
+        ),
+    ] {
+        let output = runs.run("run", arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+        assert!(!runs.root("run").exists(), "nothing was begun");
+    }
+    // Another decoder begins anew, which is said.
+    let output = Command::new(env!("CARGO_BIN_EXE_clipseg"))
+        .args([
+            "train",
+            "--preset",
+            "paper",
+            "--decoder",
+            "conv",
+            "--print-config",
+        ])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("the decoder is another one"),
+        "{}",
+        stderr(&output)
+    );
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        printed.contains("kind = \"conv\"") && !printed.contains("reduce_dim"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn what_is_dropped_follows_from_the_seed() {
+    let runs = Runs::new();
+    let steps = |name: &str, arguments: &[&str]| {
+        let output = runs.run(name, &[&["--steps", "3"], arguments].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        std::fs::read_to_string(runs.root(name).join("metrics.jsonl")).unwrap()
+    };
+    let (plain, dropped) = (steps("plain", &[]), steps("dropped", &DROPOUT));
+    assert_ne!(plain, dropped);
+    assert_eq!(dropped, steps("again", &DROPOUT));
+    // Where nothing is learnt, every step draws other values for the same phrases, and validation
+    // draws none.
+    let still = [
+        "--learning-rate",
+        "1e-12",
+        "--set",
+        "schedule.final_learning_rate=1e-12",
+        "--set",
+        "schedule.warmup_steps=0",
+        "--set",
+        "validation.every=1",
+    ];
+    let validations = |text: String| -> Vec<String> {
+        let of = |line: &&str| line.contains("validation");
+        let figures = text.lines().filter(of).map(|line| {
+            let (_, figures) = line.split_once("\"loss\"").expect("it has a loss");
+            figures
+                .split("\"best\"")
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        });
+        figures.collect()
+    };
+    let plain = validations(steps("still", &still));
+    assert_eq!(plain.len(), 3);
+    assert_eq!(
+        plain,
+        validations(steps("still-dropped", &[&still[..], &DROPOUT].concat()))
+    );
 }

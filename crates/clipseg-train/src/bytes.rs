@@ -48,6 +48,7 @@ impl FromStr for ByteSize {
             .find(|c: char| !(c.is_ascii_digit() || c == '.'))
             .unwrap_or(text_end.len());
         let (number, unit) = text_end.split_at(split);
+        let whole: Option<u64> = number.parse().ok();
         let number: f64 = number.parse().map_err(|_| fail())?;
         let unit = match unit.trim() {
             "" => "B",
@@ -57,7 +58,11 @@ impl FromStr for ByteSize {
             .iter()
             .find(|(name, _)| name.eq_ignore_ascii_case(unit))
             .ok_or_else(fail)?;
-        Ok(Self((number * *factor as f64).round() as u64))
+        // Whole numbers exactly, so that what is written is read back.
+        let exact = whole.and_then(|whole| whole.checked_mul(*factor));
+        Ok(Self(
+            exact.unwrap_or((number * *factor as f64).round() as u64),
+        ))
     }
 }
 
@@ -91,12 +96,19 @@ mod tests {
             ("2 GiB", 2 << 30),
             ("0 B", 0),
             ("1500 B", 1_500),
+            ("1234567890123456789 B", 1_234_567_890_123_456_789),
+            ("18446744073709551615 B", u64::MAX),
         ] {
             assert_eq!(text.parse(), Ok(ByteSize(bytes)));
             assert_eq!(ByteSize(bytes).to_string(), text);
         }
         assert_eq!("1.5GB".parse(), Ok(ByteSize(1_500_000_000)));
         assert_eq!("12".parse(), Ok(ByteSize(12)));
+        assert_eq!("9e9 TB".parse::<ByteSize>().ok(), None);
+        assert_eq!("99999999999999999999 TB".parse(), Ok(ByteSize(u64::MAX)));
+        for odd in ["-1", "NaN", "inf GB", "", " ", "1.2.3", "MiB", "1 PB"] {
+            assert!(odd.parse::<ByteSize>().is_err(), "{odd}");
+        }
         assert_eq!(
             "many".parse::<ByteSize>().unwrap_err(),
             "`many` is not a number of bytes, expected such as \"512 MiB\""

@@ -5,7 +5,7 @@
 //! and the optimizer's records in Burn's own format, and whose metadata holds the rest.
 
 use crate::error::{Result, TrainError};
-use crate::files::write_durably;
+use crate::files::Aside;
 use crate::trainer::DecoderTrainer;
 use burn::module::Module;
 use burn::optim::{ModuleOptimizer, OptimizerRecord};
@@ -35,6 +35,8 @@ pub(crate) struct TrainState {
     pub(crate) best: Option<Best>,
     /// Validations since then.
     pub(crate) without_improvement: usize,
+    /// A number for the phrases that it learns from.
+    pub(crate) phrases: u64,
     /// Length of the metrics file up to here, in bytes.
     pub(crate) metrics_length: u64,
 }
@@ -95,7 +97,12 @@ pub(crate) fn from_bytes<M: Module>(
 }
 
 /// Writes a run's state; the file appears whole or not at all.
-pub(crate) fn save<T: Resumable>(path: &Path, trainer: &T, state: &TrainState) -> Result<()> {
+pub(crate) fn save<T: Resumable>(
+    aside: &Aside,
+    path: &Path,
+    trainer: &T,
+    state: &TrainState,
+) -> Result<()> {
     let state = serde_json::to_string(state).map_err(|error| TrainError::run(path, error))?;
     let metadata = HashMap::from([
         ("format".to_owned(), FORMAT.to_owned()),
@@ -111,7 +118,7 @@ pub(crate) fn save<T: Resumable>(path: &Path, trainer: &T, state: &TrainState) -
         .map_err(|error| TrainError::run(path, error))?;
     let bytes = safetensors::serialize(views, Some(metadata))
         .map_err(|error| TrainError::run(path, error))?;
-    write_durably(path, &bytes)
+    aside.write(path, &bytes)
 }
 
 /// The decoder in a checkpoint of a run; `like` has the same shape, as the run's configuration gives
@@ -192,7 +199,7 @@ mod tests {
             }),
             ..TrainState::default()
         };
-        save(&path, &trainer(8), &state).unwrap();
+        save(&Aside::new("x"), &path, &trainer(8), &state).unwrap();
         assert_eq!(load(&path, &mut trainer(8)).unwrap(), state);
 
         let message = |path: &Path, reduce_dim| {
@@ -218,7 +225,7 @@ mod tests {
     #[test]
     fn a_folder_that_is_gone_leaves_an_error() {
         let path = Path::new("no/such/folder/last.safetensors");
-        let error = save(path, &trainer(8), &TrainState::default()).unwrap_err();
+        let error = save(&Aside::new("x"), path, &trainer(8), &TrainState::default()).unwrap_err();
         assert!(
             error
                 .to_string()

@@ -1,9 +1,9 @@
 //! What a training run is made of.
 
 use crate::bytes::ByteSize;
-use clipseg_data::Split;
+use crate::decoder_choice::DecoderChoice;
+use clipseg_data::{NegativeRule, Preprocessing, Split};
 use clipseg_metrics::Loss;
-use clipseg_model::Upsampling;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -84,10 +84,18 @@ pub struct DataConfig {
     pub validation: Split,
     /// The split of the final table. Default: `test`.
     pub test: Split,
-    /// Side of the pictures that the model sees, in pixels. Default: 352, or what the random CLIP
-    /// was made for.
+    /// Side of the pictures that the model sees, in pixels. Default: what the random CLIP was made for,
+    /// what the preprocessing of a checkpoint says whose decoder goes on, else 352.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u32>,
+    /// How pictures and masks come to this size, in training and in validation. `clipseg` is the way of
+    /// the paper's own code: masks are drawn by pixel centres and resized by PyTorch's `nearest`,
+    /// pictures are squashed without antialiasing, and phrases with an empty mask are left out; the
+    /// mean IoU is then that of its evaluation, TP / (1 + TP + FP + FN) for each phrase.
+    /// `hugging_face` is the way of its published processor. Default: that of a checkpoint whose
+    /// decoder goes on, else `hugging_face`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preprocessing: Option<Preprocessing>,
     /// Phrases with one of these words (or sequences of words) are neither trained on nor chosen by.
     /// Default: none.
     pub held_out: Vec<String>,
@@ -95,7 +103,22 @@ pub struct DataConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// Generated pictures, where there is no folder. Default: 1,000.
-    pub scenes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scenes: Option<usize>,
+    /// What is done about pictures that are missing or cannot be decoded; all of them are looked for
+    /// before the first step. Default: `refuse`.
+    pub broken_pictures: BrokenPictures,
+}
+
+/// What is done about pictures that are missing or cannot be decoded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BrokenPictures {
+    /// The run does not begin, and the pictures are listed.
+    #[default]
+    Refuse,
+    /// Their phrases are left out, which is said in the log and in the report.
+    LeaveOut,
 }
 
 impl Default for DataConfig {
@@ -106,9 +129,11 @@ impl Default for DataConfig {
             validation: Split::Val,
             test: Split::Test,
             size: None,
+            preprocessing: None,
             held_out: Vec::new(),
             limit: None,
-            scenes: 1_000,
+            scenes: None,
+            broken_pictures: BrokenPictures::Refuse,
         }
     }
 }
@@ -125,11 +150,18 @@ pub struct AugmentConfig {
     pub colour_jitter: f32,
     /// Share of phrases that are replaced by one of something else, with an empty mask. Default: 0.
     pub negatives: f32,
+    /// Which phrases others are replaced by, if any are: `not_shown`, one of something that the picture
+    /// does not show, or `any`, as in the paper's own training. Default: `not_shown`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub negative_rule: Option<NegativeRule>,
     /// Put phrases into sentences such as "a photo of a …". Default: false.
     pub templates: bool,
-    /// The largest share of the embedding of another picture of the same thing that is mixed into the
-    /// phrase's, where there is one; each phrase draws its own from 0 to this. Default: 0.
-    pub visual: f32,
+    /// The share of the embedding of another picture of the same thing that is mixed into the phrase's,
+    /// where there is one: each phrase draws its own between these two. At 0 the phrase is left alone,
+    /// at 1 the picture takes its place. CLIPSeg's published training files draw the text's weight from
+    /// 0 to 0.5, which is `[0.5, 1.0]`; its paper (arXiv:2112.10003) says `[0.0, 1.0]`.
+    /// Default: `[0.0, 0.0]`.
+    pub visual: [f32; 2],
 }
 
 /// Which encoders the decoder stands on.
@@ -156,76 +188,6 @@ pub enum Precision {
     F16,
     /// Half, with the range of single precision.
     Bf16,
-}
-
-/// Which decoder is trained.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DecoderChoice {
-    /// The architecture. Default: `transformer`.
-    pub kind: DecoderKind,
-    /// Of `transformer` and `deconv`: width of the tokens, the paper's D. Default: 64.
-    pub reduce_dim: usize,
-    /// Of `transformer`: inner width of the MLPs. Default: 2,048, or 256 on the small random CLIP.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub intermediate_size: Option<usize>,
-    /// Of `conv`: how wide and deep it is. Default: `base`, with about as many parameters as the
-    /// transformer at D = 64.
-    pub size: ConvSize,
-    /// Of `conv`: how maps become larger. Default: `transposed`.
-    pub upsampling: Upsampling,
-    /// Of `conv`: whether the picture itself enters too. Default: false.
-    pub picture_branch: bool,
-    /// The 0-based blocks of the vision tower that it sees, shallow to deep; `deconv` takes one.
-    /// Default: 3, 6, 9, for `deconv` 9, or their like in a tower of another depth.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub extract_layers: Option<Vec<usize>>,
-    /// Of `transformer`: the three-step head instead of one transposed convolution. Default: false.
-    pub refined: bool,
-    /// Go on with the decoder of the checkpoint, a CLIPSeg one, whose shape it then has.
-    /// Default: false, a random one.
-    pub pretrained: bool,
-}
-
-impl Default for DecoderChoice {
-    fn default() -> Self {
-        Self {
-            kind: DecoderKind::Transformer,
-            reduce_dim: 64,
-            intermediate_size: None,
-            size: ConvSize::Base,
-            upsampling: Upsampling::default(),
-            picture_branch: false,
-            extract_layers: None,
-            refined: false,
-            pretrained: false,
-        }
-    }
-}
-
-/// A decoder's architecture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum DecoderKind {
-    /// CLIPSeg's own.
-    Transformer,
-    /// Convolutions at rising resolutions.
-    Conv,
-    /// The paper's baseline, hardly any decoder.
-    Deconv,
-}
-
-/// Sizes of the convolutional decoder, those of [`ConvDecoderConfig`](clipseg_model::ConvDecoderConfig).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ConvSize {
-    /// About a tenth of `base`.
-    Tiny,
-    /// About a million parameters on ViT-B/16.
-    Base,
-    /// About three times `base`.
-    Large,
 }
 
 /// AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), with PyTorch's defaults, not Burn's.
@@ -360,16 +322,25 @@ impl Default for CheckpointConfig {
 }
 
 /// What is remembered. Without memory and folder no hidden state is, and none is rounded.
+///
+/// A run takes `memory` and `pictures` beside a fixed amount: the weights, with three times the
+/// decoder's for gradients and moments, what a step's batch leaves on the tape, and three batches of
+/// pictures, masks and examples that are read ahead. None of it grows with the length of the run or,
+/// but for the records of the phrases, with the size of the data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
-    /// Most memory for hidden states. Default: 1 GiB.
+    /// Most memory for hidden states (three quarters of it) and embeddings of phrases (a quarter).
+    /// Default: 1 GiB.
     pub memory: ByteSize,
-    /// A folder for what does not fit there, also for later runs. Default: none.
+    /// A folder for hidden states that do not fit there, also for later runs. They lie in a folder
+    /// `clipseg-hidden-states` inside it; nothing else in it is touched. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
-    /// Most bytes in that folder. Default: 20 GiB.
-    pub folder_limit: ByteSize,
+    /// Most bytes in that folder; when there is no room, what other checkpoints left goes first.
+    /// Default: 20 GiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder_limit: Option<ByteSize>,
     /// Most memory for decoded pictures and masks to train on. Default: 256 MiB.
     pub pictures: ByteSize,
 }
@@ -379,8 +350,15 @@ impl Default for CacheConfig {
         Self {
             memory: ByteSize(1 << 30),
             folder: None,
-            folder_limit: ByteSize(20 << 30),
+            folder_limit: None,
             pictures: ByteSize(256 << 20),
         }
+    }
+}
+
+impl CacheConfig {
+    /// Most bytes in the folder.
+    pub(crate) fn folder_limit(&self) -> u64 {
+        self.folder_limit.map_or(20 << 30, |limit| limit.0)
     }
 }

@@ -1,9 +1,11 @@
 //! Configurations as TOML: files, presets, and single fields from a command line.
 
 use crate::config::TrainConfig;
+use crate::decoder_choice::SECTION;
 use crate::error::{Result, TrainError};
 use crate::settings::Settings;
 use std::path::Path;
+use toml::{Table, Value};
 
 /// The presets' names and texts.
 pub const PRESETS: [(&str, &str); 3] = [
@@ -17,6 +19,45 @@ impl Settings for TrainConfig {
 
     fn check(&self) -> Result<()> {
         self.validate()
+    }
+
+    fn begins_section(field: &str) -> bool {
+        matches!(field, "decoder.kind" | "decoder.pretrained")
+    }
+
+    /// Another decoder begins with its defaults.
+    fn begin_section(field: &str, value: &Value, table: &mut Table) {
+        let Some(Value::Table(decoder)) = table.get_mut("decoder") else {
+            return;
+        };
+        let other = match field {
+            "decoder.kind" => {
+                decoder.get("pretrained").is_none() && decoder.get("kind") != Some(value)
+            }
+            _ => decoder.get("pretrained").unwrap_or(&Value::Boolean(false)) != value,
+        };
+        if other {
+            decoder.clear();
+        }
+    }
+
+    fn exact_field(message: &str) -> Option<(String, String)> {
+        let (field, rest) = message.trim().strip_prefix(SECTION)?.split_once(": ")?;
+        Some((format!("{SECTION}{field}"), rest.to_owned()))
+    }
+
+    /// The learning rate of every step depends on how many there are, so the steps that are done
+    /// would have been others.
+    fn way_on(&self, field: &str, model: &Path) -> String {
+        match field {
+            "schedule.steps" | "schedule.epochs" => format!(
+                ". The learning rates of a run follow from its steps; to train its decoder further, \
+                 start another run from it: `--clip {} --set decoder.pretrained=true` with another \
+                 --out",
+                model.display()
+            ),
+            _ => String::new(),
+        }
     }
 }
 
@@ -63,9 +104,15 @@ impl TrainConfig {
     /// Changes single fields, each as `section.field=value` with a value as in TOML; quotes around a
     /// text may be left out.
     ///
+    /// Steps replace epochs and the other way round. Another decoder, by `decoder.kind` or
+    /// `decoder.pretrained`, begins with its defaults, whatever was set of the former one; the other
+    /// fields of `decoder` in `overrides` are then those of the new one, in whatever order they are
+    /// given.
+    ///
     /// # Errors
     ///
-    /// If one has no `=`, or the field is unknown or of another type; the message names it.
+    /// If one has no `=`, the field is unknown, of another type or given twice, or the result cannot be
+    /// used ([`validate`](Self::validate)); the message names the field.
     ///
     /// # Example
     ///
@@ -118,6 +165,7 @@ pub fn preset_text(name: &str) -> Result<&'static str> {
 mod tests {
     use super::*;
     use crate::config::BestBy;
+    use clipseg_data::{NegativeRule, Preprocessing};
 
     fn message(text: &str) -> String {
         let path = Path::new("train.toml");
@@ -147,6 +195,12 @@ mod tests {
             (64, 0.2)
         );
         assert_eq!(paper.validation.best_by, BestBy::MeanIou);
+        assert_eq!(paper.data.preprocessing, Some(Preprocessing::ClipSeg));
+        assert_eq!(paper.augment.negative_rule, Some(NegativeRule::Any));
+        assert_eq!(paper.augment.visual, [0.5, 1.0]);
+        assert!(paper.augment.crop && paper.augment.templates && !paper.augment.flip);
+        assert_eq!(paper.decoder.dropout(), 0.1);
+        assert!(!paper.schedule.group_by_picture);
         let student = TrainConfig::preset("student").unwrap();
         assert_eq!(student.schedule.epochs, Some(3));
         assert_eq!(
@@ -213,5 +267,21 @@ mod tests {
         assert!(message("shedule.steps=1").contains("there is no section `shedule`"));
         assert!(message("seed").contains("expected a value after `=`"));
         assert!(message("schedule.batch_size=0").contains("expected at least 1"));
+    }
+
+    #[test]
+    fn what_is_given_twice_is_named() {
+        let message = |texts: &[&str]| {
+            let error = TrainConfig::default().with_overrides(texts).unwrap_err();
+            error.to_string()
+        };
+        assert_eq!(
+            message(&["seed=1", "loss=dice", " seed = 1"]),
+            "field `seed`: given twice, expected one value"
+        );
+        assert_eq!(
+            message(&["schedule.steps=1", "schedule.epochs=1"]),
+            "field `schedule.epochs`: `schedule.steps` is given too, expected one of the two"
+        );
     }
 }

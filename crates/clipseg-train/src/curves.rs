@@ -2,8 +2,8 @@
 
 use crate::canvas::{Canvas, text_width, write_text};
 use crate::error::{Result, TrainError};
-use crate::files::write_durably;
 use crate::journal::Record;
+use crate::run_folder::RunFolder;
 use image::{ImageFormat, Rgb, RgbImage};
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -42,24 +42,25 @@ pub(crate) const ORANGE: RGBColor = RGBColor(222, 110, 20);
 pub(crate) const GREEN: RGBColor = RGBColor(30, 132, 73);
 pub(crate) const PURPLE: RGBColor = RGBColor(125, 60, 152);
 
-/// Draws losses above and scores below, and writes the picture.
-pub(crate) fn write_curves(path: &Path, records: &[Record]) -> Result<()> {
-    write_panels(path, &panels(records))
+/// Draws losses above and scores below, and writes the picture into a run's folder.
+pub(crate) fn write_curves(folder: &RunFolder, records: &[Record]) -> Result<()> {
+    write_panels(folder, &panels(records))
 }
 
-/// Draws two panels of curves, one below the other, and writes the picture.
-pub(crate) fn write_panels(path: &Path, panels: &[Vec<Curve>; 2]) -> Result<()> {
-    let picture = draw(panels).map_err(|error| TrainError::run(path, error))?;
-    write_png(path, &picture)
+/// Draws two panels of curves, one below the other, and writes the picture into a run's folder.
+pub(crate) fn write_panels(folder: &RunFolder, panels: &[Vec<Curve>; 2]) -> Result<()> {
+    let path = folder.curves();
+    let picture = draw(panels).map_err(|error| TrainError::run(&path, error))?;
+    write_png(folder, &path, &picture)
 }
 
-/// Writes a picture; the file appears whole or not at all.
-pub(crate) fn write_png(path: &Path, picture: &RgbImage) -> Result<()> {
+/// Writes a picture into a run's folder; the file appears whole or not at all.
+pub(crate) fn write_png(folder: &RunFolder, path: &Path, picture: &RgbImage) -> Result<()> {
     let mut bytes = Cursor::new(Vec::new());
     picture
         .write_to(&mut bytes, ImageFormat::Png)
         .map_err(|error| TrainError::run(path, error))?;
-    write_durably(path, bytes.get_ref())
+    folder.aside().write(path, bytes.get_ref())
 }
 
 fn draw(panels: &[Vec<Curve>; 2]) -> Result<RgbImage, String> {

@@ -3,8 +3,9 @@
 use crate::cache_folder::CacheFolder;
 use crate::config::{CacheConfig, Precision};
 use crate::error::{Result, TrainError};
-use crate::fingerprint::{fingerprint, picture_keys};
+use crate::fingerprint::{fingerprint, picture_keys, states_settings};
 use crate::hidden_cache::{Found, Hidden, HiddenCache};
+use crate::phrase_memory::PhraseMemory;
 use crate::readback::floats;
 use crate::trainer::StepInput;
 use burn::module::{Module, ModuleMapper, Param};
@@ -16,16 +17,20 @@ use clipseg_model::{ClipSeg, ClipSegConfig, Decoder, ImageFeatures, Segmenter, V
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use image::RgbImage;
-use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Embeddings of phrases that are remembered; more than any split of PhraseCut has.
-const REMEMBERED_PHRASES: usize = 500_000;
+/// Most bytes of phrases' embeddings that are remembered where no cache was asked for.
+const PHRASE_BYTES: u64 = 64 << 20;
+
+/// The share of a cache's memory that belongs to phrases, as a divisor. A phrase's embedding takes a
+/// thousandth of the room of a picture's hidden states at 352 pixels, so pictures, which come in as
+/// fast, would leave none for phrases that come late.
+const PHRASES_SHARE: u64 = 4;
 
 /// A frozen CLIP with what it needs around it.
 ///
-/// Each phrase is encoded once and remembered. So are pictures, if there is a cache
-/// ([`with_cache`](Self::with_cache)).
+/// Phrases are encoded once and remembered, up to 64 MiB of them. With a cache
+/// ([`with_cache`](Self::with_cache)) pictures are remembered too, and the bound of both is the cache's.
 ///
 /// What comes out for a phrase or a remembered picture is the same bit for bit whatever else is
 /// encoded with it and whether it was remembered: phrases and those pictures go through the towers
@@ -41,7 +46,9 @@ pub struct FrozenClip {
     tokenizer: ClipTokenizer,
     processor: ImageProcessor,
     device: Device,
-    known: HashMap<String, Tensor<1>>,
+    phrases: PhraseMemory,
+    /// What was asked for, to open the cache again when the precision changes.
+    cache_config: Option<CacheConfig>,
     cache: Option<HiddenCache>,
     counts: EncodingCounts,
 }
@@ -94,7 +101,8 @@ impl FrozenClip {
             tokenizer,
             processor,
             device,
-            known: HashMap::new(),
+            phrases: PhraseMemory::new(PHRASE_BYTES),
+            cache_config: None,
             cache: None,
             counts: EncodingCounts::default(),
         }
@@ -104,7 +112,7 @@ impl FrozenClip {
     ///
     /// # Errors
     ///
-    /// If the device does not have it.
+    /// If the device does not have it, or the cache's folder for it cannot be made or read.
     pub fn with_precision(mut self, precision: Precision) -> Result<Self> {
         let dtype = dtype(precision);
         if !self.device.supports_dtype(dtype) {
@@ -116,36 +124,52 @@ impl FrozenClip {
             _ => self.clip.clone().map(&mut Cast(dtype)),
         };
         self.precision = precision;
-        self.known.clear();
+        // What is remembered is of the old precision.
+        self.open_cache()?;
         Ok(self)
     }
 
-    /// Remembers hidden states of pictures that come again, in half precision.
+    /// Remembers hidden states of pictures that come again, in half precision, and embeddings of
+    /// phrases. A quarter of the memory is for phrases.
+    ///
+    /// In the folder they lie under a key of everything that they depend on: the weights and the
+    /// configuration of the vision tower, the layers, the precision, the preprocessing, the device and
+    /// this crate's version. So a checkpoint whose `config.json` was corrected begins anew.
     ///
     /// # Errors
     ///
-    /// If the folder cannot be made or read.
+    /// If the folder cannot be made or read, or something else lies where the cache would.
     pub fn with_cache(mut self, config: &CacheConfig) -> Result<Self> {
-        let folder = match &config.folder {
-            Some(root) if config.folder_limit.0 > 0 => {
-                let also = format!(
-                    "{:?} {:?} {}",
-                    self.config.decoder.extract_layers(),
-                    self.precision,
-                    self.processor.to_json()
-                );
-                let fingerprint = fingerprint(self.clip.vision_model(), &also)?;
-                Some(CacheFolder::open(
-                    root,
-                    &fingerprint,
-                    config.folder_limit.0,
-                )?)
-            }
-            _ => None,
-        };
-        let memory = config.memory.0;
-        self.cache = (memory > 0 || folder.is_some()).then(|| HiddenCache::new(memory, folder));
+        self.cache_config = Some(config.clone());
+        self.open_cache()?;
         Ok(self)
+    }
+
+    /// Empty memories, and the folder of what is computed now.
+    fn open_cache(&mut self) -> Result<()> {
+        let Some(config) = &self.cache_config else {
+            self.phrases = PhraseMemory::new(PHRASE_BYTES);
+            return Ok(());
+        };
+        let folder = match &config.folder {
+            Some(root) => {
+                let settings = states_settings(
+                    &self.config,
+                    self.precision,
+                    &self.processor,
+                    &format!("{:?}", self.device),
+                );
+                let key = fingerprint(self.clip.vision_model(), &settings.to_string())?;
+                Some(CacheFolder::open(root, &key, config.folder_limit())?)
+            }
+            None => None,
+        };
+        let of_phrases = config.memory.0 / PHRASES_SHARE;
+        let of_pictures = config.memory.0 - of_phrases;
+        self.phrases = PhraseMemory::new(of_phrases);
+        self.cache =
+            (of_pictures > 0 || folder.is_some()).then(|| HiddenCache::new(of_pictures, folder));
+        Ok(())
     }
 
     /// The device that the encoders are on.
@@ -163,9 +187,9 @@ impl FrozenClip {
         self.counts
     }
 
-    /// Bytes of hidden states in memory.
+    /// Bytes of hidden states and of phrases' embeddings that are remembered in memory.
     pub fn cached_bytes(&self) -> u64 {
-        self.cache.as_ref().map_or(0, HiddenCache::used)
+        self.cache.as_ref().map_or(0, HiddenCache::used) + self.phrases.used()
     }
 
     /// Runs the vision tower as far as the decoder needs it, past any cache.
@@ -214,22 +238,19 @@ impl FrozenClip {
         if phrases.is_empty() {
             return Err(TrainError::Empty("given"));
         }
-        if self.known.len() > REMEMBERED_PHRASES {
-            self.known.clear();
-        }
         let mut rows = Vec::with_capacity(phrases.len());
         for phrase in phrases {
-            let row = match self.known.get(phrase) {
+            let row = match self.phrases.get(phrase) {
                 Some(row) => {
                     self.counts.phrases_from_memory += 1;
-                    row.clone()
+                    row
                 }
                 None => {
                     let tokens = self.tokenizer.batch(&[phrase], &self.device)?;
                     let row = self.running.text_embedding(&tokens)?.cast(FloatDType::F32);
                     let row: Tensor<1> = row.squeeze_dim(0);
                     self.counts.phrases_encoded += 1;
-                    self.known.insert(phrase.clone(), row.clone());
+                    self.phrases.put(phrase, &row);
                     row
                 }
             };
@@ -333,24 +354,6 @@ impl FrozenClip {
         let model = ClipSeg::from_parts(self.config.clone(), self.clip.clone(), decoder);
         Segmenter::new(model, self.tokenizer.clone(), self.processor.clone())
     }
-}
-
-/// Mixes the embeddings of phrases with those of pictures: `(1 − share) · text + share · visual`.
-///
-/// # Shapes
-///
-/// - text, visual: `[phrases, projection_dim]`
-/// - output: the same
-///
-/// # Panics
-///
-/// If there is not one share for each phrase.
-pub fn mix_embeddings(text: Tensor<2>, visual: Tensor<2>, shares: &[f32]) -> Tensor<2> {
-    let [phrases, _] = text.dims();
-    assert_eq!(shares.len(), phrases, "one share for each phrase");
-    let data = TensorData::new(shares.to_vec(), [phrases, 1]);
-    let share = Tensor::<2>::from_data(data, &text.device());
-    text.clone() + (visual - text) * share
 }
 
 fn dtype(precision: Precision) -> FloatDType {

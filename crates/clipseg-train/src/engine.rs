@@ -7,9 +7,9 @@
 use crate::checkpoint::{self, Best, TrainState};
 use crate::config::{BestBy, TrainConfig};
 use crate::curves::write_curves;
-use crate::encoding::{FrozenClip, mix_embeddings};
+use crate::encoding::FrozenClip;
 use crate::error::{Result, TrainError};
-use crate::evaluate::{EvaluateOptions, evaluate};
+use crate::evaluate::{EvaluateOptions, evaluate, phrase_iou};
 use crate::examples::write_examples;
 use crate::feed::Feed;
 use crate::interrupt::StopFlag;
@@ -18,16 +18,13 @@ use crate::outcome::{End, TrainOutcome};
 use crate::phrases::Phrases;
 use crate::progress::Observer;
 use crate::run_folder::RunFolder;
+use crate::step::{Step, Stepper};
 use crate::trainer::DecoderTrainer;
-use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::prelude::*;
-use clipseg_data::{BatchOrder, Grouping, PhraseCutDataset, SampleBatch, Support};
-use clipseg_metrics::Confusion;
+use clipseg_data::{BatchOrder, Grouping, PhraseCutDataset};
 use clipseg_model::Decoder;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use std::path::PathBuf;
 use std::sync::Arc;
+use xxhash_rust::xxh3::Xxh3;
 
 /// Trains a decoder on top of a frozen CLIP.
 ///
@@ -42,15 +39,6 @@ pub struct Engine<'a> {
     folder: Option<&'a RunFolder>,
     stop: StopFlag,
     order: BatchOrder,
-}
-
-/// What one step did.
-struct Step {
-    gradients: GradientsParams,
-    loss: f32,
-    gradient_norm: Option<f32>,
-    epoch: u64,
-    phrases: usize,
 }
 
 impl<'a> Engine<'a> {
@@ -120,13 +108,17 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     ///
-    /// If a sample cannot be read, the loss or a weight stops being a number, or the folder cannot
-    /// be written; the last checkpoint is then whole.
+    /// If a sample cannot be read, the loss, the gradient or a weight stops being a number, or the
+    /// folder cannot be written; the last checkpoint is then whole.
     pub fn run(mut self, decoder: Decoder, observer: &mut dyn Observer) -> Result<TrainOutcome> {
         let steps = self.steps();
         let mut trainer =
             DecoderTrainer::new(decoder, &self.config.optimizer, self.config.loss.to_owned());
-        let mut state = TrainState::default();
+        let phrases = phrases_key(self.training);
+        let mut state = TrainState {
+            phrases,
+            ..TrainState::default()
+        };
         let mut best = None;
         if let Some(path) = self.checkpoint() {
             if let Some(folder) = self.folder
@@ -136,6 +128,11 @@ impl<'a> Engine<'a> {
                 best = Some(trainer.decoder());
             }
             state = checkpoint::load(&path, &mut trainer)?;
+            if state.phrases != phrases {
+                let message = "the run has learnt from other phrases than there are now, so it cannot \
+                               go on: a record or a picture came, went or broke";
+                return Err(TrainError::run(&path, message));
+            }
             // A best checkpoint may be from steps that are done again.
             best = best.filter(|_| state.best.is_some());
             observer.note(&format!("going on after step {}", state.step));
@@ -197,108 +194,13 @@ impl<'a> Engine<'a> {
 
     /// The gradients of a step, counted from 0.
     fn step(&mut self, trainer: &DecoderTrainer, step: usize, feed: &mut Feed) -> Result<Step> {
-        let accumulation = self.config.schedule.accumulation;
-        let positions = step * accumulation..(step + 1) * accumulation;
-        let batches: Vec<(usize, u64, SampleBatch)> = positions
-            .map(|position| {
-                let (epoch, batch) = feed.next()?;
-                Ok((position, epoch, batch))
-            })
-            .collect::<Result<_>>()?;
-        let epoch = batches[0].1;
-        let phrases: usize = batches.iter().map(|(.., batch)| batch.phrases.len()).sum();
-        let mut tasks = Vec::with_capacity(phrases);
-        let mut accumulator = GradientsAccumulator::new();
-        let mut losses = Vec::with_capacity(accumulation);
-        for (position, _, mut batch) in batches {
-            let share = batch.phrases.len() as f64 / phrases as f64;
-            tasks.append(&mut batch.task_ids);
-            let mut batch = batch.into_tensors(self.clip.device());
-            let supports = std::mem::take(&mut batch.supports);
-            let mut input = self.clip.encode_if(batch, self.pictures_come_again())?;
-            input.conditional_embedding =
-                self.mix(input.conditional_embedding, &supports, position)?;
-            let (loss, gradients) = trainer.gradients(&input);
-            losses.push((loss, share));
-            accumulator.accumulate(trainer.module(), trainer.scale(gradients, share));
-        }
-        let mut loss = 0.0;
-        for (value, share) in losses {
-            let value = value.try_into_scalar::<f32>().map_err(TrainError::device)?;
-            loss += f64::from(value) * share;
-        }
-        let loss = loss as f32;
-        if !loss.is_finite() {
-            return Err(TrainError::Diverged {
-                step: step + 1,
-                loss,
-                tasks,
-                checkpoint: self.checkpoint(),
-            });
-        }
-        let mut gradients = accumulator.grads();
-        let mut norm = None;
-        if let Some(longest) = self.config.schedule.clip_norm {
-            (gradients, norm) = trainer.clip(gradients, longest);
-        }
-        let norm = norm.map(|norm| norm.try_into_scalar::<f32>().map_err(TrainError::device));
-        Ok(Step {
-            gradients,
-            loss,
-            gradient_norm: norm.transpose()?.filter(|norm| norm.is_finite()),
-            epoch,
-            phrases,
-        })
-    }
-
-    /// Whether what is seen of a picture is worth remembering for the next pass.
-    fn pictures_come_again(&self) -> bool {
-        let options = self.training.options();
-        options.crop.is_none() && options.colour_jitter == 0.0
-    }
-
-    /// Mixes examples into the embeddings of the phrases that have one.
-    fn mix(
-        &self,
-        text: Tensor<2>,
-        supports: &[Option<Support>],
-        position: usize,
-    ) -> Result<Tensor<2>> {
-        // An example too small to have a pixel shows nothing.
-        let shown = |support: &&Support| support.mask.area() > 0;
-        let supports: Vec<Option<&Support>> = supports
-            .iter()
-            .map(|support| support.as_ref().filter(shown))
-            .collect();
-        let there: Vec<&Support> = supports.iter().flatten().copied().collect();
-        if there.is_empty() {
-            return Ok(text);
-        }
-        let visual = self.clip.encode_supports(&there)?;
-        let mut row = 0..;
-        // Phrases without an example take the first one's row, with no weight.
-        let rows: Vec<usize> = supports
-            .iter()
-            .map(|support| support.and_then(|_| row.next()).unwrap_or(0))
-            .collect();
-        let rows = Tensor::<1, Int>::from_data(rows_data(&rows), self.clip.device());
-        let shares = self.visual_shares(position, supports.len());
-        let shares: Vec<f32> = shares
-            .iter()
-            .zip(&supports)
-            .map(|(share, support)| support.map_or(0.0, |_| *share))
-            .collect();
-        Ok(mix_embeddings(text, visual.select(0, rows), &shares))
-    }
-
-    /// How much of an example is mixed into each phrase of a batch.
-    fn visual_shares(&self, position: usize, phrases: usize) -> Vec<f32> {
-        let mut random = ChaCha8Rng::seed_from_u64(self.config.seed ^ 0x7669_7375_616c);
-        random.set_stream(position as u64);
-        let most = self.config.augment.visual;
-        (0..phrases)
-            .map(|_| most * random.random::<f32>())
-            .collect()
+        let last = self.folder.map(RunFolder::last_checkpoint);
+        let mut stepper = Stepper {
+            clip: self.clip,
+            config: self.config,
+            training: self.training,
+        };
+        stepper.step(trainer, step, feed, || last.filter(|path| path.is_file()))
     }
 
     /// Scores the decoder as it is; true if it is the best so far.
@@ -321,7 +223,17 @@ impl<'a> Engine<'a> {
         };
         let decoder = trainer.decoder();
         let scores = evaluate(self.clip, &decoder, phrases, &options)?;
-        let (pooled, mean_iou) = (scores.tally.pooled(), scores.tally.mean(Confusion::iou));
+        let iou = phrase_iou(self.training.options().preprocessing);
+        let (pooled, mean_iou) = (scores.tally.pooled(), scores.tally.mean(iou));
+        if !scores.loss.is_finite() {
+            return Err(TrainError::Diverged {
+                quantity: "validation loss",
+                value: scores.loss as f32,
+                step: state.step,
+                tasks: vec!["the validation".into()],
+                checkpoint: self.checkpoint(),
+            });
+        }
         let score = match config.best_by {
             BestBy::MeanIou => mean_iou,
             BestBy::Loss => scores.loss,
@@ -362,10 +274,10 @@ impl<'a> Engine<'a> {
                 // Before the last one: if it ends here, going on finds the same best again.
                 state.metrics_length = journal.sync()?;
                 self.check_weights(trainer, state.step)?;
-                checkpoint::save(&folder.best_checkpoint(), trainer, state)?;
+                checkpoint::save(folder.aside(), &folder.best_checkpoint(), trainer, state)?;
             }
             let shown = phrases.clone().spread(config.examples);
-            write_examples(folder, self.clip, &decoder, &shown, state.step)?;
+            write_examples(folder, self.clip, &decoder, &shown, &journal.validated())?;
         }
         self.draw(journal)?;
         Ok(best)
@@ -387,7 +299,7 @@ impl<'a> Engine<'a> {
         };
         self.check_weights(trainer, state.step)?;
         state.metrics_length = journal.sync()?;
-        checkpoint::save(&folder.last_checkpoint(), trainer, state)
+        checkpoint::save(folder.aside(), &folder.last_checkpoint(), trainer, state)
     }
 
     /// A checkpoint with weights that are no numbers would be worth nothing.
@@ -405,7 +317,7 @@ impl<'a> Engine<'a> {
 
     fn draw(&self, journal: &Journal) -> Result<()> {
         match self.folder {
-            Some(folder) => write_curves(&folder.curves(), journal.records()),
+            Some(folder) => write_curves(folder, journal.records()),
             None => Ok(()),
         }
     }
@@ -417,9 +329,14 @@ impl<'a> Engine<'a> {
     }
 }
 
-fn rows_data(rows: &[usize]) -> TensorData {
-    let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
-    TensorData::from(rows.as_slice())
+/// A number for the phrases of a data set and their order.
+fn phrases_key(training: &PhraseCutDataset) -> u64 {
+    let mut hash = Xxh3::new();
+    for index in 0..training.phrases() {
+        hash.update(training.record(index).task_id.as_bytes());
+        hash.update(&[0]);
+    }
+    hash.digest()
 }
 
 /// Trains a decoder on some phrases and keeps nothing but what it returns.

@@ -44,16 +44,18 @@ pub enum TrainError {
     /// The data set has no phrase to train on or to score.
     #[error("the {0} split has no phrase")]
     Empty(&'static str),
-    /// The loss is no longer a number.
+    /// The loss or the gradient is infinite or no longer a number.
     #[error(
-        "the loss is {loss} at step {step}, in the batch of {}; {}",
+        "the {quantity} is {value} at step {step}, in the batch of {}; {}",
         tasks.join(", "), last_good(checkpoint.as_deref())
     )]
     Diverged {
+        /// What it is: `loss`, `gradient norm` or `validation loss`.
+        quantity: &'static str,
+        /// Its value.
+        value: f32,
         /// The step, counted from 1.
         step: usize,
-        /// The loss.
-        loss: f32,
         /// The `task_id`s of the step.
         tasks: Vec<String>,
         /// The last checkpoint that was written.

@@ -4,6 +4,7 @@ use crate::encoding::FrozenClip;
 use crate::error::{Result, TrainError};
 use crate::phrases::Phrases;
 use burn::prelude::*;
+use clipseg_data::Preprocessing;
 use clipseg_metrics::{Confusion, Loss, Tally};
 use clipseg_model::Decoder;
 use rand::SeedableRng;
@@ -57,6 +58,18 @@ impl Evaluation {
             .filter(|(phrase, _)| keep(**phrase))
             .map(|(_, counts)| *counts)
             .collect()
+    }
+}
+
+/// Intersection over union of one phrase as a protocol has it: CLIPSeg's evaluation adds one to the
+/// denominator.
+pub(crate) fn phrase_iou(preprocessing: Preprocessing) -> fn(&Confusion) -> f64 {
+    match preprocessing {
+        Preprocessing::ClipSeg => |counts| {
+            let union = counts.true_positive + counts.false_positive + counts.false_negative;
+            counts.true_positive as f64 / (1 + union) as f64
+        },
+        _ => Confusion::iou,
     }
 }
 
@@ -150,6 +163,14 @@ mod tests {
             tally: [1, 2, 3].map(counts).into_iter().collect(),
             loss: 0.5,
         };
+        let one = Confusion {
+            true_positive: 3,
+            false_positive: 1,
+            false_negative: 1,
+            true_negative: 9,
+        };
+        assert_eq!(phrase_iou(Preprocessing::HuggingFace)(&one), 3.0 / 5.0);
+        assert_eq!(phrase_iou(Preprocessing::ClipSeg)(&one), 3.0 / 6.0);
         let odd = evaluation.subset(|phrase| phrase % 2 == 1);
         assert_eq!(odd.masks(), [counts(2), counts(3)]);
     }

@@ -6,7 +6,7 @@
 use crate::canvas::{LETTER_HEIGHT, text_width, write_text};
 use crate::curves::write_png;
 use crate::encoding::FrozenClip;
-use crate::error::{Result, TrainError};
+use crate::error::Result;
 use crate::evaluate::{EvaluateOptions, for_each_batch};
 use crate::phrases::Phrases;
 use crate::readback::floats;
@@ -22,27 +22,32 @@ const GAP: u32 = 4;
 /// Columns of soft masks; with more validations than that, evenly spread ones are shown.
 const MOST_COLUMNS: usize = 8;
 
-/// Adds the column of a validation and puts the sheet together.
+/// Adds the column of the last of the validations, given by their steps, and puts the sheet together.
 pub(crate) fn write_examples(
     folder: &RunFolder,
     clip: &mut FrozenClip,
     decoder: &Decoder,
     phrases: &Phrases,
-    step: usize,
+    validated: &[usize],
 ) -> Result<()> {
-    if phrases.is_empty() {
+    let Some(step) = validated.last().filter(|_| !phrases.is_empty()) else {
         return Ok(());
-    }
+    };
     let inputs = inputs(phrases)?;
     let mut column = blank(1, phrases.len());
     write_text(&mut column, &format!("step {step}"), GAP, GAP / 2);
     for (row, mask) in soft_masks(clip, decoder, phrases)?.iter().enumerate() {
         paste(&mut column, &heat_map(mask), 0, row);
     }
-    let path = folder.examples().join(format!("step-{step:08}.png"));
-    write_png(&path, &column)?;
-    let columns = columns(&folder.examples(), step)?;
-    write_png(&folder.example_sheet(), &sheet(&inputs, &columns, phrases)?)
+    write_png(folder, &column_of(&folder.examples(), *step), &column)?;
+    let columns = columns(&folder.examples(), validated);
+    let sheet = sheet(&inputs, &columns, phrases)?;
+    write_png(folder, &folder.example_sheet(), &sheet)
+}
+
+/// The file with the column of a validation.
+fn column_of(folder: &Path, step: usize) -> PathBuf {
+    folder.join(format!("step-{step:08}.png"))
 }
 
 /// Picture and truth of each phrase.
@@ -73,34 +78,18 @@ fn soft_masks(
     Ok(masks)
 }
 
-/// The columns of the validations up to a step; later ones are from steps that are done again.
-fn columns(folder: &Path, step: usize) -> Result<Vec<PathBuf>> {
-    let mut found: Vec<PathBuf> = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(TrainError::io("read", folder))? {
-        let path = entry.map_err(TrainError::io("read", folder))?.path();
-        let of_step: Option<usize> = path.file_name().and_then(|name| {
-            name.to_str()?
-                .strip_prefix("step-")?
-                .strip_suffix(".png")?
-                .parse()
-                .ok()
-        });
-        match of_step {
-            Some(of_step) if of_step > step => {
-                std::fs::remove_file(&path).map_err(TrainError::io("remove", &path))?;
-            }
-            Some(_) => found.push(path),
-            None => {}
-        }
-    }
-    found.sort();
+/// The columns of these validations that are there. Others in the folder are from steps that are done
+/// again, which writes them again, or not of the run.
+fn columns(folder: &Path, validated: &[usize]) -> Vec<PathBuf> {
+    let all = validated.iter().map(|&step| column_of(folder, step));
+    let found: Vec<PathBuf> = all.filter(|path| path.is_file()).collect();
     let count = found.len();
-    if count > MOST_COLUMNS {
-        // The first and the last are always among them.
-        let spread = (0..MOST_COLUMNS).map(|index| index * (count - 1) / (MOST_COLUMNS - 1));
-        found = spread.map(|index| found[index].clone()).collect();
+    if count <= MOST_COLUMNS {
+        return found;
     }
-    Ok(found)
+    // The first and the last are always among them.
+    let spread = (0..MOST_COLUMNS).map(|index| index * (count - 1) / (MOST_COLUMNS - 1));
+    spread.map(|index| found[index].clone()).collect()
 }
 
 /// White room for so many columns and rows, with a line for titles.
@@ -151,16 +140,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_of_steps_to_come_are_thrown_away_and_few_are_shown() {
+    fn columns_of_other_steps_are_not_shown_nor_touched() {
         let folder = tempfile::tempdir().unwrap();
-        let path = |step: usize| folder.path().join(format!("step-{step:08}.png"));
         for step in 1..=20 {
-            std::fs::write(path(step), "").unwrap();
+            std::fs::write(column_of(folder.path(), step), "").unwrap();
         }
         std::fs::write(folder.path().join("notes.txt"), "").unwrap();
-        let found = columns(folder.path(), 15).unwrap();
-        assert!(!path(16).exists() && path(15).exists());
+        let validated: Vec<usize> = (1..=15).collect();
+        let found = columns(folder.path(), &validated);
         assert_eq!(found.len(), MOST_COLUMNS);
-        assert_eq!((&found[0], &found[7]), (&path(1), &path(15)));
+        let ends = [1, 15].map(|step| column_of(folder.path(), step));
+        assert_eq!((&found[0], &found[7]), (&ends[0], &ends[1]));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 21);
     }
 }

@@ -3,10 +3,34 @@
 //! Names are not enough: a checkpoint can be trained on in its folder, and pictures of two data sets
 //! have the same numbers.
 
+use crate::config::Precision;
 use crate::error::{Result, TrainError};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
+use clipseg_clip::ImageProcessor;
+use clipseg_model::ClipSegConfig;
+use serde_json::{Value, json};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
+
+/// Counted up when other hidden states come out for the same weights, settings and pictures.
+const STATES: u32 = 1;
+
+/// What decides a vision tower's hidden states beside its weights and the picture.
+pub(crate) fn states_settings(
+    config: &ClipSegConfig,
+    precision: Precision,
+    processor: &ImageProcessor,
+    device: &str,
+) -> Value {
+    json!({
+        "code": [env!("CARGO_PKG_VERSION"), STATES.to_string()],
+        "device": [device, std::env::consts::ARCH],
+        "vision_config": config.clip.vision_config,
+        "extract_layers": config.decoder.extract_layers(),
+        "precision": precision,
+        "preprocessing": processor.to_json(),
+    })
+}
 
 /// A name for a module with these weights, and whatever else matters.
 pub(crate) fn fingerprint<M: Module>(module: &M, also: &str) -> Result<String> {
@@ -76,5 +100,70 @@ mod tests {
         assert_eq!(same[0], same[1]);
         let other_shape = picture_keys(&twice.reshape([2, 3, 4, 2])).unwrap();
         assert_ne!(same[0], other_shape[0]);
+    }
+}
+
+#[cfg(test)]
+mod settings_tests {
+    use super::*;
+    use clipseg_model::TransformerDecoderConfig;
+
+    fn settings(config: &ClipSegConfig) -> Value {
+        let processor = ImageProcessor::clipseg(64);
+        states_settings(config, Precision::F32, &processor, "Device<Flex>")
+    }
+
+    #[test]
+    fn every_field_of_the_vision_tower_is_in_the_key() {
+        let config = ClipSegConfig::rd64();
+        let plain = settings(&config);
+        let Value::Object(fields) = json!(config.clip.vision_config) else {
+            panic!("a struct becomes an object");
+        };
+        for (name, value) in &fields {
+            let changed = match value {
+                Value::String(_) => json!("gelu"),
+                Value::Number(number) if number.is_u64() => json!(number.as_u64().unwrap() + 1),
+                other => json!(other.as_f64().unwrap() / 10.0),
+            };
+            let mut changed_fields = fields.clone();
+            changed_fields.insert(name.clone(), changed);
+            let mut changed = config.clone();
+            changed.clip.vision_config =
+                serde_json::from_value(Value::Object(changed_fields)).unwrap();
+            assert_ne!(changed.clip, config.clip, "{name}");
+            assert_ne!(settings(&changed), plain, "{name}");
+        }
+    }
+
+    #[test]
+    fn everything_else_that_decides_is_in_the_key() {
+        let config = ClipSegConfig::rd64();
+        let processor = ImageProcessor::clipseg(64);
+        let key = |precision, processor: &ImageProcessor, device| {
+            states_settings(&config, precision, processor, device).to_string()
+        };
+        let plain = key(Precision::F32, &processor, "Device<Flex>");
+        assert_eq!(plain, key(Precision::F32, &processor, "Device<Flex>"));
+        assert_ne!(plain, key(Precision::F16, &processor, "Device<Flex>"));
+        assert_ne!(plain, key(Precision::Bf16, &processor, "Device<Flex>"));
+        assert_ne!(plain, key(Precision::F32, &processor, "Device<Cuda(0)>"));
+        for change in [
+            |p: &mut ImageProcessor| p.mean[2] = 0.5,
+            |p: &mut ImageProcessor| p.std[0] = 0.5,
+            |p: &mut ImageProcessor| p.rescale_factor = 1.0,
+            |p: &mut ImageProcessor| p.crop = Some([64, 64]),
+        ] {
+            let mut changed = processor.clone();
+            change(&mut changed);
+            assert_ne!(plain, key(Precision::F32, &changed, "Device<Flex>"));
+        }
+        let layers = TransformerDecoderConfig {
+            extract_layers: vec![3, 7, 9],
+            ..TransformerDecoderConfig::default()
+        };
+        let other = ClipSegConfig::new(config.clip.clone(), layers).unwrap();
+        assert_ne!(settings(&other), settings(&config));
+        assert!(plain.contains(env!("CARGO_PKG_VERSION")));
     }
 }

@@ -19,6 +19,16 @@ pub(crate) fn scaled<M: Module>(
     gradients
 }
 
+/// Length of the gradient of all weights together, `[1]`; `None` without a gradient.
+pub(crate) fn norm<M: Module>(module: &M, gradients: &GradientsParams) -> Option<Tensor<1>> {
+    let mut squares = Squares {
+        gradients,
+        sum: None,
+    };
+    module.visit(&mut squares);
+    squares.sum.map(Tensor::sqrt)
+}
+
 /// Shortens the gradient of all weights together to a length, if it is longer, and gives its length
 /// before, `[1]`.
 ///
@@ -29,15 +39,9 @@ pub(crate) fn clipped<M: Module>(
     mut gradients: GradientsParams,
     longest: f64,
 ) -> (GradientsParams, Option<Tensor<1>>) {
-    let mut squares = Squares {
-        gradients: &gradients,
-        sum: None,
-    };
-    module.visit(&mut squares);
-    let Some(sum) = squares.sum else {
+    let Some(norm) = norm(module, &gradients) else {
         return (gradients, None);
     };
-    let norm = sum.sqrt();
     let factor = norm.clone().add_scalar(1e-6).recip().mul_scalar(longest);
     module.visit(&mut Multiply {
         gradients: &mut gradients,
@@ -116,6 +120,9 @@ mod tests {
     fn the_length_is_that_of_all_weights_together() {
         // √(4 · 3² + 8²) = 10
         let (linear, gradients) = module_and_gradients();
+        let alone = norm(&linear, &gradients).unwrap();
+        assert!((alone.into_scalar::<f32>() - 10.0).abs() < 1e-5);
+        assert!(norm(&linear, &GradientsParams::new()).is_none());
         let (gradients, norm) = clipped(&linear, gradients, 5.0);
         assert!((norm.unwrap().into_scalar::<f32>() - 10.0).abs() < 1e-5);
         for (found, expected) in values(&linear, &gradients)

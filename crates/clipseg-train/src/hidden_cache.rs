@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn what_has_no_room_in_memory_is_found_in_the_folder() {
         let root = tempfile::tempdir().unwrap();
-        let open = || CacheFolder::open(root.path(), "a", 1 << 20).unwrap();
+        let open = || CacheFolder::open(root.path(), &"a".repeat(32), 1 << 20).unwrap();
         let mut cache = HiddenCache::new(hidden(0).bytes(), Some(open()));
         cache.put(7, &hidden(7));
         cache.put(8, &hidden(8));

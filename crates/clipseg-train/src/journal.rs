@@ -26,7 +26,7 @@ pub enum Record {
         loss: f32,
         /// Of the step.
         learning_rate: f32,
-        /// Length of the gradient before it was shortened, if it may be.
+        /// Length of the gradient, before it was shortened.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         gradient_norm: Option<f32>,
     },
@@ -70,6 +70,8 @@ impl<R> Default for Journal<R> {
 impl<R: Serialize + DeserializeOwned> Journal<R> {
     /// Opens the file of a run of which the first `length` bytes are to be kept: what comes after
     /// was written by steps that are done again.
+    ///
+    /// What is cut off has to be records too, or it is not the run's and the file stays as it is.
     pub(crate) fn open(path: &Path, length: u64) -> Result<Self> {
         let mut file = OpenOptions::new()
             .read(true)
@@ -78,19 +80,26 @@ impl<R: Serialize + DeserializeOwned> Journal<R> {
             .truncate(false)
             .open(path)
             .map_err(TrainError::io("write", path))?;
-        let there = file.metadata().map_err(TrainError::io("read", path))?.len();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)
+            .map_err(TrainError::io("read", path))?;
+        let there = bytes.len() as u64;
         if there < length {
             let message = format!("{there} bytes, but the checkpoint is from when it had {length}");
             return Err(TrainError::run(path, message));
         }
+        let (kept, rest) = bytes.split_at(length as usize);
+        let records = parse(kept, path)?;
+        // The last line may be half of one, if the process was killed while it wrote.
+        let whole = rest
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |end| end + 1);
+        parse::<R>(&rest[..whole], path)?;
         file.set_len(length)
             .map_err(TrainError::io("write", path))?;
-        let mut text = String::new();
-        file.read_to_string(&mut text)
-            .map_err(TrainError::io("read", path))?;
         file.seek(SeekFrom::End(0))
             .map_err(TrainError::io("read", path))?;
-        let records = parse(&text, path)?;
         Ok(Self {
             records,
             file: Some((path.to_owned(), file)),
@@ -125,6 +134,17 @@ impl<R: Serialize + DeserializeOwned> Journal<R> {
     }
 }
 
+impl Journal {
+    /// The steps after which there was a validation.
+    pub(crate) fn validated(&self) -> Vec<usize> {
+        let step = |record: &Record| match record {
+            Record::Validation { step, .. } => Some(*step),
+            Record::Step { .. } => None,
+        };
+        self.records.iter().filter_map(step).collect()
+    }
+}
+
 /// Reads a metrics file.
 ///
 /// # Errors
@@ -136,11 +156,12 @@ pub fn read_metrics(path: &Path) -> Result<Vec<Record>> {
 
 /// Reads a metrics file of any kind of run.
 pub(crate) fn read_records<R: DeserializeOwned>(path: &Path) -> Result<Vec<R>> {
-    let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
-    parse(&text, path)
+    let bytes = std::fs::read(path).map_err(TrainError::io("read", path))?;
+    parse(&bytes, path)
 }
 
-fn parse<R: DeserializeOwned>(text: &str, path: &Path) -> Result<Vec<R>> {
+fn parse<R: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<Vec<R>> {
+    let text = std::str::from_utf8(bytes).map_err(|error| TrainError::run(path, error))?;
     let lines = text.lines().enumerate();
     let records = lines.map(|(index, line)| {
         serde_json::from_str(line)
@@ -184,9 +205,19 @@ mod tests {
         let whole = [step(1), step(2), step(3), step(4)];
         assert_eq!(read_metrics(&path).unwrap(), whole);
 
+        drop(journal);
         let error = Journal::<Record>::open(&path, 10_000)
             .unwrap_err()
             .to_string();
         assert!(error.contains("but the checkpoint is from when it had 10000"));
+
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"my own notes\n").unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let error = Journal::<Record>::open(&path, length)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("metrics.jsonl: line 2: "), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), before, "nothing is cut off");
     }
 }

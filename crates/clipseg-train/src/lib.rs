@@ -40,6 +40,7 @@
 #![deny(missing_docs)]
 
 mod bytes;
+mod cache_files;
 mod cache_folder;
 mod canvas;
 mod checkpoint;
@@ -49,6 +50,8 @@ mod config_checks;
 mod config_file;
 mod contrastive;
 mod curves;
+mod data;
+mod decoder_choice;
 mod encoding;
 mod engine;
 mod error;
@@ -64,13 +67,19 @@ mod interrupt;
 mod journal;
 #[cfg(feature = "burn-train")]
 mod learner;
+mod mixing;
 mod model_scores;
+#[cfg(all(test, feature = "flex"))]
+mod odd_values;
 mod optimizer;
 mod outcome;
+mod parts;
+mod phrase_memory;
 mod phrasecut_tasks;
 mod phrases;
 mod prediction_folder;
 mod progress;
+mod randomness;
 mod readback;
 mod report;
 mod run;
@@ -79,15 +88,15 @@ mod schedule;
 mod scored_records;
 mod settings;
 mod setup;
+mod step;
 mod trainer;
 
 pub use bytes::ByteSize;
 pub use checkpoint::load_decoder;
 pub use clipseg_protocol::{ClipSegEvaluation, evaluate_clipseg, score_model_by_clipseg};
 pub use config::{
-    AdamWOptions, AugmentConfig, BestBy, CacheConfig, CheckpointConfig, ClipChoice, ConvSize,
-    DataConfig, DecoderChoice, DecoderKind, Precision, ScheduleConfig, TrainConfig,
-    ValidationConfig,
+    AdamWOptions, AugmentConfig, BestBy, BrokenPictures, CacheConfig, CheckpointConfig, ClipChoice,
+    DataConfig, Precision, ScheduleConfig, TrainConfig, ValidationConfig,
 };
 pub use config_file::{PRESETS, preset_text};
 pub use contrastive::{
@@ -95,7 +104,11 @@ pub use contrastive::{
     ClipStart, ClipTrainer, PretrainConfig, PretrainOutcome, PretrainRecord, PretrainSchedule,
     RetrievalConfig, contrastive_loss, pretrain, read_pretrain_metrics,
 };
-pub use encoding::{EncodingCounts, FrozenClip, mix_embeddings};
+pub use decoder_choice::{
+    ConvChoice, ConvSize, DecoderChoice, DecoderKind, DeconvChoice, PretrainedChoice,
+    TransformerChoice,
+};
+pub use encoding::{EncodingCounts, FrozenClip};
 pub use engine::{Engine, train};
 pub use error::{Result, TrainError};
 pub use evaluate::{EvaluateOptions, Evaluation, evaluate};
@@ -104,6 +117,7 @@ pub use interrupt::StopFlag;
 pub use journal::{Record, read_metrics};
 #[cfg(feature = "burn-train")]
 pub use learner::{DecoderLearner, EncodedPhrases, StepBatcher};
+pub use mixing::mix_embeddings;
 pub use model_scores::{score_model, sweep_model};
 pub use outcome::{End, TrainOutcome};
 pub use phrasecut_tasks::{PhraseCutEvaluation, WordRanks, evaluate_phrasecut, phrasecut_task};

@@ -19,6 +19,14 @@ impl Phrases {
         Self { dataset, chosen }
     }
 
+    /// None of them.
+    pub(crate) fn none(dataset: Arc<PhraseCutDataset>) -> Self {
+        Self {
+            dataset,
+            chosen: Vec::new(),
+        }
+    }
+
     /// Those for which `keep` is true.
     #[must_use]
     pub fn retain(mut self, keep: impl Fn(&Phrase) -> bool) -> Self {

@@ -43,8 +43,14 @@ pub(crate) const NOTHING: &str = "nothing";
 
 impl Table {
     /// Adds the rows of some phrases, if there is any: the decoder, the decoder asked with the text
-    /// of other pictures, everything, nothing.
-    pub(crate) fn add(&mut self, phrases: &'static str, decoder: &Tally, shuffled: Option<&Tally>) {
+    /// of other pictures, everything, nothing. `phrase_iou` is what the mean IoU is the mean of.
+    pub(crate) fn add(
+        &mut self,
+        phrases: &'static str,
+        decoder: &Tally,
+        shuffled: Option<&Tally>,
+        phrase_iou: fn(&Confusion) -> f64,
+    ) {
         if decoder.is_empty() {
             return;
         }
@@ -74,7 +80,7 @@ impl Table {
                 accuracy: pooled.accuracy(),
                 dice: pooled.dice(),
                 iou: pooled.iou(),
-                mean_iou: scores.mean(Confusion::iou),
+                mean_iou: scores.mean(phrase_iou),
             });
         }
     }
@@ -140,6 +146,7 @@ pub(crate) fn report(
     config: &TrainConfig,
     outcome: &TrainOutcome,
     table: &Table,
+    left_out: &[String],
     notes: &[String],
 ) -> Result<String> {
     let (first, last) = outcome.first_and_last_loss();
@@ -169,6 +176,9 @@ pub(crate) fn report(
          - Decoder in `model/` and in the table: {best}\n",
         outcome.losses().len(),
     );
+    for line in left_out {
+        let _ = writeln!(text, "- {line}");
+    }
     for note in notes {
         let _ = writeln!(text, "- {note}");
     }
@@ -206,8 +216,8 @@ mod tests {
         };
         let tally = Tally::from_iter([counts]);
         let mut table = Table::default();
-        table.add("seen", &tally, Some(&tally));
-        table.add("unseen", &Tally::new(), None);
+        table.add("seen", &tally, Some(&tally), Confusion::iou);
+        table.add("unseen", &Tally::new(), None, Confusion::iou);
         let answers: Vec<&str> = table.rows.iter().map(|row| row.answer).collect();
         assert_eq!(answers, [DECODER, SHUFFLED, EVERYTHING, NOTHING]);
         assert_eq!(table.row("seen", EVERYTHING).unwrap().iou, 0.25);

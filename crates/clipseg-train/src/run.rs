@@ -3,8 +3,7 @@
 use crate::config::TrainConfig;
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::evaluate::{EvaluateOptions, evaluate};
-use crate::files::write_durably;
+use crate::evaluate::{EvaluateOptions, evaluate, phrase_iou};
 use crate::interrupt::StopFlag;
 use crate::outcome::{End, TrainOutcome};
 use crate::progress::Observer;
@@ -59,7 +58,15 @@ pub fn run(
     config.validate()?;
     let folder = RunFolder::open(root, &config, resume)?;
     let began = Instant::now();
-    let mut setup = Setup::new(&config, |line| observer.note(line))?;
+    let setup = Setup::new(&config, |line| observer.note(line));
+    let mut setup = match setup {
+        Ok(setup) => setup,
+        Err(error) => {
+            // Or the same folder could not be used when what was wrong is mended.
+            folder.abandon();
+            return Err(error);
+        }
+    };
     observer.note(&format!(
         "{} phrases to train on, {} to validate on, {} to test on, {} of them unseen",
         setup.training.phrases(),
@@ -67,6 +74,9 @@ pub fn run(
         setup.test.len(),
         setup.unseen.len()
     ));
+    for line in &setup.left_out {
+        observer.note(line);
+    }
     let training = Engine::new(&mut setup.clip, &setup.training, &config)?
         .with_validation(&setup.validation)
         .with_folder(&folder)
@@ -78,16 +88,16 @@ pub fn run(
             table: None,
         });
     }
-    setup
-        .clip
-        .segmenter(training.best.clone())
-        .save_pretrained(&folder.model())?;
+    let segmenter = setup.clip.segmenter(training.best.clone());
+    folder.aside().write_folder(&folder.model(), |aside| {
+        Ok(segmenter.save_pretrained(aside)?)
+    })?;
     observer.note("scoring the best decoder");
     let table = final_table(&mut setup, &training, &config)?;
     let notes = [
         format!("Encoded: {}", setup.clip.counts()),
         format!(
-            "Hidden states in memory at the end: {:.1} MiB",
+            "Hidden states and phrases remembered in memory at the end: {:.1} MiB",
             setup.clip.cached_bytes() as f64 / f64::from(1 << 20)
         ),
         format!(
@@ -95,8 +105,8 @@ pub fn run(
             began.elapsed().as_secs_f64()
         ),
     ];
-    let page = report(&config, &training, &table, &notes)?;
-    write_durably(&folder.report(), page.as_bytes())?;
+    let page = report(&config, &training, &table, &setup.left_out, &notes)?;
+    folder.aside().write(&folder.report(), page.as_bytes())?;
     Ok(RunOutcome {
         training,
         table: Some(table),
@@ -114,17 +124,18 @@ fn final_table(setup: &mut Setup, training: &TrainOutcome, config: &TrainConfig)
         shuffled_text: Some(config.seed),
         ..options.clone()
     };
+    let iou = phrase_iou(setup.training.options().preprocessing);
     let mut table = Table::default();
     if !setup.learnt.is_empty() {
         let scores = evaluate(&mut setup.clip, &training.best, &setup.learnt, &options)?;
-        table.add("training", &scores.tally, None);
+        table.add("training", &scores.tally, None, iou);
     }
     if !setup.test.is_empty() {
         let scores = evaluate(&mut setup.clip, &training.best, &setup.test, &options)?;
         let without = evaluate(&mut setup.clip, &training.best, &setup.test, &shuffled)?;
         for (name, unseen) in [("seen", false), ("unseen", true)] {
             let kept = |phrase| setup.unseen.contains(&phrase) == unseen;
-            table.add(name, &scores.subset(kept), Some(&without.subset(kept)));
+            table.add(name, &scores.subset(kept), Some(&without.subset(kept)), iou);
         }
     }
     Ok(table)

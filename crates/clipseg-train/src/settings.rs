@@ -20,6 +20,29 @@ pub trait Settings: Serialize + DeserializeOwned + Clone {
     /// [`TrainError::Config`] with the first that training cannot use.
     fn check(&self) -> Result<()>;
 
+    /// Whether a field says what kind of thing its section is about, so that it is changed first.
+    #[doc(hidden)]
+    fn begins_section(_field: &str) -> bool {
+        false
+    }
+
+    /// Removes what belongs to another kind of thing before such a field is changed.
+    #[doc(hidden)]
+    fn begin_section(_field: &str, _value: &Value, _table: &mut Table) {}
+
+    /// The field and the rest of a message of serde's about a section, if it names a field in it.
+    #[doc(hidden)]
+    fn exact_field(_message: &str) -> Option<(String, String)> {
+        None
+    }
+
+    /// What to do instead of going on with another value of a field, to be put after the message that
+    /// this cannot be.
+    #[doc(hidden)]
+    fn way_on(&self, _field: &str, _model: &Path) -> String {
+        String::new()
+    }
+
     /// Reads a file.
     ///
     /// # Errors
@@ -46,7 +69,13 @@ pub trait Settings: Serialize + DeserializeOwned + Clone {
         let deserializer = toml::Deserializer::parse(text).map_err(|error| fail(None, &error))?;
         let settings: Self = serde_path_to_error::deserialize(deserializer).map_err(|error| {
             let field = error.path().to_string();
-            fail((field != ".").then_some(field), error.inner())
+            let mut error = fail((field != ".").then_some(field), error.inner());
+            if let TrainError::ConfigFile { field, message, .. } = &mut error
+                && let Some((exact, rest)) = Self::exact_field(message)
+            {
+                (*field, *message) = (Some(exact), rest);
+            }
+            error
         })?;
         settings.check().map_err(|error| match error {
             TrainError::Config { field, message } => TrainError::ConfigFile {
@@ -74,10 +103,18 @@ pub trait Settings: Serialize + DeserializeOwned + Clone {
     ///
     /// # Errors
     ///
-    /// If one has no `=`, or the field is unknown or of another type; the message names it.
+    /// If one has no `=`, the field is unknown, of another type or given twice, or the result cannot be
+    /// used ([`check`](Self::check)); the message names the field.
     fn with_overrides<S: AsRef<str>>(self, overrides: &[S]) -> Result<Self> {
+        self.check()?;
+        let texts = || overrides.iter().map(AsRef::as_ref);
+        check_given_once::<Self>(texts())?;
+        let first = |text: &&str| Self::begins_section(field_of(text));
         let mut settings = self;
-        for text in overrides.iter().map(AsRef::as_ref) {
+        for text in texts()
+            .filter(first)
+            .chain(texts().filter(|text| !first(text)))
+        {
             settings = with_override(settings, text)?;
         }
         settings.check()?;
@@ -107,6 +144,10 @@ fn with_override<C: Settings>(settings: C, text: &str) -> Result<C> {
             }
         }
     }
+    let value = parse_value(value.trim());
+    if C::begins_section(field) {
+        C::begin_section(field, &value, &mut table);
+    }
     let mut place = &mut table;
     let mut parts: Vec<&str> = field.split('.').collect();
     let name = parts.pop().unwrap_or_default();
@@ -116,8 +157,36 @@ fn with_override<C: Settings>(settings: C, text: &str) -> Result<C> {
             _ => return Err(fail(&format!("there is no section `{part}`"))),
         };
     }
-    place.insert(name.to_owned(), parse_value(value.trim()));
-    C::deserialize(table).map_err(|error| fail(error.message()))
+    place.insert(name.to_owned(), value);
+    C::deserialize(table).map_err(|error| match C::exact_field(error.message()) {
+        Some((field, message)) => TrainError::field(&field, message),
+        None => fail(error.message()),
+    })
+}
+
+/// The field that a text changes.
+fn field_of(text: &str) -> &str {
+    text.split_once('=').map_or(text, |(field, _)| field).trim()
+}
+
+/// What is given twice has no effect the first time.
+fn check_given_once<'a, C: Settings>(overrides: impl Iterator<Item = &'a str>) -> Result<()> {
+    let mut given = Vec::new();
+    for field in overrides.map(field_of) {
+        if given.contains(&field) {
+            return Err(TrainError::field(field, "given twice, expected one value"));
+        }
+        for [one, other] in C::EXCLUSIVE {
+            for (this, that) in [(one, other), (other, one)] {
+                if field == *this && given.contains(that) {
+                    let message = format!("`{that}` is given too, expected one of the two");
+                    return Err(TrainError::field(field, message));
+                }
+            }
+        }
+        given.push(field);
+    }
+    Ok(())
 }
 
 fn remove(table: &mut Table, field: &str) {

@@ -72,6 +72,11 @@ impl DecoderTrainer {
         gradients::scaled(&self.decoder, gradients, factor)
     }
 
+    /// Length of the gradient of all weights together, `[1]`; `None` without a gradient.
+    pub fn gradient_norm(&self, gradients: &GradientsParams) -> Option<Tensor<1>> {
+        gradients::norm(&self.decoder, gradients)
+    }
+
     /// Shortens the gradient of all weights together to a length, if it is longer, as PyTorch's
     /// `clip_grad_norm_`; its length before is `[1]`.
     pub fn clip(

@@ -533,7 +533,15 @@ mod tests {
         let error = PretrainConfig::from_toml(text, Path::new("x")).unwrap_err();
         assert!(error.to_string().contains("steps are given too"), "{error}");
         let both = ["schedule.steps=3", "schedule.minutes=2"];
-        let changed = PretrainConfig::default().with_overrides(&both).unwrap();
+        let error = PretrainConfig::default().with_overrides(&both).unwrap_err();
+        assert!(
+            error.to_string().contains("`schedule.steps` is given too"),
+            "{error}"
+        );
+        let changed = PretrainConfig::default()
+            .with_overrides(&both[..1])
+            .unwrap();
+        let changed = changed.with_overrides(&both[1..]).unwrap();
         assert_eq!(
             (changed.schedule.steps, changed.schedule.minutes),
             (None, Some(2.0))

@@ -205,7 +205,7 @@ impl<'a> PretrainEngine<'a> {
         if end == End::Stopped {
             self.save(&trainer, &mut state, &journal)?;
         }
-        write_pretrain_curves(&self.folder.curves(), journal.records())?;
+        write_pretrain_curves(self.folder, journal.records())?;
         observer.finish();
         Ok(PretrainOutcome {
             clip: trainer.clip(),
@@ -242,14 +242,18 @@ impl<'a> PretrainEngine<'a> {
         let scales = all(|done| Some(done.scale.clone()))?;
         let norms = all(|done| done.gradient_norm.clone())?;
         for (index, done) in pending.iter().enumerate() {
-            let loss = losses[index];
-            if !loss.is_finite() {
-                return Err(TrainError::Diverged {
-                    step: done.step,
-                    loss,
-                    tasks: vec![format!("captions number {}", done.step)],
-                    checkpoint: self.checkpoint(),
-                });
+            let (loss, gradient_norm) = (losses[index], norms.get(index).copied());
+            let numbers = [("loss", Some(loss)), ("gradient norm", gradient_norm)];
+            for (quantity, value) in numbers {
+                if let Some(value) = value.filter(|value| !value.is_finite()) {
+                    return Err(TrainError::Diverged {
+                        quantity,
+                        value,
+                        step: done.step,
+                        tasks: vec![format!("captions number {}", done.step)],
+                        checkpoint: self.checkpoint(),
+                    });
+                }
             }
             journal.push(PretrainRecord::Step {
                 step: done.step,
@@ -257,7 +261,7 @@ impl<'a> PretrainEngine<'a> {
                 loss,
                 learning_rate: done.learning_rate as f32,
                 scale: scales[index],
-                gradient_norm: norms.get(index).copied().filter(|norm| norm.is_finite()),
+                gradient_norm,
             })?;
             let samples = self.config.schedule.batch_size;
             observer.step(done.step, loss, done.learning_rate, samples);
@@ -278,7 +282,7 @@ impl<'a> PretrainEngine<'a> {
         let scores = self.scores.score(&clip)?;
         journal.push(PretrainRecord::Validation { step, scores })?;
         observer.note(&format!("step {step}: {scores}"));
-        write_pretrain_curves(&self.folder.curves(), journal.records())
+        write_pretrain_curves(self.folder, journal.records())
     }
 
     fn save(
@@ -290,9 +294,14 @@ impl<'a> PretrainEngine<'a> {
         let clip = trainer.clip();
         self.check_weights(&clip, state.step)?;
         // Usable at any time, whatever becomes of the run.
-        self.setup.parts.save(&self.folder.model(), &clip)?;
+        self.folder
+            .aside()
+            .write_folder(&self.folder.model(), |aside| {
+                self.setup.parts.save(aside, &clip)
+            })?;
         state.metrics_length = journal.sync()?;
-        checkpoint::save(&self.folder.last_checkpoint(), trainer, state)
+        let path = self.folder.last_checkpoint();
+        checkpoint::save(self.folder.aside(), &path, trainer, state)
     }
 
     /// A checkpoint with weights that are no numbers would be worth nothing.

@@ -8,13 +8,13 @@ use crate::curves::{
     BLUE_GREY, Curve, DARK_BLUE, GREEN, ORANGE, PURPLE, Points, smoothed, write_panels,
 };
 use crate::error::Result;
+use crate::run_folder::RunFolder;
 use crate::settings::Settings;
 use std::fmt::Write;
-use std::path::Path;
 
 /// Draws losses above and scores below.
-pub(crate) fn write_pretrain_curves(path: &Path, records: &[PretrainRecord]) -> Result<()> {
-    write_panels(path, &panels(records))
+pub(crate) fn write_pretrain_curves(folder: &RunFolder, records: &[PretrainRecord]) -> Result<()> {
+    write_panels(folder, &panels(records))
 }
 
 fn panels(records: &[PretrainRecord]) -> [Vec<Curve>; 2] {

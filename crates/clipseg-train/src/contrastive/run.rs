@@ -5,7 +5,6 @@ use super::engine::{PretrainEngine, PretrainOutcome};
 use super::report::page;
 use super::setup::PretrainSetup;
 use crate::error::Result;
-use crate::files::write_durably;
 use crate::interrupt::StopFlag;
 use crate::outcome::End;
 use crate::progress::Observer;
@@ -51,7 +50,14 @@ pub fn pretrain(
     config.check()?;
     let folder = RunFolder::open(root, &config, resume)?;
     let began = Instant::now();
-    let setup = PretrainSetup::new(&config, |line| observer.note(line))?;
+    let setup = PretrainSetup::new(&config, |line| observer.note(line));
+    let setup = match setup {
+        Ok(setup) => setup,
+        Err(error) => {
+            folder.abandon();
+            return Err(error);
+        }
+    };
     let parameters = burn::module::Module::num_params(&setup.clip);
     observer.note(&format!(
         "a CLIP of {parameters} parameters and {} tokens; {}",
@@ -81,6 +87,6 @@ pub fn pretrain(
         ),
     ];
     let page = page(&config, &outcome, &notes)?;
-    write_durably(&folder.report(), page.as_bytes())?;
+    folder.aside().write(&folder.report(), page.as_bytes())?;
     Ok(outcome)
 }

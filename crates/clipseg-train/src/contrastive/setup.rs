@@ -2,12 +2,12 @@
 
 use super::config::PretrainConfig;
 use crate::error::{Result, TrainError};
-use crate::setup::DRAWING;
+use crate::randomness::drawing;
 use burn::prelude::*;
 use clipseg_clip::{Clip, ClipConfig, ClipTokenizer, ImageProcessor, load_clip, resolve};
 use clipseg_data::Captions;
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// What a pre-training run is made of, loaded.
 #[derive(Debug)]
@@ -102,8 +102,7 @@ impl PretrainSetup {
         };
         let shape = model.to_config(tokenizer.vocab_size(), start, end);
         let clip = {
-            let _alone = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
-            device.seed(config.seed);
+            let _alone = drawing(device, config.seed);
             Clip::init(&shape, device)
         };
         let parts = ClipParts {

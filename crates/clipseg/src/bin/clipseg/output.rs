@@ -154,34 +154,6 @@ pub(crate) fn print_line(line: &str) -> std::io::Result<()> {
     }
 }
 
-/// Refuses a folder in which there is anything but what a killed start of the same command leaves.
-///
-/// For commands that need a folder of their own.
-pub(crate) fn check_unused(folder: &Path, own: &[&str]) -> Result<(), ClipError> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        // Where there is a file instead, the folder cannot be made, which is told when it is tried.
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Ok(());
-        }
-        Err(error) => return Err(ClipError::io("read", folder)(error)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(ClipError::io("read", folder))?;
-        let (name, path) = (entry.file_name(), entry.path());
-        let leftover = own.iter().any(|own| name == *own)
-            && (path.is_file() || std::fs::read_dir(&path).is_ok_and(|mut e| e.next().is_none()));
-        if !leftover {
-            let name = name.to_string_lossy();
-            let message = format!(
-                "the folder holds something else, such as `{name}`; choose a new or an empty one"
-            );
-            return Err(ClipError::format(folder, message));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,22 +249,5 @@ mod tests {
         let _listening = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         let error = ASKED.write(&socket, b"x").unwrap_err().to_string();
         assert!(error.contains("and no file"), "{error}");
-    }
-
-    #[test]
-    fn a_folder_of_one_s_own_is_new_or_empty() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        assert!(check_unused(&root.join("new"), &[]).is_ok());
-        assert!(check_unused(root, &[]).is_ok());
-        std::fs::write(root.join(".lock"), "").unwrap();
-        std::fs::create_dir(root.join("model")).unwrap();
-        assert!(check_unused(root, &[".lock"]).is_err());
-        assert!(check_unused(root, &[".lock", "model"]).is_ok());
-        std::fs::write(root.join("model/theirs"), "").unwrap();
-        let error = check_unused(root, &[".lock", "model"])
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("such as `model`"), "{error}");
     }
 }

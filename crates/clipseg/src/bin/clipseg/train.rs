@@ -1,9 +1,10 @@
 //! `clipseg train`: a configuration in, a run folder out.
 
 use crate::Failure;
-use crate::output::check_unused;
 use clipseg::metrics::Loss;
-use clipseg::train::{End, Progress, RunFolder, StopFlag, TrainConfig, preset_text, run};
+use clipseg::train::{
+    DecoderChoice, End, Progress, RunFolder, StopFlag, TrainConfig, preset_text, run,
+};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,8 @@ pub(crate) struct Arguments {
     /// CLIP or CLIPSeg checkpoint: a folder, or its id on the hub.
     #[arg(long, value_name = "FOLDER-OR-ID")]
     clip: Option<String>,
-    /// The decoder: transformer, conv or deconv.
+    /// The decoder: transformer, conv or deconv. Another one than that of the file or preset begins with
+    /// its own defaults.
     #[arg(long, value_name = "KIND")]
     decoder: Option<String>,
     /// What to minimise: bce, dice, focal, tversky or a sum such as 0.5*bce+dice.
@@ -45,10 +47,11 @@ pub(crate) struct Arguments {
     /// Decides the order of the data and everything random.
     #[arg(long)]
     seed: Option<u64>,
-    /// Any other field, such as `optimizer.weight_decay=0`; may be given several times.
+    /// Any other field, such as `optimizer.weight_decay=0`; may be given several times, each field once.
     #[arg(long = "set", value_name = "FIELD=VALUE")]
     fields: Vec<String>,
-    /// Folder of the run; made if there is none. Default: runs/train, or the next one without a run.
+    /// Folder of the run; made if there is none. Other files in it stay as they are. Default:
+    /// runs/train, or the next one without a run.
     #[arg(long)]
     out: Option<PathBuf>,
     /// Go on with the run in the folder, or start it if there is none.
@@ -60,6 +63,9 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run_training(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.print_config && arguments.out.is_some() && !arguments.resume {
+        return Err("--out has no effect with --print-config, unless --resume takes the settings of its run".into());
+    }
     let default = Path::new("runs/train");
     let out = match &arguments.out {
         Some(out) => out.clone(),
@@ -74,10 +80,6 @@ pub(crate) fn run_training(arguments: &Arguments) -> Result<(), Failure> {
         };
         print!("{text}");
         return Ok(());
-    }
-    if RunFolder::config_of::<TrainConfig>(&out)?.is_none() {
-        // What a run leaves that was killed before it wrote its settings.
-        check_unused(&out, &[".lock", "checkpoints", "examples"])?;
     }
     let stop = StopFlag::on_ctrl_c()?;
     let mut progress = Progress::new();
@@ -105,35 +107,46 @@ fn given(arguments: &Arguments, out: &Path) -> Result<TrainConfig, Box<dyn Error
         (None, None) if arguments.resume => RunFolder::config_of(out)?.unwrap_or_default(),
         (None, None) => TrainConfig::default(),
     };
-    if let Some(folder) = &arguments.data {
-        config.data.folder = Some(folder.clone());
+    let former = config.decoder.clone();
+    config = config.with_overrides(&changes(arguments)?)?;
+    let same = std::mem::discriminant(&former) == std::mem::discriminant(&config.decoder);
+    if !same && former != DecoderChoice::default() {
+        eprintln!(
+            "clipseg: the decoder is another one than that of the settings, whose fields of `decoder` \
+             are not used"
+        );
     }
-    if let Some(checkpoint) = &arguments.clip {
-        config.clip.checkpoint = Some(checkpoint.clone());
-    }
-    if let Some(loss) = &arguments.loss {
-        config.loss = loss.clone();
-    }
-    if let Some(device) = &arguments.device {
-        config.device.clone_from(device);
-    }
-    if let Some(steps) = arguments.steps {
-        (config.schedule.steps, config.schedule.epochs) = (Some(steps), None);
-    }
-    if let Some(epochs) = arguments.epochs {
-        (config.schedule.steps, config.schedule.epochs) = (None, Some(epochs));
-    }
-    if let Some(batch) = arguments.batch {
-        config.schedule.batch_size = batch;
-    }
-    if let Some(rate) = arguments.learning_rate {
-        config.schedule.learning_rate = rate;
-    }
-    if let Some(seed) = arguments.seed {
-        config.seed = seed;
-    }
-    if let Some(kind) = &arguments.decoder {
-        config = config.with_overrides(&[format!("decoder.kind={kind}")])?;
-    }
-    Ok(config.with_overrides(&arguments.fields)?)
+    Ok(config)
+}
+
+/// The fields that the command line changes, each as `field=value` with a value in TOML.
+fn changes(arguments: &Arguments) -> Result<Vec<String>, Box<dyn Error>> {
+    // A text in JSON is one in TOML.
+    let text = |text: &str| serde_json::Value::from(text).to_string();
+    let mut changes = Vec::new();
+    let mut change = |field: &str, value: Option<String>| {
+        changes.extend(value.map(|value| format!("{field}={value}")));
+    };
+    let folder = match &arguments.data {
+        Some(folder) => Some(folder.to_str().ok_or_else(|| {
+            let folder = folder.display();
+            format!("--data {folder}: settings are written as TOML, which holds Unicode only")
+        })?),
+        None => None,
+    };
+    change("data.folder", folder.map(text));
+    change("clip.checkpoint", arguments.clip.as_deref().map(text));
+    change("decoder.kind", arguments.decoder.as_deref().map(text));
+    let loss = arguments.loss.as_ref().map(Loss::to_string);
+    change("loss", loss.as_deref().map(text));
+    change("device", arguments.device.as_deref().map(text));
+    let number = |number: &usize| number.to_string();
+    change("schedule.steps", arguments.steps.as_ref().map(number));
+    change("schedule.epochs", arguments.epochs.as_ref().map(number));
+    change("schedule.batch_size", arguments.batch.as_ref().map(number));
+    let rate = arguments.learning_rate.map(|rate| format!("{rate:?}"));
+    change("schedule.learning_rate", rate);
+    change("seed", arguments.seed.map(|seed| seed.to_string()));
+    changes.extend(arguments.fields.iter().cloned());
+    Ok(changes)
 }
