@@ -79,15 +79,43 @@ impl Elements {
     }
 }
 
-/// Reads a JSON file of any shape at once.
+/// Reads a JSON file of any shape at once. A byte order mark at its beginning is skipped.
 ///
 /// # Errors
 ///
-/// If the file cannot be read, or is no JSON or of another shape; the message names the file, the byte
-/// and the field.
+/// If the file cannot be read, is UTF-16 or UTF-32, or is no JSON or of another shape; the message names
+/// the file, the byte and the field.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read(path).map_err(DataError::io("read", path))?;
-    serde_json::from_slice(&text).map_err(|error| explain::<T>(&text, 0, "", &error, path))
+    let bytes = std::fs::read(path).map_err(DataError::io("read", path))?;
+    let start = mark_length(&bytes, path)?;
+    let text = &bytes[start..];
+    serde_json::from_slice(text).map_err(|error| explain::<T>(text, start as u64, "", &error, path))
+}
+
+/// As many bytes of a text as tell how it is encoded.
+const HEAD: usize = 4;
+
+/// How long the byte order mark of UTF-8 at the beginning of a text is.
+///
+/// # Errors
+///
+/// If the text is of another encoding. JSON begins with two letters of ASCII, so a zero among its first
+/// bytes is half of a letter.
+fn mark_length(text: &[u8], name: &Path) -> Result<usize> {
+    let encoding = match text {
+        [0xef, 0xbb, 0xbf, ..] => return Ok(3),
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [0, 0, 0, _, ..] | [_, 0, 0, 0, ..] => {
+            "UTF-32"
+        }
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => "UTF-16",
+        _ => return Ok(0),
+    };
+    Err(DataError::Json {
+        path: name.to_owned(),
+        offset: 0,
+        field: String::new(),
+        message: format!("the text is {encoding}, expected UTF-8"),
+    })
 }
 
 /// Says where in a file and in which field a text went wrong; `offset` and `prefix` are the text's own.
@@ -210,6 +238,8 @@ struct Cutter<'a, R> {
     /// An element that has begun, and where.
     open: Option<(usize, Element)>,
     elements: usize,
+    /// Whether the encoding is known.
+    begun: bool,
 }
 
 impl<'a, R: BufRead> Cutter<'a, R> {
@@ -223,11 +253,17 @@ impl<'a, R: BufRead> Cutter<'a, R> {
             place: Place::BeforeList,
             open: None,
             elements: 0,
+            begun: false,
         }
     }
 
     /// The next elements; `None` after the last.
     fn next(&mut self) -> Result<Option<Elements>> {
+        if !self.begun {
+            self.begun = true;
+            while self.text.len() < HEAD && self.read()? > 0 {}
+            self.position = mark_length(&self.text, self.name)?;
+        }
         loop {
             let read = self.read()?;
             let spans = self.cut(read == 0)?;

@@ -35,6 +35,7 @@ mod resize;
 mod samples;
 mod scenes;
 mod sheet;
+mod writer;
 
 pub use captions::{
     CAPTION_LIST, CaptionBatch, CaptionOptions, Captioned, Captions, HeldOut, LabelledPictures,
@@ -56,7 +57,8 @@ pub use resize::{Filter, resize_align_corners, resize_plane, resize_rgb};
 pub use samples::{
     BatchOrder, Grouping, Loader, MaskScaling, NegativeRule, PhraseCutDataset, Preprocessing,
     Sample, SampleBatch, SampleBatcher, SampleOptions, SamplePicture, SegmentationBatch, Selection,
-    Support, TEMPLATES, View,
+    Support, TEMPLATES, View, held_out_list,
 };
 pub use scenes::{ScenesConfig, UnseenPairs, generate_scenes, generate_scenes_with};
 pub use sheet::{SheetOptions, contact_sheet};
+pub use writer::PhraseCutWriter;

@@ -24,12 +24,13 @@ pub use unseen::UnseenPairs;
 
 use crate::error::{DataError, Result};
 use crate::records::Split;
+use crate::writer::PhraseCutWriter;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use std::path::Path;
 
 /// Counted up when other bytes come out for the same configuration.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What is generated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub struct ScenesConfig {
     pub images: usize,
     /// Side of the pictures in pixels. Default: 128.
     pub size: u32,
-    /// Decides everything. Default: 0.
+    /// Decides everything, on one platform. Default: 0.
     pub seed: u64,
 }
 
@@ -72,8 +73,9 @@ impl ScenesConfig {
     }
 }
 
-/// Generates scenes into a new folder. The same configuration gives the same bytes, however many
-/// threads there are; the folder appears only when it is whole.
+/// Generates scenes into a new folder. On one platform the same configuration gives the same bytes,
+/// however many threads there are; on others sines and cosines may be rounded differently, and single
+/// pixels differ. The folder appears only when it is whole.
 ///
 /// Objects of an [unseen pair](UnseenPairs) are in no picture of the split `train` and in many of the
 /// others.
@@ -102,33 +104,9 @@ pub fn generate_scenes_with(
             config.images, config.size
         )));
     }
-    if folder.exists() {
-        let there = std::io::Error::new(std::io::ErrorKind::AlreadyExists, "it is there already");
-        return Err(DataError::io("make", folder)(there));
-    }
-    let parent = folder
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
-    std::fs::create_dir_all(parent).map_err(DataError::io("make", parent))?;
-    let aside = tempfile::Builder::new()
-        .prefix(".writing-")
-        .tempdir_in(parent)
-        .map_err(DataError::io("make", folder))?;
-    writing::write_all(aside.path(), config, &progress)?;
-    // A temporary folder is open to its owner only, unlike what a program normally makes.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(aside.path(), std::fs::Permissions::from_mode(0o755))
-            .map_err(DataError::io("write", folder))?;
-    }
-    let whole = aside.keep();
-    std::fs::rename(&whole, folder).map_err(|error| {
-        // Nobody else knows of the folder aside; what cannot be removed is left to the system.
-        let _ = std::fs::remove_dir_all(&whole);
-        DataError::io("write", folder)(error)
-    })
+    let mut writer = PhraseCutWriter::new(folder)?;
+    writing::write_all(&mut writer, config, &progress)?;
+    writer.finish()
 }
 
 /// Any of several, each as likely.

@@ -99,6 +99,61 @@ fn errors_name_the_byte_and_the_field() {
 }
 
 #[test]
+fn a_byte_order_mark_is_skipped_and_other_encodings_are_named() {
+    let marked = "\u{feff} [1, 22]";
+    for piece in [1, 2, 3, 4, 5, 100] {
+        assert_eq!(read::<u8>(marked, piece).unwrap(), [1, 22]);
+    }
+    assert_eq!(read::<u8>("\u{feff}[]", 1).unwrap(), <[u8; 0]>::default());
+    let wrong = message("\u{feff}[{}]");
+    assert_eq!(
+        wrong,
+        "list.json: byte 5, field `[0]`: missing field `task_id`"
+    );
+    assert!(message("\u{feff}").starts_with("list.json: byte 3: expected a list"));
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("numbers.json");
+    let write = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let [all, list] = [read_json::<Vec<u8>>(&path), read_list_file::<u8>(&path)];
+        let [all, list] = [all, list].map(|read| read.map_err(|error| error.to_string()));
+        (all, list)
+    };
+    let (all, list) = write(marked.as_bytes());
+    assert_eq!((all, list), (Ok(vec![1, 22]), Ok(vec![1, 22])));
+    let (all, _) = write("\u{feff}[1, x]".as_bytes());
+    assert!(
+        all.unwrap_err()
+            .ends_with("byte 7, field `[1]`: expected value")
+    );
+    let little: Vec<u8> = "[1, 2]".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = "[1, 2]".encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let wide = |bytes: fn(u32) -> [u8; 4]| -> Vec<u8> {
+        "[1, 2]"
+            .chars()
+            .flat_map(|letter| bytes(letter as u32))
+            .collect()
+    };
+    let (wide_little, wide_big) = (wide(u32::to_le_bytes), wide(u32::to_be_bytes));
+    for (bytes, encoding) in [
+        ([&[0xff, 0xfe], &little[..]].concat(), "UTF-16"),
+        ([&[0xfe, 0xff], &big[..]].concat(), "UTF-16"),
+        (little, "UTF-16"),
+        (big, "UTF-16"),
+        ([&[0xff, 0xfe, 0, 0], &wide_little[..]].concat(), "UTF-32"),
+        ([&[0, 0, 0xfe, 0xff], &wide_big[..]].concat(), "UTF-32"),
+        (wide_little, "UTF-32"),
+        (wide_big, "UTF-32"),
+    ] {
+        let (all, list) = write(&bytes);
+        let expected = format!("numbers.json: byte 0: the text is {encoding}, expected UTF-8");
+        assert!(all.unwrap_err().ends_with(&expected), "{bytes:?}");
+        assert!(list.unwrap_err().ends_with(&expected), "{bytes:?}");
+    }
+}
+
+#[test]
 fn the_first_of_several_errors_is_told() {
     let elements: Vec<String> = (0..5_000)
         .map(|number| {
@@ -205,7 +260,39 @@ proptest! {
         let found = read::<Value>(&json, piece);
         match serde_json::from_str::<Vec<Value>>(&json) {
             Ok(expected) => prop_assert_eq!(found.unwrap(), expected),
-            Err(_) => prop_assert!(found.is_err(), "{} was read as {:?}", json, found),
+            Err(_) if !json.trim_start().starts_with('[') => {
+                // A parser reads the other value first; here what is no list is known by its first byte.
+                let first = json.len() - json.trim_start().len();
+                let (found, _) = place(&found.expect_err("it is no list"), &json);
+                prop_assert_eq!(found, first.min(json.len().saturating_sub(1)) as u64, "{}", json);
+            }
+            Err(error) => {
+                let (name, text) = (Path::new("list.json"), json.as_bytes());
+                let whole = explain::<Vec<Value>>(text, 0, "", &error, name);
+                let (found, found_in) = place(&found.expect_err("a parser refuses it"), &json);
+                let (expected, expected_in) = place(&whole, &json);
+                prop_assert_eq!(found, expected, "{}", json);
+                // What stands after an element is of this one for us and of the next for the parser.
+                let same = found_in == expected_in
+                    || found_in.zip(expected_in).is_some_and(|(a, b)| a + 1 == b)
+                    || expected_in.is_none();
+                prop_assert!(same, "{}: [{:?}], not [{:?}]", json, found_in, expected_in);
+            }
         }
     }
+}
+
+/// The byte that an error names, the last one if it is the end of the file, and the element.
+fn place(error: &DataError, json: &str) -> (u64, Option<usize>) {
+    let DataError::Json { offset, field, .. } = error else {
+        panic!("not an error of the text: {error}");
+    };
+    let number = field
+        .strip_prefix('[')
+        .and_then(|rest| rest.split(']').next());
+    let last = json.len().saturating_sub(1) as u64;
+    (
+        (*offset).min(last),
+        number.and_then(|number| number.parse().ok()),
+    )
 }

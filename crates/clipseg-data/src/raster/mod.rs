@@ -101,6 +101,7 @@ impl RasterRule {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::time::{Duration, Instant};
 
     const RULES: [RasterRule; 2] = [RasterRule::Pillow, RasterRule::PixelCentre];
 
@@ -128,6 +129,33 @@ mod tests {
             Just(f32::MIN_POSITIVE),
             Just(-0.0),
         ]
+    }
+
+    /// Far more than what is in the picture takes, far less than a walk over all rows of 32 bits.
+    const LONG: Duration = Duration::from_millis(500);
+
+    #[test]
+    fn what_is_outside_costs_nothing() {
+        // Corners and runs as far away as there are numbers; each alone would be 2³² rows or columns.
+        let (low, high) = (f32::MIN, f32::MAX);
+        let triangle = [[low, low], [high, low], [0.0, high]];
+        let sliver = [[3.0, low], [4.0, high], [5.0, low], [6.0, high]];
+        let run = [[low, 2.0], [high, 2.0], [high, 4.0], [low, 4.0]];
+        for rule in RULES {
+            let begin = Instant::now();
+            for _ in 0..100 {
+                for points in [&triangle[..], &sliver[..], &run[..]] {
+                    let mask = rule.mask([points], 13, 9);
+                    assert!(mask.area() > 0, "{rule:?} {points:?}");
+                    rule.mask_scaled([points], mask.frame(), 640, 480);
+                }
+            }
+            assert!(
+                begin.elapsed() < 10 * LONG,
+                "{rule:?} took {:?}",
+                begin.elapsed()
+            );
+        }
     }
 
     proptest! {
@@ -170,9 +198,11 @@ mod tests {
             points in prop::collection::vec([wild(), wild()], 0..40)
         ) {
             for rule in RULES {
+                let begin = Instant::now();
                 let mask = rule.mask([&points[..]], 13, 9);
-                prop_assert!(mask.area() <= 13 * 9);
+                rule.mask_scaled([&points[..]], mask.frame(), 640, 480);
                 rule.mask_scaled([&points[..]], Mask::new(640, 480).frame(), 13, 9);
+                prop_assert!(begin.elapsed() < LONG, "{:?} took {:?}", rule, begin.elapsed());
             }
         }
 

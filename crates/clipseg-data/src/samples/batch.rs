@@ -8,7 +8,7 @@ use burn::data::dataloader::batcher::Batcher;
 use burn::prelude::*;
 
 /// Several phrases with their pictures and masks, in memory. A picture that phrases share is there once.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct SampleBatch {
     /// The `task_id` of each phrase. A [negative](Self::negative) has that of the phrase it replaced.
@@ -83,6 +83,9 @@ impl SampleBatch {
 }
 
 /// Puts samples together for Burn's `DataLoader`, each with its own picture.
+///
+/// That loader queues up to a hundred batches in memory, whatever their size;
+/// [`Loader`](super::Loader) holds three.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SampleBatcher;
 

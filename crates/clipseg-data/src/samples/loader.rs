@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-/// Batches that are ready before they are asked for.
+/// Batches that wait to be asked for. One more is made, or waits for its place among them.
 const AHEAD: usize = 2;
 
 /// Endless batches, pass after pass, made on threads of their own while the last one is used.
@@ -21,6 +21,7 @@ const AHEAD: usize = 2;
 /// support pictures at their own. A thread that makes samples holds one picture at the size of its file
 /// and its masks. What the data set keeps beyond that is bounded by
 /// [`cache_bytes`](crate::SampleOptions::cache_bytes).
+/// Burn's own loader queues up to a hundred batches.
 ///
 /// ```
 /// # use clipseg_data::{PhraseCut, ScenesConfig, generate_scenes};
@@ -61,6 +62,16 @@ impl Loader {
         if dataset.phrases() == 0 {
             return Err(DataError::Input("there are no phrases to load".into()));
         }
+        let load = move |indices: &[usize], epoch| dataset.load(indices, epoch);
+        Self::start(order, from, workers, load)
+    }
+
+    fn start(
+        order: BatchOrder,
+        from: (u64, usize),
+        workers: usize,
+        load: impl Fn(&[usize], u64) -> Result<SampleBatch> + Send + Sync + 'static,
+    ) -> Result<Self> {
         let failed = |error: &dyn std::fmt::Display| {
             DataError::Input(format!(
                 "{workers} loading threads cannot be started: {error}"
@@ -75,7 +86,7 @@ impl Loader {
             let (mut epoch, mut first) = from;
             loop {
                 for indices in order.epoch(epoch).iter().skip(first) {
-                    let batch = pool.install(|| dataset.load(indices, epoch));
+                    let batch = pool.install(|| load(indices, epoch));
                     let last = batch.is_err();
                     // Nobody listens any more, or nothing more can be said.
                     if sender.send(batch).is_err() || last {
@@ -117,28 +128,30 @@ impl Drop for Loader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{Grouping, SampleOptions};
-    use crate::{PhraseCut, ScenesConfig, Split, generate_scenes};
+    use crate::samples::Grouping;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
 
     #[test]
-    fn no_more_than_three_batches_are_made_ahead() {
-        let folder = tempfile::tempdir().unwrap();
-        let scenes = folder.path().join("scenes");
-        let config = ScenesConfig {
-            images: 30,
-            size: 32,
-            seed: 6,
+    fn no_more_batches_are_made_than_are_said() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let count = made.clone();
+        let load = move |_: &[usize], _| {
+            count.fetch_add(1, Ordering::SeqCst);
+            Ok(SampleBatch::default())
         };
-        generate_scenes(&scenes, &config).unwrap();
-        let data = Arc::new(PhraseCut::open(&scenes).unwrap());
-        let options = SampleOptions::new(32, 32);
-        let dataset = Arc::new(PhraseCutDataset::new(data, Split::Train, options).unwrap());
-        let order = BatchOrder::new(&dataset, 1, Grouping::Picture, 0);
-        let loader = Loader::new(dataset, order, (0, 0), 4).unwrap();
-        // Time for far more than that. Without its pictures, no further batch can be made.
-        std::thread::sleep(std::time::Duration::from_millis(500));
-        std::fs::remove_dir_all(scenes.join("images")).unwrap();
-        let made = loader.take_while(Result::is_ok).count();
-        assert!((1..=AHEAD + 1).contains(&made), "{made}");
+        let order = BatchOrder::of_pictures(&[1, 2, 3], 1, Grouping::Phrase, 0);
+        let mut loader = Loader::start(order, (0, 0), 2, load).unwrap();
+        for taken in 0..4 {
+            let most = taken + AHEAD + 1;
+            let begin = Instant::now();
+            while made.load(Ordering::SeqCst) < most && begin.elapsed() < Duration::from_secs(20) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            // Whatever is made beyond the bound has time to show.
+            std::thread::sleep(Duration::from_millis(50));
+            assert_eq!(made.load(Ordering::SeqCst), most);
+            loader.next().unwrap().unwrap();
+        }
     }
 }

@@ -11,6 +11,7 @@ mod order;
 mod picture;
 mod selection;
 mod view;
+mod word_lists;
 pub(crate) mod words;
 
 pub use batch::{SampleBatch, SampleBatcher, SegmentationBatch};
@@ -21,6 +22,7 @@ pub use order::{BatchOrder, Grouping};
 pub use picture::{Preprocessing, SamplePicture};
 pub use selection::Selection;
 pub use view::View;
+pub use word_lists::held_out_list;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

@@ -39,7 +39,12 @@ impl BatchOrder {
         Self::of_pictures(&dataset.image_ids(), batch_size, grouping, seed)
     }
 
-    fn of_pictures(picture_of: &[u64], batch_size: usize, grouping: Grouping, seed: u64) -> Self {
+    pub(super) fn of_pictures(
+        picture_of: &[u64],
+        batch_size: usize,
+        grouping: Grouping,
+        seed: u64,
+    ) -> Self {
         let groups = match grouping {
             Grouping::Phrase => (0..picture_of.len()).map(|phrase| vec![phrase]).collect(),
             Grouping::Picture => {

@@ -1,7 +1,7 @@
 //! Which phrases of a data set are used.
 
 use super::options::SampleOptions;
-use super::words::has_words;
+use super::words::WordSet;
 use crate::check::OTHER_SIZE_PICTURES;
 use crate::error::{DataError, Result};
 use crate::left_out::{LeftOut, Omission};
@@ -99,14 +99,15 @@ impl Selection {
     }
 
     /// No phrase that has one of these words, or its simple plural. Several words in one text must
-    /// follow each other.
+    /// follow each other; `list:` and the name of a [list](crate::held_out_list) stand for its words.
     #[must_use]
     pub fn without_words<S: Into<String>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
         self.without = words.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Only phrases that have one of these words, or its simple plural.
+    /// Only phrases that have one of these words, or its simple plural; lists as in
+    /// [`without_words`](Self::without_words).
     #[must_use]
     pub fn only_words<S: Into<String>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
         self.only = words.into_iter().map(Into::into).collect();
@@ -145,16 +146,13 @@ impl Selection {
         let phrases = data.phrases(self.split);
         let skipped: HashSet<u64> = self.skipped.iter().copied().collect();
         let pictures = self.pictures(phrases);
+        let (without, only) = (WordSet::new(&self.without)?, WordSet::new(&self.only)?);
         let wanted = |phrase: &Phrase| {
             pictures
                 .as_ref()
                 .is_none_or(|kept| kept.contains(&phrase.image_id))
-                && !self
-                    .without
-                    .iter()
-                    .any(|word| has_words(&phrase.phrase, word))
-                && (self.only.is_empty()
-                    || self.only.iter().any(|word| has_words(&phrase.phrase, word)))
+                && !without.is_in(&phrase.phrase)
+                && (only.is_empty() || only.is_in(&phrase.phrase))
         };
         let area = |phrase: &Phrase| {
             let image = data.image(phrase.image_id);

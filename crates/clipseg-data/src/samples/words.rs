@@ -1,6 +1,9 @@
 //! Words in phrases: plurals, held-out words, and which side is left.
 
+use super::word_lists::{PREFIX, held_out_list, names};
+use crate::error::{DataError, Result};
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// The words of a text in lower case.
 fn words(text: &str) -> Vec<String> {
@@ -39,6 +42,83 @@ pub(crate) fn has_words(phrase: &str, wanted: &str) -> bool {
     phrase
         .windows(wanted.len())
         .any(|window| window[..first.len()] == *first && same_word(&window[first.len()], last))
+}
+
+/// Words, and sequences of words, to be found in phrases.
+#[derive(Debug, Default)]
+pub(super) struct WordSet {
+    /// Each sequence without its last word, by its last word.
+    by_last: HashMap<String, Vec<Vec<String>>>,
+}
+
+impl WordSet {
+    /// From texts of one word or several, and from `list:` with the name of a list.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such list, or a text has no word.
+    pub(super) fn new(texts: &[String]) -> Result<Self> {
+        let mut set = Self::default();
+        for text in texts {
+            match text.strip_prefix(PREFIX) {
+                None => set.add(text)?,
+                Some(name) => {
+                    let list = held_out_list(name.trim()).ok_or_else(|| {
+                        let known: Vec<&str> = names().collect();
+                        let known = known.join(", ");
+                        DataError::Input(format!("`{text}`: expected {PREFIX} and one of {known}"))
+                    })?;
+                    for word in list {
+                        set.add(word)?;
+                    }
+                }
+            }
+        }
+        Ok(set)
+    }
+
+    fn add(&mut self, text: &str) -> Result<()> {
+        let mut sequence = words(text);
+        let last = sequence.pop();
+        let last = last.ok_or_else(|| DataError::Input(format!("`{text}` has no word")))?;
+        self.by_last.entry(last).or_default().push(sequence);
+        Ok(())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_last.is_empty()
+    }
+
+    /// Whether a phrase has any of the words, or of the sequences one word after another; the last one
+    /// may be a plural, or the phrase's the singular.
+    pub(super) fn is_in(&self, phrase: &str) -> bool {
+        let phrase = words(phrase);
+        phrase.iter().enumerate().any(|(place, word)| {
+            same_words(word).iter().any(|last| {
+                let sequences = self.by_last.get(&**last).into_iter().flatten();
+                let mut sequences = sequences.filter(|_| same_word(word, last));
+                sequences.any(|before| phrase[..place].ends_with(before))
+            })
+        })
+    }
+}
+
+/// A word, and everything that could be its simple plural or its singular.
+fn same_words(word: &str) -> Vec<Cow<'_, str>> {
+    let mut all: Vec<Cow<'_, str>> = vec![word.into()];
+    for ending in ["s", "es"] {
+        all.extend(word.strip_suffix(ending).map(Cow::from));
+        all.push(format!("{word}{ending}").into());
+    }
+    all.extend(
+        word.strip_suffix("ies")
+            .map(|stem| format!("{stem}y").into()),
+    );
+    all.extend(
+        word.strip_suffix('y')
+            .map(|stem| format!("{stem}ies").into()),
+    );
+    all
 }
 
 /// Whether any word of one text is a word of the other.
@@ -122,13 +202,91 @@ mod tests {
 
     #[test]
     fn words_are_found_whole() {
-        assert!(has_words("two brown Dogs, sleeping", "dog"));
-        assert!(has_words("red traffic lights", "traffic light"));
-        assert!(!has_words("traffic on light road", "traffic light"));
-        assert!(!has_words("hotdog", "dog"));
-        assert!(!has_words("dog", ""));
+        let has = |phrase: &str, text: &str| {
+            let set = WordSet::new(&[text.to_owned(), "zebra crossing".to_owned()]).unwrap();
+            set.is_in(phrase)
+        };
+        assert!(has("two brown Dogs, sleeping", "dog"));
+        assert!(has("a dog", "dogs"));
+        assert!(has("red traffic lights", "traffic light"));
+        assert!(!has("light traffic", "traffic light"));
+        assert!(!has("lights", "traffic light"));
+        assert!(!has("traffic on light road", "traffic light"));
+        assert!(!has("hotdog", "dog"));
+        assert!(has("kitty-cat", "kitty cat"));
         assert!(share_a_word("green plants", "small plant on table"));
         assert!(!share_a_word("green plants", "a cat"));
+    }
+
+    #[test]
+    fn a_set_finds_what_looking_for_each_word_would_find() {
+        let texts = [
+            "cat",
+            "bus",
+            "pony",
+            "boy",
+            "traffic light",
+            "box",
+            "cross",
+            "es",
+            "glass",
+        ];
+        let set = WordSet::new(&texts.map(str::to_owned)).unwrap();
+        for word in [
+            "cats",
+            "buses",
+            "busies",
+            "ponies",
+            "pony",
+            "boys",
+            "boies",
+            "lights",
+            "traffic lights",
+            "boxes",
+            "boxs",
+            "crosses",
+            "cros",
+            "es",
+            "s",
+            "glasses",
+            "glasss",
+            "catch",
+            "ies",
+            "y",
+        ] {
+            let expected = texts.iter().any(|text| match text.split_once(' ') {
+                None => same_word(word, text),
+                Some((first, last)) => word
+                    .split_once(' ')
+                    .is_some_and(|(a, b)| a == first && same_word(b, last)),
+            });
+            assert_eq!(set.is_in(word), expected, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_list_stands_for_its_words() {
+        let set = WordSet::new(&["list:pascal-zero-shot-4".into(), "kite".into()]).unwrap();
+        for phrase in [
+            "two love seats",
+            "black motorcycles",
+            "kites",
+            "oxen",
+            "holstein cow",
+        ] {
+            assert!(set.is_in(phrase), "{phrase}");
+        }
+        for phrase in ["love", "black cat", "seats"] {
+            assert!(!set.is_in(phrase), "{phrase}");
+        }
+        let message = |text: &str| WordSet::new(&[text.to_owned()]).unwrap_err().to_string();
+        let unknown = message("list:pascal");
+        assert!(
+            unknown.starts_with("`list:pascal`: expected list: and one of pascal-5i-0, ")
+                && unknown.ends_with("pascal-zero-shot-8"),
+            "{unknown}"
+        );
+        assert_eq!(message(" ?"), "` ?` has no word");
     }
 
     #[test]

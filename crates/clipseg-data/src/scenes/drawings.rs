@@ -4,7 +4,7 @@
 
 use super::shapes::Shape;
 use std::f32::consts::TAU;
-use tiny_skia::{FillRule, LineCap, Path, PathBuilder, Rect, Stroke};
+use tiny_skia::{FillRule, LineCap, Path, PathBuilder, Rect, Stroke, Transform};
 
 /// What a part is painted with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,12 @@ impl Shape {
             | Self::Cup => drawing.composed(self),
             _ => drawing.plain(self),
         };
-        drawing.parts
+        let fit = Transform::from_scale(self.fit(), self.fit());
+        let fitted = drawing.parts.into_iter().filter_map(|part| {
+            let path = part.path.transform(fit)?;
+            Some(Part { path, ..part })
+        });
+        fitted.collect()
     }
 }
 
@@ -327,6 +332,37 @@ fn crescent() -> Vec<[f32; 2]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tiny_skia::{PathSegment, Point};
+
+    /// Points on an outline, on curves close to each other.
+    fn points(path: &Path) -> Vec<[f32; 2]> {
+        let mut points = Vec::new();
+        let mut last = Point::zero();
+        for segment in path.segments() {
+            let (controls, end) = match segment {
+                PathSegment::MoveTo(end) | PathSegment::LineTo(end) => (vec![end, end], end),
+                PathSegment::QuadTo(a, end) => (vec![last, a, end], end),
+                PathSegment::CubicTo(a, b, end) => (vec![last, a, b, end], end),
+                PathSegment::Close => continue,
+            };
+            for step in 0..=64 {
+                // De Casteljau's algorithm.
+                let (t, mut between) = (step as f32 / 64.0, controls.clone());
+                while between.len() > 1 {
+                    let pairs = between.windows(2);
+                    between = pairs
+                        .map(|pair| {
+                            let [a, b] = [pair[0], pair[1]];
+                            Point::from_xy(a.x + (b.x - a.x) * t, a.y + (b.y - a.y) * t)
+                        })
+                        .collect();
+                }
+                points.push([between[0].x, between[0].y]);
+            }
+            last = end;
+        }
+        points
+    }
 
     #[test]
     fn every_drawing_fits_its_circle_and_has_a_body() {
@@ -334,11 +370,9 @@ mod tests {
         for shape in Shape::ALL {
             let parts = shape.parts();
             assert!(parts.iter().any(|part| part.ink == Ink::Body), "{shape:?}");
-            let reach = parts.iter().flat_map(|part| part.path.points());
-            let reach = reach.map(|point| point.x.abs().max(point.y.abs()));
-            let furthest = reach.fold(0.0, f32::max);
-            // Control points of curves may lie outside of the curve.
-            assert!((0.75..1.35).contains(&furthest), "{shape:?}: {furthest}");
+            let points = parts.iter().flat_map(|part| points(&part.path));
+            let furthest = points.map(|[x, y]| x.hypot(y)).fold(0.0, f32::max);
+            assert!((0.9..=1.0001).contains(&furthest), "{shape:?}: {furthest}");
             let bounds = parts.iter().map(|part| part.path.bounds());
             outlines.push((parts.len(), bounds.collect::<Vec<_>>()));
         }

@@ -150,7 +150,8 @@ impl Size {
         }
     }
 
-    /// Radius of the circle that an object fits, as a share of the picture's side. Between the sizes
+    /// Radius of the circle that a drawing fits before it is widened or narrowed by up to 7 %, as a share
+    /// of the picture's side. Between the sizes
     /// there is a gap, so that they can be told apart.
     pub(crate) fn radius(self) -> Range<f32> {
         match self {

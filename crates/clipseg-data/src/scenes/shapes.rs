@@ -81,20 +81,35 @@ impl Shape {
         }
     }
 
+    /// What the numbers of its drawing are multiplied by, so that it fits a circle of radius 1.
+    pub(crate) fn fit(self) -> f32 {
+        match self {
+            Self::Square => 0.9,
+            Self::Triangle => 0.79,
+            Self::Heart | Self::House => 0.92,
+            Self::Car => 0.96,
+            Self::Fish => 0.94,
+            Self::Rocket => 0.89,
+            Self::Table => 0.91,
+            _ => 1.0,
+        }
+    }
+
     /// The middle of the room that something smaller can be drawn inside of, if people would say that
     /// it is inside.
     pub(crate) fn room(self) -> Option<[f32; 2]> {
-        match self {
-            Self::Circle | Self::Square | Self::Diamond | Self::Ring => Some([0.0, 0.0]),
-            Self::Triangle => Some([0.0, 0.1]),
-            Self::Heart => Some([0.0, -0.12]),
-            _ => None,
-        }
+        let middle = match self {
+            Self::Circle | Self::Square | Self::Diamond | Self::Ring => [0.0, 0.0],
+            Self::Triangle => [0.0, 0.1],
+            Self::Heart => [0.0, -0.12],
+            _ => return None,
+        };
+        Some(middle.map(|value| self.fit() * value))
     }
 
     /// The height of the flat top that something can stand on.
     pub(crate) fn top(self) -> Option<f32> {
-        (self == Self::Table).then_some(-0.5)
+        (self == Self::Table).then_some(-0.5 * self.fit())
     }
 
     /// How far it may be turned, in radians, and still be what it is called.
