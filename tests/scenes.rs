@@ -89,7 +89,7 @@ fn what_cannot_be_made_or_shown_is_said() {
         "--size",
         "32",
     ]));
-    fails(&show(&root, &file.join("sheet.png")), "cannot write ");
+    fails(&show(&root, &file.join("sheet.png")), "cannot look at ");
     let mut names: Vec<_> = std::fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
