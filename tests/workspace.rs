@@ -20,6 +20,7 @@ mod metrics;
 mod model_scores;
 mod nothing_lost;
 mod original_checkpoints;
+mod own_data;
 mod parity;
 mod phrasecut;
 mod pretraining;
