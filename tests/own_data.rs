@@ -23,8 +23,11 @@ fn files(folder: &Path) {
         ("dog-1", 4..6, 1),
         ("dog-2", 8..11, 255),
     ] {
-        let mask = GrayImage::from_fn(12, 9, |x, _| Luma([inside * u8::from(columns.contains(&x))]));
-        mask.save(folder.join("masks").join(format!("{name}.png"))).unwrap();
+        let mask = GrayImage::from_fn(12, 9, |x, _| {
+            Luma([inside * u8::from(columns.contains(&x))])
+        });
+        mask.save(folder.join("masks").join(format!("{name}.png")))
+            .unwrap();
     }
 }
 
@@ -62,7 +65,10 @@ fn a_table_becomes_a_data_set() {
                 })
                 .collect()
         };
-        assert_eq!(phrases(Split::Train), [("black cat", 1, 27), ("dogs", 2, 45)]);
+        assert_eq!(
+            phrases(Split::Train),
+            [("black cat", 1, 27), ("dogs", 2, 45)]
+        );
         assert_eq!(phrases(Split::Val), [("dogs", 1, 27)]);
         let copied = std::fs::read(data.image_path(1)).unwrap();
         let picture = std::fs::read(folder.path().join("photos/pets.jpg")).unwrap();

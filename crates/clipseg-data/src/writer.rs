@@ -4,7 +4,7 @@ use crate::contours::trace;
 use crate::error::{DataError, Result};
 use crate::mask::Mask;
 use crate::phrasecut::image_path;
-use crate::pictures::decode_rgb;
+use crate::pictures::{decode_rgb, decode_stored_rgb};
 use crate::problems::examine_phrase;
 use crate::records::{ImageRecord, Phrase, PhraseStructure, Split};
 use serde::Serialize;
@@ -84,10 +84,20 @@ impl PhraseCutWriter {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read or is not a whole picture, or `split` has no files of its own.
+    /// If the file cannot be read or is not a whole picture, or `split` has no files of its own. A
+    /// picture that EXIF turns is refused: the masks are most likely those of the turned one, and data
+    /// sets are read without turning.
     pub fn add_picture(&mut self, file: &Path, split: Split) -> Result<u64> {
         let bytes = std::fs::read(file).map_err(DataError::io("read", file))?;
-        let (width, height) = decode_rgb(&bytes, file)?.dimensions();
+        let stored = decode_stored_rgb(&bytes, file)?;
+        if stored != decode_rgb(&bytes, file)? {
+            return Err(DataError::Input(format!(
+                "{}: its EXIF orientation turns it, which nobody does with the pictures of a data set; \
+                 save it upright first",
+                file.display()
+            )));
+        }
+        let (width, height) = stored.dimensions();
         let record = ImageRecord {
             image_id: self.next_image,
             coco_id: None,
@@ -105,6 +115,7 @@ impl PhraseCutWriter {
     }
 
     /// Adds a picture with all that is known of it, such as its number in COCO; `bytes` are its file's.
+    /// What is said of it later is of its stored pixels, not turned by EXIF.
     ///
     /// # Errors
     ///
@@ -112,7 +123,7 @@ impl PhraseCutWriter {
     /// of its own.
     pub fn add_image(&mut self, record: ImageRecord, bytes: &[u8]) -> Result<()> {
         let path = self.picture_path(record.image_id);
-        let (width, height) = decode_rgb(bytes, &path)?.dimensions();
+        let (width, height) = decode_stored_rgb(bytes, &path)?.dimensions();
         if (width, height) != (record.width, record.height) {
             return Err(DataError::Input(format!(
                 "picture {}: recorded as {}x{}, the file has {width}x{height}",

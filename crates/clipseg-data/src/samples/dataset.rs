@@ -415,10 +415,18 @@ impl PhraseCutDataset {
     fn support_picture(&self, place: u32) -> Result<Support> {
         let phrase = self.at(place);
         let image = load_stored_rgb(&self.data.image_path(phrase.image_id))?;
-        let mask = self
-            .data
-            .mask(phrase)?
-            .resize(image.width(), image.height());
+        let known = self.data.image(phrase.image_id);
+        let recorded = known.ok_or_else(|| DataError::UnknownPicture {
+            task_id: phrase.task_id.clone(),
+            image_id: phrase.image_id,
+        })?;
+        let polygons = phrase.polygons.iter();
+        let whole = self
+            .options
+            .rule
+            .mask(polygons, recorded.width, recorded.height);
+        let (width, height) = image.dimensions();
+        let mask = self.options.mask_scaling.resize(&whole, width, height);
         Ok(Support {
             image_id: phrase.image_id,
             image,

@@ -195,6 +195,19 @@ fn what_cannot_be_written_is_told_and_leaves_nothing() {
             expected
         );
     }
+    // The camera was turned; masks will be of the picture as people see it.
+    let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    let mut bytes = Vec::new();
+    let mut encoder = image::codecs::jpeg::JpegEncoder::new(&mut bytes);
+    image::ImageEncoder::set_exif_metadata(&mut encoder, exif.to_vec()).unwrap();
+    encoder.encode_image(&RgbImage::new(9, 7)).unwrap();
+    std::fs::write(&place.picture, &bytes).unwrap();
+    let turned = text(writer.add_picture(&place.picture, Split::Train).map(drop));
+    assert!(
+        turned.contains("picture.png: its EXIF orientation turns it"),
+        "{turned}"
+    );
+    writer.add_image(record(2, 9), &bytes).unwrap();
     drop(writer);
     let empty = PhraseCutWriter::new(&place.out()).unwrap();
     assert!(text(empty.finish()).ends_with("data: no picture was added"));
