@@ -80,6 +80,9 @@ fn a_table_becomes_a_data_set() {
 fn what_is_wrong_with_a_table_is_told_and_nothing_is_left() {
     let folder = tempfile::tempdir().unwrap();
     files(folder.path());
+    let save = |name: &str, mask: GrayImage| mask.save(folder.path().join("masks").join(name));
+    save("small.png", GrayImage::from_pixel(5, 5, Luma([255]))).unwrap();
+    save("empty.png", GrayImage::new(12, 9)).unwrap();
     let (path, out) = (folder.path().join("table.csv"), folder.path().join("out"));
     let message = |row: [&str; 4]| {
         let rows = [ROWS[0], ROWS[1], row];
@@ -90,7 +93,14 @@ fn what_is_wrong_with_a_table_is_told_and_nothing_is_left() {
     for (row, expected) in [
         (["photos/none.jpg", mask, phrase, split], "cannot read "),
         ([picture, "masks/none.png", phrase, split], "cannot read "),
-        ([picture, picture, phrase, split], "pets.jpg"),
+        (
+            [picture, "masks/small.png", phrase, split],
+            "mask 1 is 5x5, the picture is 12x9",
+        ),
+        (
+            [picture, "masks/empty.png", phrase, split],
+            "empty.png: the mask has nothing inside",
+        ),
         ([picture, mask, "", split], "its text is empty"),
         ([picture, mask, phrase, "dev"], "unknown variant `dev`"),
         (
