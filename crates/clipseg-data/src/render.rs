@@ -153,4 +153,22 @@ mod tests {
         // Far too narrow for any of it.
         assert_eq!(add_legend(&RgbImage::new(1, 1), &["long name"]).width(), 1);
     }
+
+    #[test]
+    fn a_square_has_its_side_and_ends_with_the_page() {
+        let red = [200, 0, 0];
+        for ([left, top], rows, columns) in [
+            ([2, 3], 3..7, 2..6),
+            ([0, 0], 0..4, 0..4),
+            ([7, 10], 10..12, 7..9),
+            ([9, 0], 0..0, 0..0),
+        ] {
+            let mut page = RgbImage::from_pixel(9, 12, PAPER);
+            fill_square(&mut page, [left, top], 4, red);
+            for (x, y, pixel) in page.enumerate_pixels() {
+                let inside = columns.contains(&x) && rows.contains(&y);
+                assert_eq!(pixel.0 == red, inside, "{left} {top}: {x} {y}");
+            }
+        }
+    }
 }

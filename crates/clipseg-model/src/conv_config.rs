@@ -154,3 +154,21 @@ impl ConvDecoderConfig {
         levels.sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_further_block_adds_a_convolution_of_three_by_three_at_each_level() {
+        let clip = ClipConfig::default();
+        let blocks = |blocks: usize| ConvDecoderConfig {
+            blocks,
+            ..ConvDecoderConfig::base()
+        };
+        let squares = blocks(1).widths(clip.vision_config.patch_size);
+        let squares: usize = squares.iter().map(|width| width * width).sum();
+        let added = blocks(4).parameters(&clip) - blocks(3).parameters(&clip);
+        assert!((added - 9.0 * squares as f64).abs() < 1.0, "{added}");
+    }
+}

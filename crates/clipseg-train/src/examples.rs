@@ -41,7 +41,11 @@ pub(crate) fn write_examples(
     }
     write_png(folder, &column_of(&folder.examples(), *step), &column)?;
     let columns = columns(&folder.examples(), validated);
-    let sheet = sheet(&inputs, &columns, phrases)?;
+    let names: Vec<&str> = phrases
+        .iter()
+        .map(|(_, phrase)| phrase.phrase.as_str())
+        .collect();
+    let sheet = sheet(&inputs, &columns, &names)?;
     write_png(folder, &folder.example_sheet(), &sheet)
 }
 
@@ -106,11 +110,7 @@ fn paste(page: &mut RgbImage, picture: &RgbImage, column: usize, row: usize) {
     imageops::replace(page, &tile, i64::from(left), i64::from(top));
 }
 
-fn sheet(inputs: &[[RgbImage; 2]], columns: &[PathBuf], phrases: &Phrases) -> Result<RgbImage> {
-    let names: Vec<&str> = phrases
-        .iter()
-        .map(|(_, phrase)| phrase.phrase.as_str())
-        .collect();
+fn sheet(inputs: &[[RgbImage; 2]], columns: &[PathBuf], names: &[&str]) -> Result<RgbImage> {
     let widest = names.iter().map(|name| text_width(name)).max().unwrap_or(0);
     let tiles = blank(2 + columns.len(), inputs.len());
     let mut page = RgbImage::from_pixel(
@@ -152,5 +152,48 @@ mod tests {
         let ends = [1, 15].map(|step| column_of(folder.path(), step));
         assert_eq!((&found[0], &found[7]), (&ends[0], &ends[1]));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 21);
+    }
+
+    #[test]
+    fn every_picture_and_name_has_its_place_on_the_sheet() {
+        let folder = tempfile::tempdir().unwrap();
+        let tones = [[200, 0, 0], [0, 200, 0], [0, 0, 200]];
+        let mut columns = Vec::new();
+        for (index, tone) in tones.into_iter().enumerate() {
+            let path = column_of(folder.path(), index + 1);
+            let (width, height) = blank(1, 2).dimensions();
+            let column = RgbImage::from_pixel(width, height, Rgb(tone));
+            column.save(&path).unwrap();
+            columns.push(path);
+        }
+        let grey = |value: u8| RgbImage::from_pixel(4, 4, Rgb([value; 3]));
+        let inputs = [[grey(10), grey(20)], [grey(30), grey(40)]];
+        let page = sheet(&inputs, &columns, &["a cat", "dogs"]).unwrap();
+
+        let middle = |row: u32| LETTER_HEIGHT + GAP + row * (TILE + GAP) + TILE / 2;
+        let shown = |column: u32, row: u32| {
+            let x = column * (TILE + GAP) + TILE / 2;
+            page.get_pixel(x, middle(row)).0
+        };
+        for row in 0..2 {
+            let [picture, truth] = [[10, 20], [30, 40]][row as usize];
+            assert_eq!([shown(0, row), shown(1, row)], [[picture; 3], [truth; 3]]);
+            for (index, tone) in tones.into_iter().enumerate() {
+                assert_eq!(shown(2 + index as u32, row), tone, "{index} {row}");
+            }
+        }
+        // Each name stands beside its row, and there is no ink anywhere else.
+        let names = 5 * (TILE + GAP);
+        let inked = |y: &u32| (names..page.width()).any(|x| page.get_pixel(x, *y).0 != [255; 3]);
+        let rows: Vec<u32> = (0..page.height()).filter(inked).collect();
+        let beside = |row: u32, y: u32| y.abs_diff(middle(row)) <= LETTER_HEIGHT;
+        assert!(
+            rows.iter().all(|&y| beside(0, y) || beside(1, y)),
+            "{rows:?}"
+        );
+        assert!(
+            (0..2).all(|row| rows.iter().any(|&y| beside(row, y))),
+            "{rows:?}"
+        );
     }
 }

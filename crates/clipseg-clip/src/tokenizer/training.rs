@@ -234,4 +234,12 @@ mod tests {
             "{message}"
         );
     }
+
+    #[test]
+    fn a_vocabulary_of_nothing_but_bytes_is_learnt() {
+        let tokenizer = ClipTokenizer::train(&TEXTS, 514, 16).unwrap();
+        assert_eq!(tokenizer.vocab_size(), 514);
+        // Start, a token for each letter, end.
+        assert_eq!(tokenizer.encode("red star").unwrap().len(), 9);
+    }
 }

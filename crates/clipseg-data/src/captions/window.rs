@@ -164,6 +164,11 @@ mod tests {
         assert!(sizes.len() > 20 && sizes.first() < Some(&60));
         let wide = within(Some(bounds(0, 0, 100, 5)), [100, 80], 0.5, &mut random);
         assert!(wide.width == 100);
+        // Nearly every part is lower than this one, so the whole picture is shown.
+        for _ in 0..20 {
+            let tall = within(Some(bounds(40, 0, 5, 80)), [100, 80], 0.5, &mut random);
+            assert_eq!((tall.y, tall.height), (0, 80));
+        }
         let any = within(None, [100, 80], 0.5, &mut random);
         assert!(inside(any, bounds(0, 0, 100, 80)));
     }

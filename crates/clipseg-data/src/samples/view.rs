@@ -292,4 +292,27 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn colours_change_by_the_jitter_at_most_and_in_both_directions() {
+        let options = SampleOptions {
+            colour_jitter: 0.3,
+            ..SampleOptions::new(8, 8)
+        };
+        let mut random = ChaCha8Rng::seed_from_u64(5);
+        let mut factors = Vec::new();
+        for _ in 0..200 {
+            let view = View::whole(1, [8, 8], &options).random(&options, &[], &mut random);
+            factors.extend(view.colours.unwrap());
+        }
+        let (least, most) = factors
+            .iter()
+            .fold((f32::MAX, f32::MIN), |(least, most), &factor| {
+                (least.min(factor), most.max(factor))
+            });
+        assert!((0.7..0.75).contains(&least), "{least}");
+        assert!((1.25..=1.3).contains(&most), "{most}");
+        let mean = factors.iter().sum::<f32>() / factors.len() as f32;
+        assert!((mean - 1.0).abs() < 0.03, "{mean}");
+    }
 }

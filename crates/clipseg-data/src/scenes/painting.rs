@@ -208,3 +208,115 @@ fn rim(canvas: &mut Canvas, object: &Object) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use tiny_skia::{FillRule, PathBuilder, Rect};
+
+    const SIDE: u32 = 8;
+    const GREY: Tone = [200.0, 100.0, 50.0];
+
+    /// Light from straight above that changes nothing.
+    fn light() -> Light {
+        Light {
+            toward: [0.0, -1.0],
+            shadow: 0.0,
+            relief: 0.0,
+            exposure: [1.0; 3],
+            slope: 0.0,
+            vignette: 0.0,
+            noise: 0.0,
+        }
+    }
+
+    fn exposed(light: &Light) -> RgbImage {
+        let canvas = Canvas::from_fn(SIDE, |_, _| GREY);
+        light.expose(&mut ChaCha8Rng::seed_from_u64(1), &canvas)
+    }
+
+    #[test]
+    fn light_that_changes_nothing_keeps_every_tone() {
+        assert!(exposed(&light()).pixels().all(|p| p.0 == [200, 100, 50]));
+    }
+
+    #[test]
+    fn exposure_multiplies_each_channel() {
+        let picture = exposed(&Light {
+            exposure: [0.5, 1.5, 2.0],
+            ..light()
+        });
+        assert!(picture.pixels().all(|p| p.0 == [100, 150, 100]));
+    }
+
+    #[test]
+    fn a_vignette_takes_its_share_in_the_corner_and_nothing_in_the_middle() {
+        let picture = exposed(&Light {
+            vignette: 0.2,
+            ..light()
+        });
+        // The middle of the picture is the corner between its pixels 3 and 4.
+        assert_eq!(picture.get_pixel(4, 4).0, [200, 100, 50]);
+        // At the corner the distance is 1, in the middle of an edge a half.
+        assert_eq!(picture.get_pixel(0, 0).0, [160, 80, 40]);
+        assert_eq!(picture.get_pixel(4, 0).0, [180, 90, 45]);
+        assert_eq!(picture.get_pixel(0, 4).0, [180, 90, 45]);
+    }
+
+    #[test]
+    fn the_side_toward_the_light_is_brighter() {
+        let picture = exposed(&Light {
+            slope: 0.2,
+            ..light()
+        });
+        // Half of the slope at the edge, which has the distance 1 from the middle.
+        assert_eq!(picture.get_pixel(3, 0).0, [220, 110, 55]);
+        assert_eq!(picture.get_pixel(3, 4).0, [200, 100, 50]);
+        assert_eq!(picture.get_pixel(3, 6).0, [190, 95, 47]);
+    }
+
+    #[test]
+    fn noise_has_its_deviation() {
+        let canvas = Canvas::from_fn(64, |_, _| [128.0; 3]);
+        let noisy = Light {
+            noise: 6.0,
+            ..light()
+        };
+        let picture = noisy.expose(&mut ChaCha8Rng::seed_from_u64(1), &canvas);
+        // A fraction is cut off, which takes a half on average.
+        let values: Vec<f64> = picture.iter().map(|&v| f64::from(v) + 0.5).collect();
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64;
+        assert!((mean - 128.0).abs() < 0.3, "{mean}");
+        assert!((variance.sqrt() - 6.0).abs() < 0.3, "{}", variance.sqrt());
+    }
+
+    #[test]
+    fn a_shadow_takes_its_share_of_the_light_where_it_falls() {
+        let mut canvas = Canvas::from_fn(SIDE, |_, _| GREY);
+        let square = Rect::from_xywh(1.0, 2.0, 2.0, 2.0).unwrap();
+        let square = Coverage::of(&PathBuilder::from_rect(square), FillRule::Winding);
+        canvas.darken(&square, [3, 1], 0.25);
+        for (index, tone) in canvas.pixels.iter().enumerate() {
+            let (x, y) = (index as u32 % SIDE, index as u32 / SIDE);
+            let left = if (4..6).contains(&x) && (3..5).contains(&y) {
+                0.75
+            } else {
+                1.0
+            };
+            for (value, before) in tone.iter().zip(GREY) {
+                assert!((value - before * left).abs() < 1e-3, "{x} {y}: {value}");
+            }
+        }
+        // A half covered pixel loses half as much.
+        let half = Rect::from_xywh(0.0, 0.0, 0.5, 1.0).unwrap();
+        let half = Coverage::of(&PathBuilder::from_rect(half), FillRule::Winding);
+        canvas.darken(&half, [0, 0], 0.4);
+        assert!(
+            (canvas.pixels[0][0] - 160.0).abs() < 2.0,
+            "{}",
+            canvas.pixels[0][0]
+        );
+    }
+}

@@ -161,7 +161,10 @@ fn on(
 
 #[cfg(test)]
 mod tests {
+    use super::super::shapes::Shape;
+    use super::super::writing::compose;
     use super::*;
+    use crate::ScenesConfig;
 
     #[test]
     fn left_is_clear_only_apart_and_not_too_steep() {
@@ -173,5 +176,35 @@ mod tests {
         // They overlap in width, or one is far above the other.
         assert_eq!(before(([30.0, 40.0], level), far), Truth::Unclear);
         assert_eq!(before(([28.0, 38.0], [80.0, 90.0]), far), Truth::Unclear);
+    }
+
+    #[test]
+    fn on_is_clear_only_over_the_top_and_close_to_it() {
+        let config = ScenesConfig {
+            images: 60,
+            size: 100,
+            seed: 1,
+        };
+        let objects: Vec<Object> = (0..config.images)
+            .flat_map(|index| compose(&config, index).0.objects)
+            .collect();
+        let find = |table: bool| {
+            let mut found = objects.iter();
+            found.find(|object| (object.look.shape == Shape::Table) == table)
+        };
+        let (table, thing) = (find(true).unwrap(), find(false).unwrap());
+        let place = ([40.0, 60.0], [50.0, 70.0]);
+        let told = |across: Span, down: Span| on((across, down), place, table, 100);
+        assert_eq!(told([45.0, 55.0], [30.0, 49.0]), Truth::Yes);
+        let standing = ([45.0, 55.0], [30.0, 49.0]);
+        assert_eq!(on(standing, place, thing, 100), Truth::No);
+        // Left, right, under the top, and too far above it.
+        assert_eq!(told([10.0, 20.0], [30.0, 49.0]), Truth::No);
+        assert_eq!(told([80.0, 90.0], [30.0, 49.0]), Truth::No);
+        assert_eq!(told([45.0, 55.0], [51.0, 60.0]), Truth::No);
+        assert_eq!(told([45.0, 55.0], [20.0, 39.0]), Truth::No);
+        // Over the edge, or a little too high.
+        assert_eq!(told([30.0, 41.0], [30.0, 49.0]), Truth::Unclear);
+        assert_eq!(told([45.0, 55.0], [20.0, 44.0]), Truth::Unclear);
     }
 }
