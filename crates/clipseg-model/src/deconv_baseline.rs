@@ -126,3 +126,61 @@ impl DeconvBaseline {
         self.transposed_convolution.forward(map).squeeze_dim(1)
     }
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::module::Param;
+    use burn::tensor::Distribution;
+
+    /// Makes the map give the same number for every prompt.
+    fn fix(map: &mut Linear, value: f32) {
+        map.weight = Param::from_tensor(map.weight.val().zeros_like());
+        let bias = map.bias.as_ref().map(|bias| bias.val().full_like(value));
+        map.bias = bias.map(Param::from_tensor);
+    }
+
+    #[test]
+    fn the_prompt_scales_and_shifts_what_is_seen() {
+        let device = Device::flex();
+        let mut clip = ClipConfig {
+            projection_dim: 6,
+            ..ClipConfig::default()
+        };
+        clip.vision_config.hidden_size = 20;
+        clip.vision_config.patch_size = 4;
+        let decoder = DeconvBaseline::init(&DeconvBaselineConfig::default(), &clip, &device);
+        let normal = Distribution::Normal(0.0, 1.0);
+        let features = ImageFeatures {
+            hidden_states: vec![Tensor::random([2, 1 + 6, 20], normal, &device)],
+            grid: [2, 3],
+            pixel_values: None,
+        };
+        let prompts = Tensor::<2>::random([2, 6], normal, &device);
+        // Picture 0 with prompts 0 and 1, then picture 1 with prompt 0.
+        let differences = |decoder: &DeconvBaseline| {
+            let prompts = prompts
+                .clone()
+                .select(0, Tensor::from_data([0, 1, 0], &device));
+            let logits = decoder.forward_grouped(&features, prompts, &[0, 0, 1]);
+            let first = logits.clone().slice(s![0..1]);
+            [1, 2].map(|other| {
+                let other = logits.clone().slice(s![other..other + 1]);
+                (first.clone() - other).abs().max().into_scalar::<f32>()
+            })
+        };
+        let [by_prompt, by_picture] = differences(&decoder);
+        assert!(by_prompt > 1e-4 && by_picture > 1e-4);
+
+        let mut unscaled = decoder.clone();
+        fix(&mut unscaled.film_mul, 0.0);
+        let [by_prompt, by_picture] = differences(&unscaled);
+        assert!(by_prompt > 1e-4 && by_picture == 0.0, "{by_picture}");
+
+        let mut unmoved = decoder.clone();
+        fix(&mut unmoved.film_mul, 1.0);
+        fix(&mut unmoved.film_add, 0.0);
+        let [by_prompt, by_picture] = differences(&unmoved);
+        assert!(by_prompt == 0.0 && by_picture > 1e-4, "{by_prompt}");
+    }
+}
