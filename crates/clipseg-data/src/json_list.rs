@@ -61,7 +61,17 @@ impl Elements {
             serde_json::from_slice::<T>(&self.text[span.clone()]).map_err(|error| {
                 let offset = self.offset + span.start as u64;
                 let prefix = format!("[{}]", self.index + nth);
-                explain::<T>(&self.text[span.clone()], offset, &prefix, &error, name)
+                let mut fault =
+                    explain::<T>(&self.text[span.clone()], offset, &prefix, &error, name);
+                // A word or number that ends too early, as `n` in `[n, 1]`, is wrong at the byte behind.
+                let word = !matches!(self.text.get(span.start), Some(b'{' | b'[' | b'"'));
+                if error.is_eof()
+                    && word
+                    && let DataError::Json { offset, .. } = &mut fault
+                {
+                    *offset = self.offset + span.end as u64;
+                }
+                fault
             })
         };
         self.spans

@@ -227,6 +227,14 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
+#[test]
+fn a_value_that_ends_too_early_is_wrong_behind_it() {
+    for (json, byte) in [("[n,ll,null]", 2), ("[1, tru , 2]", 7), ("[0, -]", 5)] {
+        let (found, _) = place(&read::<Value>(json, 3).unwrap_err(), json);
+        assert_eq!(found, byte, "{json}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_list_comes_in_any_pieces(
