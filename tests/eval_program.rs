@@ -355,6 +355,34 @@ fn files_that_are_there_stay() {
 }
 
 #[test]
+fn what_has_no_effect_or_no_place_is_said_before_the_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, full) = (data(), predictions("val"));
+    let [here, again] = ["x.csv", "./x.csv"].map(|name| folder.path().join(name));
+    let nowhere = folder.path().join("no/such/x.csv");
+    let [here, again, nowhere] = [&here, &again, &nowhere].map(|file| path(file));
+    for (more, expected) in [
+        (&["--threshold", "0.5"][..], "cannot be used with"),
+        (&["--save-masks", here], "cannot be used with"),
+        (&["--choose-on", "val"], "cannot be used with"),
+        (&["--device", "cpu"], "cannot be used with"),
+        (&["--csv", here, "--json", again], "name the same file"),
+        (
+            &["--csv", here, "--json", again, "--overwrite"],
+            "name the same file",
+        ),
+        (&["--csv", nowhere], "cannot write into "),
+        (&["--json", nowhere], "cannot write into "),
+    ] {
+        let output = score(&data, "val", &full, more);
+        assert!(!output.status.success());
+        let message = text(&output.stderr);
+        assert!(message.contains(expected), "{message}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
 fn what_is_no_prediction_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let part = folder.path().join("part");

@@ -382,14 +382,17 @@ fn what_a_prompt_is_too_long_for_is_told_once() {
     let folder = tempfile::tempdir().unwrap();
     let photos = ["images/wide.png", "images/tall.png"].map(|name| fixtures().join(name));
     // The tiny checkpoint takes 24 tokens.
-    let long = format!("{}at the very end", "cat ".repeat(30));
+    let long = |word: &str| format!("{}at the very end", format!("{word} ").repeat(30));
+    let (long, away) = (long("cat"), long("dog"));
     let mut all: Vec<&str> = photos.iter().map(|path| path.to_str().unwrap()).collect();
-    all.extend(["--prompt", "a cat", "--prompt", &long, "--negative", &long]);
+    all.extend(["--prompt", "a cat", "--prompt", &long, "--negative", &away]);
     let output = segment(folder.path(), &all);
     let errors = stderr(&output);
     assert!(output.status.success(), "{errors}");
-    assert_eq!(errors.matches("more than 24 tokens").count(), 1, "{errors}");
-    assert_eq!(errors.matches("cat at the very end").count(), 1, "{errors}");
+    assert_eq!(errors.matches("more than 24 tokens").count(), 2, "{errors}");
+    for end in ["cat at the very end", "dog at the very end"] {
+        assert_eq!(errors.matches(end).count(), 1, "{errors}");
+    }
     let table = stdout(&output);
     let answers = table.lines().filter(|line| line.contains("cat cat cat"));
     assert_eq!(answers.count(), 2, "{table}");
@@ -416,6 +419,51 @@ fn a_reader_that_goes_away_does_not_end_the_work() {
 }
 
 #[test]
+fn the_work_goes_on_where_nobody_reads_what_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = fixtures().join("models/clipseg-refined");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_clipseg"))
+        .args(["segment", "no/such.jpg", "--prompt"])
+        .args(["a word ".repeat(40).as_str(), "--out"])
+        .arg(folder.path())
+        .arg("--model")
+        .args([&model, &fixtures().join("images/tall.png")])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    // A panic would be 101.
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(names(folder.path()).len(), 3);
+}
+
+#[test]
+fn a_picture_that_is_read_is_not_replaced_by_a_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let [photo, other] = ["x.png", "x-overlay.png"].map(|name| folder.path().join(name));
+    for path in [&photo, &other] {
+        std::fs::copy(fixtures().join("images/tall.png"), path).unwrap();
+    }
+    let before = std::fs::read(&other).unwrap();
+    let [photo, other_name] = [&photo, &other].map(|path| path.to_str().unwrap());
+    for arguments in [
+        &[photo, other_name, "--prompt", "cat", "--overwrite"][..],
+        &[photo, "--visual-prompt", other_name, "--overwrite"],
+    ] {
+        let output = segment(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(1));
+        let message = stderr(&output);
+        assert!(
+            message.contains("x-overlay.png: is a picture to read"),
+            "{message}"
+        );
+        assert_eq!(std::fs::read(&other).unwrap(), before);
+        assert_eq!(names(folder.path()).len(), 2);
+    }
+}
+
+#[test]
 fn what_cannot_be_done_is_said_before_the_work() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
@@ -434,7 +482,7 @@ fn what_cannot_be_done_is_said_before_the_work() {
     );
     fails(
         segment(&out, &[photo, "--prompt", "x", "--threshold", "2"]),
-        "expected a number from 0 to 1",
+        "expected a number from 0 to less than 1",
     );
     let black = folder.path().join("black.png");
     image::GrayImage::new(180, 75).save(&black).unwrap();
@@ -481,9 +529,38 @@ fn what_cannot_be_done_is_said_before_the_work() {
             &["--visual-prompt", photo, "--visual-mask", black],
             "black.png: the mask has nothing inside",
         ),
-        (&["--prompt", "x", "--threshold", "NaN"], "from 0 to 1"),
-        (&["--prompt", "x", "--threshold=-0.1"], "from 0 to 1"),
-        (&["--prompt", "x", "--threshold", "inf"], "from 0 to 1"),
+        (
+            &["--prompt", "x", "--threshold", "NaN"],
+            "from 0 to less than 1",
+        ),
+        (
+            &["--prompt", "x", "--threshold", "-0.1"],
+            "from 0 to less than 1",
+        ),
+        (
+            &["--prompt", "x", "--threshold", "1"],
+            "from 0 to less than 1",
+        ),
+        (
+            &["--prompt", "a cat", "--prompt", " A  cat"],
+            "--prompt ` A  cat` is given twice",
+        ),
+        (
+            &["--prompt", "x", "--negative", "y", "--negative", "Y"],
+            "--negative `Y` is given twice",
+        ),
+        (
+            &["--prompt", "x", "--template", "a {}", "--template", "a {}"],
+            "--template `a {}` is given twice",
+        ),
+        (
+            &["--prompt", "y", "--prompt", "x", "--negative", "X"],
+            "--negative `X` is a --prompt too",
+        ),
+        (
+            &["--prompt", "x", "--threshold", "inf"],
+            "from 0 to less than 1",
+        ),
         (
             &["--prompt", "x", "--device", "toaster"],
             "device `toaster`",

@@ -279,6 +279,19 @@ fn what_cannot_be_done_is_said_before_the_work() {
 }
 
 #[test]
+fn settings_are_printed_for_a_reader_that_goes_away() {
+    for command in ["train", "pretrain"] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_clipseg"))
+            .args([command, "--print-config"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        assert!(child.wait().unwrap().success(), "{command}");
+    }
+}
+
+#[test]
 fn presets_can_be_printed_and_used() {
     let print = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_clipseg"))

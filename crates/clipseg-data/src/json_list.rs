@@ -110,8 +110,8 @@ const HEAD: usize = 4;
 /// # Errors
 ///
 /// If the text is of another encoding. JSON begins with two letters of ASCII, so a zero among its first
-/// bytes is half of a letter.
-fn mark_length(text: &[u8], name: &Path) -> Result<usize> {
+/// bytes is half of a letter; no text holds a zero.
+pub(crate) fn mark_length(text: &[u8], name: &Path) -> Result<usize> {
     let encoding = match text {
         [0xef, 0xbb, 0xbf, ..] => return Ok(3),
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [0, 0, 0, _, ..] | [_, 0, 0, 0, ..] => {

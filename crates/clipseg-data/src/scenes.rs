@@ -64,7 +64,8 @@ impl ScenesConfig {
     }
 
     fn split_of(&self, index: usize) -> Split {
-        match 20 * index / self.images.max(1) {
+        // In the wider type no number of pictures overflows.
+        match 20 * index as u128 / self.images.max(1) as u128 {
             0..16 => Split::Train,
             16 | 17 => Split::Val,
             18 => Split::Test,

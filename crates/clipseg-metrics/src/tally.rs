@@ -74,7 +74,8 @@ impl Tally {
 pub(crate) fn ordered_sum(terms: impl Iterator<Item = f64>) -> f64 {
     let mut terms: Vec<f64> = terms.collect();
     terms.sort_unstable_by(f64::total_cmp);
-    terms.into_iter().sum()
+    // `sum` of no terms is -0.
+    terms.into_iter().fold(0.0, |sum, term| sum + term)
 }
 
 impl AddAssign for Tally {
@@ -182,6 +183,12 @@ impl<'a, K, A> IntoIterator for &'a Grouped<K, A> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_sum_of_nothing_has_no_sign() {
+        assert!(ordered_sum(std::iter::empty()).is_sign_positive());
+        assert_eq!(ordered_sum([0.5, -2.0, 0.25].into_iter()), -1.25);
+    }
 
     fn counts(true_positive: u64, false_positive: u64, false_negative: u64) -> Confusion {
         Confusion {

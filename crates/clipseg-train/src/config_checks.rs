@@ -53,13 +53,19 @@ impl TrainConfig {
         for (field, share) in [
             ("augment.colour_jitter", augment.colour_jitter),
             ("augment.negatives", augment.negatives),
-            ("validation.threshold", validation.threshold),
             ("optimizer.weight_decay", optimizer.weight_decay),
         ] {
             if !(0.0..=1.0).contains(&share) {
                 let message = format!("{share}, expected 0 to 1");
                 return Err(TrainError::field(field, message));
             }
+        }
+        if !(0.0..1.0).contains(&validation.threshold) {
+            let message = format!(
+                "{}, expected at least 0 and less than 1",
+                validation.threshold
+            );
+            return Err(TrainError::field("validation.threshold", message));
         }
         let [least, most] = augment.visual;
         if !(0.0 <= least && least <= most && most <= 1.0) {
@@ -264,6 +270,8 @@ mod tests {
                 "cache.folder_limit",
             ),
             (&["cache.folder="], "cache.folder"),
+            (&["validation.threshold=1"], "validation.threshold"),
+            (&["validation.threshold=nan"], "validation.threshold"),
             (&["data.folder="], "data.folder"),
         ] {
             let found = message(overrides);

@@ -1,6 +1,7 @@
 //! Telling people how far a run is.
 
 use indicatif::{ProgressBar, ProgressStyle};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// Hears of a run's progress.
@@ -70,6 +71,11 @@ impl Default for Progress {
     }
 }
 
+/// Writes a line to the standard error stream. Where nobody reads it, the run goes on.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 impl Observer for Progress {
     fn start(&mut self, done: usize, steps: usize) {
         self.bar = ProgressBar::new(steps as u64);
@@ -102,16 +108,16 @@ impl Observer for Progress {
         if self.bar.is_hidden() && (last || self.last_line.elapsed() >= BETWEEN_LINES) {
             self.last_line = Instant::now();
             let left = self.steps.saturating_sub(step) as f64 / rate;
-            eprintln!(
+            tell(&format!(
                 "step {step}/{}: loss {smooth:.4}, learning rate {learning_rate:.2e}, \
                  {samples:.1} {}/s, {left:.0} s left",
                 self.steps, self.unit
-            );
+            ));
         }
     }
 
     fn note(&mut self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| tell(line));
     }
 
     fn finish(&mut self) {

@@ -1,6 +1,7 @@
 //! A plain list of pictures and texts: `captions.tsv`, `picture<TAB>text`.
 
 use crate::error::{DataError, Result};
+use crate::json_list::mark_length;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -14,14 +15,21 @@ pub(crate) struct Listed {
 /// Reads a list; pictures lie where the list lies, unless their names are absolute. Lines of one
 /// picture belong together, in the order of its first line.
 pub(crate) fn read_list(path: &Path) -> Result<Vec<Listed>> {
-    let text = std::fs::read_to_string(path).map_err(DataError::io("read", path))?;
+    let bytes = std::fs::read(path).map_err(DataError::io("read", path))?;
+    let start = mark_length(&bytes, path)?;
+    let text = std::str::from_utf8(&bytes[start..]).map_err(|error| {
+        let (path, byte) = (path.display(), start + error.valid_up_to());
+        DataError::Input(format!(
+            "{path}: byte {byte}: not UTF-8, which the list has to be"
+        ))
+    })?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let fail = |line: usize, message: &str| {
         DataError::Input(format!("{}, line {line}: {message}", path.display()))
     };
     let mut listed: Vec<Listed> = Vec::new();
     let mut place_of: HashMap<PathBuf, usize> = HashMap::new();
-    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+    for (index, line) in text.lines().enumerate() {
         if line.trim().is_empty() {
             continue;
         }
@@ -86,6 +94,28 @@ mod tests {
         let first = ["a cat".to_owned(), "an animal\twith a tab".to_owned()];
         assert_eq!(texts, [&first[..], &["two  dogs".to_owned()]]);
         assert!(listed[1].path.ends_with("b c.png"));
+    }
+
+    #[test]
+    fn other_encodings_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("captions.tsv");
+        for (bytes, expected) in [
+            (
+                &b"\xff\xfea\0\t\0b\0"[..],
+                "the text is UTF-16, expected UTF-8",
+            ),
+            (b"a\0\t\0b\0", "the text is UTF-16, expected UTF-8"),
+            (b"caf\xe9\tb", "byte 3: not UTF-8"),
+            (b"\xef\xbb\xbfcaf\xe9\tb", "byte 6: not UTF-8"),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = read_list(&path).unwrap_err().to_string();
+            assert!(
+                error.contains("captions.tsv") && error.contains(expected),
+                "{error}"
+            );
+        }
     }
 
     #[test]

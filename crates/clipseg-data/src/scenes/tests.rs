@@ -247,3 +247,14 @@ fn what_cannot_be_generated_is_told_and_leaves_nothing() {
     assert!(blocked.starts_with("cannot make "), "{blocked}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
 }
+
+#[test]
+fn any_number_of_pictures_is_shared_out() {
+    for images in [20, usize::MAX / 20 * 20] {
+        let config = config(images, 32, 0);
+        let firsts = [0, 16, 18, 19].map(|part| config.split_of(images / 20 * part));
+        let expected = [Split::Train, Split::Val, Split::Test, Split::Miniv];
+        assert_eq!(firsts, expected);
+        assert_eq!(config.split_of(images / 20 * 16 - 1), Split::Train);
+    }
+}

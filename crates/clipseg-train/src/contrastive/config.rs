@@ -384,6 +384,17 @@ impl PretrainConfig {
 impl Settings for PretrainConfig {
     const EXCLUSIVE: &'static [[&'static str; 2]] = &[["schedule.steps", "schedule.minutes"]];
 
+    fn way_on(&self, field: &str, model: &Path) -> String {
+        match field {
+            "schedule.steps" | "schedule.minutes" => format!(
+                ". The learning rates of a run follow from its steps; to train its CLIP further, start \
+                 another run from it: `--clip {}` with another --out",
+                model.display()
+            ),
+            _ => String::new(),
+        }
+    }
+
     fn check(&self) -> Result<()> {
         let Self {
             schedule,
@@ -493,6 +504,15 @@ impl Settings for PretrainConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_way_to_more_steps_is_named() {
+        let config = PretrainConfig::default();
+        let way = |field| config.way_on(field, Path::new("run/model"));
+        assert!(way("schedule.steps").contains("`--clip run/model` with another --out"));
+        assert_eq!(way("schedule.steps"), way("schedule.minutes"));
+        assert_eq!(way("seed"), "");
+    }
 
     #[test]
     fn what_is_written_is_read_back_and_the_defaults_can_be_used() {

@@ -4,7 +4,7 @@ use crate::Failure;
 use crate::eval_clipseg;
 use crate::eval_model::{ChosenThreshold, ModelArguments, bar};
 use crate::eval_report::{Figures, csv_rows, json_report, summary, table};
-use crate::output::{Output, print_line};
+use crate::output::{Output, place, print_line, tell};
 use clipseg::data::{Phrase, PhraseCut, ProblemKind, Split, UnseenPairs};
 use clipseg::metrics::{
     Bootstrap, CommonTasks, Comparison, Interval, PhraseCutEvaluator, PictureFigure, Share, Subset,
@@ -111,11 +111,12 @@ fn check(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     if output.overwrite && files.is_empty() && model.save_masks.is_none() {
         return Err("--overwrite has no effect: no --csv, --json or --save-masks is given".into());
     }
-    if csv.is_some() && csv == json {
-        return Err("--csv and --json name the same file".into());
-    }
     for file in files {
-        output.check(file)?;
+        output.check_with_folder(file)?;
+    }
+    let places = [csv, json].map(|file| file.as_deref().and_then(place));
+    if places[0].is_some() && places[0] == places[1] {
+        return Err("--csv and --json name the same file".into());
     }
     Ok(())
 }
@@ -142,7 +143,9 @@ fn run_phrasecut(arguments: &Arguments, data: &PhraseCut) -> Result<(), Failure>
     let ranks = WordRanks::open(&arguments.data)?;
     if ranks.is_none() {
         let folder = arguments.data.display();
-        eprintln!("clipseg: {folder} has no name_att_rel_count.json: no subsets by frequency");
+        tell(format_args!(
+            "{folder} has no name_att_rel_count.json: no subsets by frequency"
+        ));
     }
     let score = |folder: &Path| score(data, split, ranks.as_ref(), folder);
     let (evaluation, threshold): (PhraseCutEvaluation, Option<ChosenThreshold>) =
@@ -161,7 +164,7 @@ fn run_phrasecut(arguments: &Arguments, data: &PhraseCut) -> Result<(), Failure>
         ..
     } = &evaluation;
     for exception in exceptions {
-        eprintln!("clipseg: {split}: {exception}");
+        tell(format_args!("{split}: {exception}"));
     }
     if evaluator.scores(Subset::All).count == 0 {
         return Err(format!("no phrase of {split} has a prediction").into());
@@ -176,7 +179,7 @@ fn run_phrasecut(arguments: &Arguments, data: &PhraseCut) -> Result<(), Failure>
             let other = score(folder)?;
             for exception in &other.exceptions {
                 if !exceptions.contains(exception) {
-                    eprintln!("clipseg: {}: {exception}", folder.display());
+                    tell(format_args!("{}: {exception}", folder.display()));
                 }
             }
             compare(&bootstrap, &other.evaluator, evaluator)?
@@ -227,9 +230,9 @@ fn score(
     let others = predictions.passed_over();
     if let Some(first) = others.first() {
         let (count, first) = (others.len(), first.display());
-        eprintln!(
-            "clipseg: {shown}: {count} entries are not called <task_id>.png, such as {first}"
-        );
+        tell(format_args!(
+            "{shown}: {count} entries are not called <task_id>.png, such as {first}"
+        ));
     }
     if unknown.len() == predictions.len() {
         return Err(
@@ -238,9 +241,9 @@ fn score(
     }
     if let Some(first) = unknown.first() {
         let count = unknown.len();
-        eprintln!(
-            "clipseg: {shown}: {count} files are of no phrase of {split}, such as {first}.png"
-        );
+        tell(format_args!(
+            "{shown}: {count} files are of no phrase of {split}, such as {first}.png"
+        ));
     }
     let bar = bar(records(data, split).count(), "scoring");
     let evaluation = evaluate_phrasecut(data, split, ranks, |task| {
@@ -251,10 +254,10 @@ fn score(
     bar.finish_and_clear();
     let shaded = predictions.shaded();
     if shaded > 0 {
-        eprintln!(
-            "clipseg: {shown}: {shaded} predictions have more than two shades; all but black counts as \
+        tell(format_args!(
+            "{shown}: {shaded} predictions have more than two shades; all but black counts as \
              inside, as in the official evaluator"
-        );
+        ));
     }
     Ok(evaluation?)
 }
@@ -307,11 +310,11 @@ fn compare(
     }
     let left_out = common.only_first + common.only_second;
     if left_out > 0 {
-        eprintln!(
-            "clipseg: {left_out} phrases are left out of the comparison: {} have a prediction in \
+        tell(format_args!(
+            "{left_out} phrases are left out of the comparison: {} have a prediction in \
              --against only, {} have none there",
             common.only_first, common.only_second
-        );
+        ));
     }
     let mut comparisons = Vec::new();
     for (name, figure) in FIGURES {

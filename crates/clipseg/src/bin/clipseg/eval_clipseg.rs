@@ -3,7 +3,7 @@
 use crate::Failure;
 use crate::eval::{Arguments, records};
 use crate::eval_model::bar;
-use crate::output::print_line;
+use crate::output::{print_line, tell};
 use clipseg::data::PhraseCut;
 use clipseg::metrics::{BestThreshold, SweepDefinition, SweepScores, sweep_thresholds};
 use clipseg::train::{ClipSegEvaluation, score_model_by_clipseg};
@@ -20,7 +20,7 @@ pub(crate) fn run(arguments: &Arguments, data: &PhraseCut) -> Result<(), Failure
     bar.finish_and_clear();
     let scored: ClipSegEvaluation = scored?;
     for exception in &scored.exceptions {
-        eprintln!("clipseg: {split}: {exception}");
+        tell(format_args!("{split}: {exception}"));
     }
     let figures = [SweepDefinition::ClipSeg, SweepDefinition::Plain]
         .map(|definition| scored.scores(definition));

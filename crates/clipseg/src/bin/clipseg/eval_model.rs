@@ -1,7 +1,7 @@
 //! The part of `clipseg eval` that makes the predictions itself.
 
 use crate::eval::{open, records};
-use crate::output::Output;
+use crate::output::{Output, tell};
 use clipseg::clip::resolve;
 use clipseg::data::{PhraseCut, Split};
 use clipseg::metrics::SweepDefinition;
@@ -21,16 +21,32 @@ pub(crate) struct ModelArguments {
     #[arg(long, value_name = "FOLDER-OR-ID", conflicts_with = "predictions")]
     pub(crate) model: Option<String>,
     /// cpu, ndarray, wgpu, vulkan or cuda; cuda:1 for the second card.
-    #[arg(long, default_value = "cpu", requires = "model")]
+    #[arg(
+        long,
+        default_value = "cpu",
+        requires = "model",
+        conflicts_with = "predictions"
+    )]
     device: String,
     /// Probability above which a pixel is inside. Without it the best on another split is taken.
-    #[arg(long, requires = "model")]
+    // clap does not ask for `model` beside what conflicts with it.
+    #[arg(long, requires = "model", conflicts_with = "predictions")]
     pub(crate) threshold: Option<f32>,
     /// The split that the threshold is chosen on. Default: val.
-    #[arg(long, value_name = "NAME", requires = "model")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "model",
+        conflicts_with = "predictions"
+    )]
     pub(crate) choose_on: Option<Split>,
     /// Write each mask as `<task_id>.png`, for this program's --predictions and the official evaluator.
-    #[arg(long, value_name = "DIR", requires = "model")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "model",
+        conflicts_with = "predictions"
+    )]
     pub(crate) save_masks: Option<PathBuf>,
 }
 
@@ -138,9 +154,9 @@ impl ModelArguments {
         );
         bar.finish_and_clear();
         if unwritten > 0 {
-            eprintln!(
-                "clipseg: {unwritten} masks were not written: their task ids cannot be names of files"
-            );
+            tell(format_args!(
+                "{unwritten} masks were not written: their task ids cannot be names of files"
+            ));
         }
         Ok((evaluation?, threshold))
     }

@@ -81,6 +81,12 @@ pub(crate) fn table(subsets: &[SubsetScores]) -> String {
 pub(crate) fn summary(figures: &Figures) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, scores) in figures.unseen.iter().flatten() {
+        if scores.count == 0 {
+            lines.push(format!(
+                "phrases of {name} pairs of attribute and name: none"
+            ));
+            continue;
+        }
         lines.push(format!(
             "phrases of {name} pairs of attribute and name: {}, mean IoU {:.4}, cum IoU {:.4}",
             scores.count, scores.mean_iou, scores.cumulative_iou

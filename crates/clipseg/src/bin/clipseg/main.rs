@@ -14,6 +14,8 @@ mod segment;
 mod train;
 
 use clap::{Parser, Subcommand};
+use output::tell;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -61,6 +63,9 @@ impl<E: Into<Box<dyn std::error::Error>>> From<E> for Failure {
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        // What cannot be told would be told by a panic.
+        .log_internal_errors(false)
         .with_max_level(tracing::Level::WARN)
         .with_target(false)
         .without_time()
@@ -75,11 +80,13 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Whole(error)) => {
-            eprintln!("clipseg: {error}");
+            tell(format_args!("{error}"));
             ExitCode::FAILURE
         }
         Err(Failure::Files(count)) => {
-            eprintln!("clipseg: {count} of the photographs could not be segmented");
+            tell(format_args!(
+                "{count} of the photographs could not be segmented"
+            ));
             ExitCode::FAILURE
         }
         // What shells report of a program that Ctrl-C has ended.

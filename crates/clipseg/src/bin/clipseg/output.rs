@@ -7,9 +7,10 @@
 
 use clipseg::clip::{ClipError, write_aside};
 use image::{DynamicImage, ImageFormat};
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{Cursor, ErrorKind, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The longest name of a file, in bytes, that common systems take.
 pub(crate) const LONGEST_NAME: usize = 255;
@@ -41,6 +42,12 @@ impl Output {
                  replace it by --overwrite",
             ),
         }
+    }
+
+    /// As [`Self::check`], and whether the file's folder takes files: it is not made.
+    pub(crate) fn check_with_folder(self, path: &Path) -> Result<(), ClipError> {
+        self.check(path)?;
+        check_writable(folder_of(path))
     }
 
     /// Writes a picture as a PNG that says whose it is, whole or not at all.
@@ -150,7 +157,35 @@ pub(crate) fn checksum(parts: [&[u8]; 2]) -> u32 {
 pub(crate) fn print_line(line: &str) -> std::io::Result<()> {
     match writeln!(std::io::stdout(), "{line}") {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        printed => printed,
+        Err(error) => Err(std::io::Error::new(
+            error.kind(),
+            format!("cannot write to the standard output: {error}"),
+        )),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Tells something beside the results. Where nobody can be told, the work goes on.
+pub(crate) fn tell(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "clipseg: {line}");
+}
+
+/// Finds out before the work whether files can be put into a folder.
+pub(crate) fn check_writable(folder: &Path) -> Result<(), ClipError> {
+    tempfile::tempfile_in(folder).map_err(ClipError::io("write into", folder))?;
+    Ok(())
+}
+
+/// A path by which two names of the same file are the same, if its folder is there. A link at its end is
+/// not followed, because files are put in the place of links.
+pub(crate) fn place(path: &Path) -> Option<PathBuf> {
+    Some(folder_of(path).canonicalize().ok()?.join(path.file_name()?))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
     }
 }
 

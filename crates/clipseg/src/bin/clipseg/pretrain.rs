@@ -1,6 +1,7 @@
 //! `clipseg pretrain`: captions in, a CLIP out.
 
 use crate::Failure;
+use crate::output::{print_line, tell};
 use clipseg::train::{End, PretrainConfig, Progress, RunFolder, Settings, StopFlag, pretrain};
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -58,7 +59,7 @@ pub(crate) fn run_pretraining(arguments: &Arguments) -> Result<(), Failure> {
     };
     let given = given(arguments, &out)?;
     if arguments.print_config {
-        print!("{}", given.to_toml()?);
+        print_line(given.to_toml()?.trim_end_matches('\n'))?;
         return Ok(());
     }
     let stop = StopFlag::on_ctrl_c()?;
@@ -67,20 +68,20 @@ pub(crate) fn run_pretraining(arguments: &Arguments) -> Result<(), Failure> {
     let scores = outcome.scores();
     let out = out.display();
     if outcome.end == End::Stopped {
-        eprintln!(
-            "clipseg: stopped after step {} and saved; go on by `clipseg pretrain --resume --out {out}`",
+        tell(format_args!(
+            "stopped after step {} and saved; go on by `clipseg pretrain --resume --out {out}`",
             outcome.losses().len()
-        );
+        ));
         return Err(Failure::Stopped);
     }
     if let Some(scores) = scores {
-        println!("{scores}");
+        print_line(&scores.to_string())?;
     }
-    println!("report: {out}/report.md, model: {out}/model");
-    println!(
+    print_line(&format!("report: {out}/report.md, model: {out}/model"))?;
+    print_line(&format!(
         "train a decoder on it: clipseg train --clip {out}/model --set data.size={}",
         given.model.image_size
-    );
+    ))?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! `clipseg segment`: photographs and prompts in, pictures and a table out.
 
 use crate::Failure;
-use crate::output::{Output, print_line};
+use crate::output::{Output, check_writable, place, print_line, tell};
 use crate::photos::{Photo, collect, slug};
 use crate::report::{Finding, table};
 use clipseg::clip::ClipError;
@@ -11,6 +11,7 @@ use clipseg::model::{
 };
 use image::DynamicImage;
 use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::HashSet;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
@@ -42,7 +43,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Probability above which a pixel is inside.
-    #[arg(long, default_value_t = 0.3, value_parser = probability)]
+    #[arg(long, default_value_t = 0.3, value_parser = probability, allow_negative_numbers = true)]
     threshold: f32,
     /// Folder for the results; made if there is none.
     #[arg(long, default_value = "runs/segment")]
@@ -59,8 +60,9 @@ pub(crate) struct Arguments {
 
 fn probability(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
-        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
-        _ => Err("expected a number from 0 to 1".into()),
+        Ok(value) if (0.0..1.0).contains(&value) => Ok(value),
+        // Nothing is above 1.
+        _ => Err("expected a number from 0 to less than 1".into()),
     }
 }
 
@@ -118,12 +120,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             .into());
     }
     check_results(arguments, &photos, results)?;
+    std::fs::create_dir_all(&arguments.out).map_err(ClipError::io("make", &arguments.out))?;
     check_writable(&arguments.out)?;
     let device = clipseg::device(&arguments.device)?;
     let folder = clipseg::clip::resolve(&arguments.model)?;
     let segmenter = Segmenter::from_pretrained(&folder, &device)?;
     if !passed_over.is_empty() {
-        eprintln!("clipseg: {passed_over}");
+        tell(format_args!("{passed_over}"));
     }
 
     let bar = progress(photos.len());
@@ -133,14 +136,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         if photo.is_shortened {
             let (path, name) = (photo.path.display(), &photo.name);
             bar.suspend(|| {
-                eprintln!("clipseg: {path}: a long name, so its results are called {name}-…")
+                tell(format_args!(
+                    "{path}: a long name, so its results are called {name}-…"
+                ))
             });
         }
         match segment(arguments, &segmenter, &asked, photo) {
             Ok(lines) => bar.suspend(|| print_line(&lines))?,
             Err(error) => {
                 failed += 1;
-                bar.suspend(|| eprintln!("clipseg: {}", naming(&photo.path, &*error)));
+                bar.suspend(|| tell(format_args!("{}", naming(&photo.path, &*error))));
             }
         }
         bar.inc(1);
@@ -161,8 +166,54 @@ fn check_results(
     if !arguments.out.is_dir() {
         return Ok(());
     }
+    // A photograph that is replaced by a result is lost, and what is read later is the result.
+    let pictures = photos.iter().map(|photo| &photo.path);
+    let pictures = pictures.chain(&arguments.visual_prompts);
+    let inputs: HashSet<PathBuf> = pictures
+        .chain(&arguments.visual_masks)
+        .flat_map(|path| [path.canonicalize().ok(), place(path)])
+        .flatten()
+        .collect();
+    let out = arguments.out.canonicalize()?;
     let mut files = photos.iter().flat_map(|photo| results(&photo.name));
-    files.try_for_each(|file| Ok(arguments.output.check(&arguments.out.join(file))?))
+    files.try_for_each(|file| {
+        if inputs.contains(&out.join(&file)) {
+            let file = arguments.out.join(&file);
+            let message = format!(
+                "{}: is a picture to read, and a result of that name would replace it; choose another --out",
+                file.display()
+            );
+            return Err(message.into());
+        }
+        Ok(arguments.output.check(&arguments.out.join(file))?)
+    })
+}
+
+/// Refuses what is asked for twice, and what is asked for and taken away.
+fn check_repeated(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    // The tokenizer takes no notice of case and of the number of spaces.
+    let read = |text: &String| {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        words.join(" ").to_lowercase()
+    };
+    for (flag, texts) in [
+        ("--prompt", &arguments.prompts),
+        ("--negative", &arguments.negatives),
+        ("--template", &arguments.templates),
+    ] {
+        let mut seen = HashSet::new();
+        if let Some(text) = texts.iter().find(|text| !seen.insert(read(text))) {
+            return Err(format!("{flag} `{text}` is given twice").into());
+        }
+    }
+    let prompts: HashSet<String> = arguments.prompts.iter().map(read).collect();
+    let mut negatives = arguments.negatives.iter();
+    if let Some(text) = negatives.find(|text| prompts.contains(&read(text))) {
+        let message =
+            format!("--negative `{text}` is a --prompt too: it takes away all that is found");
+        return Err(message.into());
+    }
+    Ok(())
 }
 
 /// The message of an error, with the photograph in front where it does not name it.
@@ -194,6 +245,7 @@ fn prompts(arguments: &Arguments) -> Result<Asked, Box<dyn Error>> {
         .with_templates(&arguments.templates)
         .with_negative_prompts(arguments.negatives.iter().cloned());
     options.validate()?;
+    check_repeated(arguments)?;
     let has_words = !arguments.prompts.is_empty() || !arguments.negatives.is_empty();
     if !has_words && !arguments.templates.is_empty() {
         return Err("--template has no effect: there is no --prompt and no --negative".into());
@@ -227,13 +279,6 @@ fn prompts(arguments: &Arguments) -> Result<Asked, Box<dyn Error>> {
         names,
         options,
     })
-}
-
-/// Makes the folder and finds out before the work whether results can be put there.
-fn check_writable(folder: &Path) -> Result<(), ClipError> {
-    std::fs::create_dir_all(folder).map_err(ClipError::io("make", folder))?;
-    tempfile::tempfile_in(folder).map_err(ClipError::io("write into", folder))?;
-    Ok(())
 }
 
 fn progress(photos: usize) -> ProgressBar {

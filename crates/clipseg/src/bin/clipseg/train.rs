@@ -1,6 +1,7 @@
 //! `clipseg train`: a configuration in, a run folder out.
 
 use crate::Failure;
+use crate::output::{print_line, tell};
 use clipseg::metrics::Loss;
 use clipseg::train::{
     DecoderChoice, End, Progress, RunFolder, StopFlag, TrainConfig, preset_text, run,
@@ -45,7 +46,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     learning_rate: Option<f64>,
     /// Decides the order of the data and everything random.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
     /// Any other field, such as `optimizer.weight_decay=0`; may be given several times, each field once.
     #[arg(long = "set", value_name = "FIELD=VALUE")]
@@ -78,7 +79,7 @@ pub(crate) fn run_training(arguments: &Arguments) -> Result<(), Failure> {
             Some(preset) if given == TrainConfig::preset(preset)? => preset_text(preset)?.into(),
             _ => given.to_toml()?,
         };
-        print!("{text}");
+        print_line(text.trim_end_matches('\n'))?;
         return Ok(());
     }
     let stop = StopFlag::on_ctrl_c()?;
@@ -86,16 +87,16 @@ pub(crate) fn run_training(arguments: &Arguments) -> Result<(), Failure> {
     let outcome = run(&given, &out, arguments.resume, &stop, &mut progress)?;
     let out = out.display();
     if outcome.training.end == End::Stopped {
-        eprintln!(
-            "clipseg: stopped after step {} and saved; go on by `clipseg train --resume --out {out}`",
+        tell(format_args!(
+            "stopped after step {} and saved; go on by `clipseg train --resume --out {out}`",
             outcome.training.losses().len()
-        );
+        ));
         return Err(Failure::Stopped);
     }
     if let Some(table) = outcome.table {
-        println!("{table}");
+        print_line(&table.to_string())?;
     }
-    println!("report: {out}/report.md, model: {out}/model");
+    print_line(&format!("report: {out}/report.md, model: {out}/model"))?;
     Ok(())
 }
 
@@ -111,10 +112,10 @@ fn given(arguments: &Arguments, out: &Path) -> Result<TrainConfig, Box<dyn Error
     config = config.with_overrides(&changes(arguments)?)?;
     let same = std::mem::discriminant(&former) == std::mem::discriminant(&config.decoder);
     if !same && former != DecoderChoice::default() {
-        eprintln!(
-            "clipseg: the decoder is another one than that of the settings, whose fields of `decoder` \
+        tell(format_args!(
+            "the decoder is another one than that of the settings, whose fields of `decoder` \
              are not used"
-        );
+        ));
     }
     Ok(config)
 }
@@ -144,7 +145,10 @@ fn changes(arguments: &Arguments) -> Result<Vec<String>, Box<dyn Error>> {
     change("schedule.steps", arguments.steps.as_ref().map(number));
     change("schedule.epochs", arguments.epochs.as_ref().map(number));
     change("schedule.batch_size", arguments.batch.as_ref().map(number));
-    let rate = arguments.learning_rate.map(|rate| format!("{rate:?}"));
+    // TOML writes `nan` where Rust writes `NaN`.
+    let rate = arguments
+        .learning_rate
+        .map(|rate| format!("{rate:?}").to_lowercase());
     change("schedule.learning_rate", rate);
     change("seed", arguments.seed.map(|seed| seed.to_string()));
     changes.extend(arguments.fields.iter().cloned());

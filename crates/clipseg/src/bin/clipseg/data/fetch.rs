@@ -1,7 +1,7 @@
 //! `clipseg data fetch`: the pictures of a data set from where they are published.
 
 use crate::Failure;
-use crate::output::print_line;
+use crate::output::{print_line, tell};
 use clipseg::data::{Fetcher, Split, list_pictures};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use std::path::PathBuf;
@@ -71,14 +71,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         ))?;
     }
     for failed in report.failed.iter().take(SHOWN) {
-        eprintln!(
-            "clipseg: picture {} ({}): {}",
+        tell(format_args!(
+            "picture {} ({}): {}",
             failed.image_id, failed.url, failed.reason
-        );
+        ));
     }
     let more = report.failed.len().saturating_sub(SHOWN);
     if more > 0 {
-        eprintln!("clipseg: and {more} more failed");
+        tell(format_args!("and {more} more failed"));
     }
     if let Some(reason) = report.stopped {
         let untried = report.untried;

@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    arguments.output.check(&arguments.out)?;
+    arguments.output.check_with_folder(&arguments.out)?;
     let data = PhraseCut::open_splits(&arguments.folder, &[arguments.split])?;
     let options = SheetOptions {
         pictures: arguments.count,
