@@ -32,11 +32,14 @@ use std::path::Path;
 /// Counted up when other bytes come out for the same configuration.
 const VERSION: u32 = 3;
 
+/// Ids of relations are a thousand times those of pictures, and all have to stay far from overflowing.
+const MOST_SCENES: usize = 100_000_000;
+
 /// What is generated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScenesConfig {
-    /// Number of pictures: eight tenths to train on, the rest shared by the other splits.
-    /// Default: 1,000.
+    /// Number of pictures, up to 100 million: eight tenths to train on, the rest shared by the other
+    /// splits. Default: 1,000.
     pub images: usize,
     /// Side of the pictures in pixels. Default: 128.
     pub size: u32,
@@ -64,8 +67,7 @@ impl ScenesConfig {
     }
 
     fn split_of(&self, index: usize) -> Split {
-        // In the wider type no number of pictures overflows.
-        match 20 * index as u128 / self.images.max(1) as u128 {
+        match 20 * index / self.images.max(1) {
             0..16 => Split::Train,
             16 | 17 => Split::Val,
             18 => Split::Test,
@@ -83,8 +85,8 @@ impl ScenesConfig {
 ///
 /// # Errors
 ///
-/// If the folder is there already or cannot be written, or the configuration asks for no pictures or
-/// for pictures of less than 32 pixels.
+/// If the folder is there already or cannot be written, or the configuration asks for no or too many
+/// pictures, or for pictures of less than 32 or more than 4,096 pixels.
 pub fn generate_scenes(folder: &Path, config: &ScenesConfig) -> Result<()> {
     generate_scenes_with(folder, config, || ())
 }
@@ -99,9 +101,9 @@ pub fn generate_scenes_with(
     config: &ScenesConfig,
     progress: impl Fn() + Sync,
 ) -> Result<()> {
-    if config.images == 0 || !(32..=4_096).contains(&config.size) {
+    if !(1..=MOST_SCENES).contains(&config.images) || !(32..=4_096).contains(&config.size) {
         return Err(DataError::Input(format!(
-            "{} scenes of {} pixels: expected at least one, of 32 to 4096 pixels",
+            "{} scenes of {} pixels: expected 1 to {MOST_SCENES}, of 32 to 4096 pixels",
             config.images, config.size
         )));
     }
