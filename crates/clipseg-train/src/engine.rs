@@ -238,10 +238,9 @@ impl<'a> Engine<'a> {
             BestBy::MeanIou => mean_iou,
             BestBy::Loss => scores.loss,
         };
-        let best = state.best.is_none_or(|best| match config.best_by {
-            BestBy::MeanIou => score > best.score,
-            BestBy::Loss => score < best.score,
-        });
+        let best = state
+            .best
+            .is_none_or(|best| is_better(config.best_by, score, best.score));
         if best {
             state.best = Some(Best {
                 step: state.step,
@@ -339,6 +338,15 @@ fn phrases_key(training: &PhraseCutDataset) -> u64 {
     hash.digest()
 }
 
+/// Whether a validation is better than the best one before. Of two equal ones the earlier stays the
+/// best, so that a run that does not improve runs out of patience.
+fn is_better(by: BestBy, score: f64, best: f64) -> bool {
+    match by {
+        BestBy::MeanIou => score > best,
+        BestBy::Loss => score < best,
+    }
+}
+
 /// Trains a decoder on some phrases and keeps nothing but what it returns.
 ///
 /// [`Engine`] adds validation, a run folder and a way to stop; [`run`](crate::run) does everything
@@ -355,4 +363,19 @@ pub fn train(
     observer: &mut dyn Observer,
 ) -> Result<TrainOutcome> {
     Engine::new(clip, training, config)?.run(decoder, observer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_equal_validations_the_earlier_is_the_best() {
+        for (by, worse, better) in [(BestBy::MeanIou, 0.2, 0.3), (BestBy::Loss, 0.3, 0.2)] {
+            assert!(is_better(by, better, worse));
+            assert!(!is_better(by, worse, better));
+            assert!(!is_better(by, better, better));
+            assert!(!is_better(by, f64::NAN, better));
+        }
+    }
 }
