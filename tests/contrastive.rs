@@ -1,7 +1,7 @@
 //! Contrastive training of both towers against PyTorch, on any device.
 
-use crate::support::{Answers, fixtures};
-use burn::module::{Module, ModuleMapper, Param};
+use crate::support::{Answers, IntoGradients, fixtures};
+use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::{Device, Distribution};
@@ -11,19 +11,6 @@ use clipseg::train::{AdamWOptions, CaptionTensors, ClipTrainer};
 const TOLERANCE: f32 = 1e-4;
 /// Learning rate of the reference.
 const RATE: f64 = 1e-3;
-
-/// Puts gradients in the place of parameters, so that they are written under the same names.
-struct IntoGradients<'a>(&'a GradientsParams);
-
-impl ModuleMapper for IntoGradients<'_> {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let gradient = self
-            .0
-            .get::<D>(param.id)
-            .expect("every parameter has a gradient");
-        Param::initialized(param.id, gradient)
-    }
-}
 
 /// The tensors of a CLIP under their names in Hugging Face's files.
 fn written(config: &ClipConfig, clip: &Clip) -> Answers {

@@ -3,6 +3,8 @@
 #[path = "../crates/clipseg-clip/src/warnings.rs"]
 pub(crate) mod warnings;
 
+use burn::module::{ModuleMapper, Param};
+use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::Device;
 use std::collections::BTreeMap;
@@ -141,4 +143,17 @@ pub(crate) fn sizes(answers: &Answers) -> Vec<String> {
         .filter_map(|name| name.strip_prefix("in.")?.strip_suffix(suffix))
         .map(str::to_owned)
         .collect()
+}
+
+/// Puts gradients in the place of parameters, so that they are written under the same names.
+pub(crate) struct IntoGradients<'a>(pub(crate) &'a GradientsParams);
+
+impl ModuleMapper for IntoGradients<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let gradient = self
+            .0
+            .get::<D>(param.id)
+            .expect("every parameter has a gradient");
+        Param::initialized(param.id, gradient)
+    }
 }

@@ -1,9 +1,7 @@
 //! Gradients and steps of the optimizer against PyTorch, on any device.
 
-use crate::support::{Answers, SEGMENTERS, fixtures, sizes};
-use burn::module::{Module, ModuleMapper, Param};
-use burn::optim::GradientsParams;
-use burn::prelude::*;
+use crate::support::{Answers, IntoGradients, SEGMENTERS, fixtures, sizes};
+use burn::module::Module;
 use burn::tensor::Device;
 use clipseg::metrics::Loss;
 use clipseg::model::{ClipSeg, Decoder};
@@ -11,19 +9,6 @@ use clipseg::train::{AdamWOptions, DecoderTrainer, StepInput};
 use std::path::Path;
 
 const TOLERANCE: f32 = 1e-4;
-
-/// Puts gradients in the place of parameters, so that they are written under the same names.
-struct IntoGradients<'a>(&'a GradientsParams);
-
-impl ModuleMapper for IntoGradients<'_> {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let gradient = self
-            .0
-            .get::<D>(param.id)
-            .expect("every parameter has a gradient");
-        Param::initialized(param.id, gradient)
-    }
-}
 
 fn check_decoder(
     answers: &Answers,

@@ -488,14 +488,13 @@ impl Settings for PretrainConfig {
         shape
             .validate(Path::new("model"))
             .map_err(|error| TrainError::field("model", error))?;
-        for (field, value) in [("model.image_size", model.image_size)] {
-            if !value.is_multiple_of(model.patch_size.max(1)) || !(32..=4_096).contains(&value) {
-                let message = format!(
-                    "{value}, expected 32 to 4096 and a multiple of the patch of {}",
-                    model.patch_size
-                );
-                return Err(TrainError::field(field, message));
-            }
+        let side = model.image_size;
+        if !side.is_multiple_of(model.patch_size.max(1)) || !(32..=4_096).contains(&side) {
+            let message = format!(
+                "{side}, expected 32 to 4096 and a multiple of the patch of {}",
+                model.patch_size
+            );
+            return Err(TrainError::field("model.image_size", message));
         }
         Ok(())
     }
