@@ -39,94 +39,55 @@
 
 #![deny(missing_docs)]
 
-mod bytes;
-mod cache_files;
-mod cache_folder;
-mod canvas;
-mod checkpoint;
-mod clipseg_protocol;
 mod config;
-mod config_checks;
-mod config_file;
 mod contrastive;
-mod curves;
-mod data;
-mod decoder_choice;
-mod encoding;
-mod engine;
 mod error;
-mod evaluate;
-mod examples;
-mod exceptions;
-mod feed;
 mod files;
-mod fingerprint;
-mod gradients;
-mod hidden_cache;
-mod interrupt;
-mod journal;
-#[cfg(feature = "burn-train")]
-mod learner;
-mod mixing;
-mod model_scores;
-#[cfg(all(test, feature = "flex"))]
-mod odd_values;
-mod optimizer;
-mod outcome;
-mod parts;
-mod phrase_memory;
-mod phrasecut_tasks;
-mod phrases;
-mod prediction_folder;
-mod progress;
-mod randomness;
+mod frozen;
 mod readback;
 mod report;
 mod run;
-mod run_folder;
-mod schedule;
-mod scored_records;
-mod settings;
-mod setup;
+mod scoring;
 mod step;
-mod trainer;
 
-pub use bytes::ByteSize;
-pub use checkpoint::load_decoder;
-pub use clipseg_protocol::{ClipSegEvaluation, evaluate_clipseg, score_model_by_clipseg};
-pub use config::{
+pub use config::bytes::ByteSize;
+pub use config::decoder_choice::{
+    ConvChoice, ConvSize, DecoderChoice, DecoderKind, DeconvChoice, PretrainedChoice,
+    TransformerChoice,
+};
+pub use config::file::{PRESETS, preset_text};
+pub use config::settings::Settings;
+pub use config::train_config::{
     AdamWOptions, AugmentConfig, BestBy, BrokenPictures, CacheConfig, CheckpointConfig, ClipChoice,
     DataConfig, Precision, ScheduleConfig, TrainConfig, ValidationConfig,
 };
-pub use config_file::{PRESETS, preset_text};
 pub use contrastive::{
     CaptionAugment, CaptionTensors, CaptionsConfig, ClipOptimizer, ClipScores, ClipShape,
     ClipStart, ClipTrainer, PretrainConfig, PretrainOutcome, PretrainRecord, PretrainSchedule,
     RetrievalConfig, contrastive_loss, pretrain, read_pretrain_metrics,
 };
-pub use decoder_choice::{
-    ConvChoice, ConvSize, DecoderChoice, DecoderKind, DeconvChoice, PretrainedChoice,
-    TransformerChoice,
-};
-pub use encoding::{EncodingCounts, FrozenClip};
-pub use engine::{Engine, train};
 pub use error::{Result, TrainError};
-pub use evaluate::{EvaluateOptions, Evaluation, evaluate};
-pub use exceptions::Exception;
-pub use interrupt::StopFlag;
-pub use journal::{Record, read_metrics};
+pub use frozen::encoding::{EncodingCounts, FrozenClip};
+pub use report::page::{Table, TableRow};
+pub use run::checkpoint::load_decoder;
+pub use run::engine::{Engine, train};
+pub use run::folder::RunFolder;
+pub use run::interrupt::StopFlag;
+pub use run::journal::{Record, read_metrics};
+pub use run::outcome::{End, TrainOutcome};
+pub use run::progress::{Observer, Progress, Silent};
+pub use run::setup::Setup;
+pub use run::whole::{RunOutcome, run};
+pub use scoring::clipseg_protocol::{ClipSegEvaluation, evaluate_clipseg, score_model_by_clipseg};
+pub use scoring::evaluate::{EvaluateOptions, Evaluation, evaluate};
+pub use scoring::exceptions::Exception;
+pub use scoring::model_scores::{score_model, sweep_model};
+pub use scoring::phrasecut_tasks::{
+    PhraseCutEvaluation, WordRanks, evaluate_phrasecut, phrasecut_task,
+};
+pub use scoring::phrases::Phrases;
+pub use scoring::prediction_folder::PredictionFolder;
 #[cfg(feature = "burn-train")]
-pub use learner::{DecoderLearner, EncodedPhrases, StepBatcher};
-pub use mixing::mix_embeddings;
-pub use model_scores::{score_model, sweep_model};
-pub use outcome::{End, TrainOutcome};
-pub use phrasecut_tasks::{PhraseCutEvaluation, WordRanks, evaluate_phrasecut, phrasecut_task};
-pub use phrases::Phrases;
-pub use prediction_folder::PredictionFolder;
-pub use progress::{Observer, Progress, Silent};
-pub use report::{Table, TableRow};
-pub use run::{RunOutcome, run};
-pub use run_folder::RunFolder;
-pub use settings::Settings;
-pub use setup::Setup;
-pub use trainer::{DecoderTrainer, StepInput};
+pub use step::learner::{DecoderLearner, EncodedPhrases, StepBatcher};
+pub use step::mixing::mix_embeddings;
+pub use step::trainer::{DecoderTrainer, StepInput};

@@ -1,9 +1,9 @@
 //! What a pre-training run is made of.
 
-use crate::config::{AdamWOptions, CheckpointConfig};
+use crate::config::settings::Settings;
+use crate::config::train_config::{AdamWOptions, CheckpointConfig};
 use crate::error::{Result, TrainError};
-use crate::schedule::warm_cosine;
-use crate::settings::Settings;
+use crate::step::schedule::warm_cosine;
 use clipseg_clip::{ClipConfig, TextConfig, VisionConfig};
 use clipseg_data::CaptionOptions;
 use serde::{Deserialize, Serialize};

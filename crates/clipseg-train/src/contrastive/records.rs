@@ -2,7 +2,7 @@
 
 use super::scores::ClipScores;
 use crate::error::Result;
-use crate::journal::read_records;
+use crate::run::journal::read_records;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 

@@ -4,12 +4,12 @@ use super::config::PretrainConfig;
 use super::engine::PretrainOutcome;
 use super::records::PretrainRecord;
 use super::scores::ClipScores;
-use crate::curves::{
+use crate::config::settings::Settings;
+use crate::error::Result;
+use crate::report::curves::{
     BLUE_GREY, Curve, DARK_BLUE, GREEN, ORANGE, PURPLE, Points, smoothed, write_panels,
 };
-use crate::error::Result;
-use crate::run_folder::RunFolder;
-use crate::settings::Settings;
+use crate::run::folder::RunFolder;
 use std::fmt::Write;
 
 /// Draws losses above and scores below.

@@ -4,12 +4,12 @@ use super::config::PretrainConfig;
 use super::engine::{PretrainEngine, PretrainOutcome};
 use super::report::page;
 use super::setup::PretrainSetup;
+use crate::config::settings::Settings;
 use crate::error::Result;
-use crate::interrupt::StopFlag;
-use crate::outcome::End;
-use crate::progress::Observer;
-use crate::run_folder::RunFolder;
-use crate::settings::Settings;
+use crate::run::folder::RunFolder;
+use crate::run::interrupt::StopFlag;
+use crate::run::outcome::End;
+use crate::run::progress::Observer;
 use std::path::Path;
 use std::time::Instant;
 

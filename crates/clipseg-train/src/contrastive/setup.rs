@@ -2,7 +2,7 @@
 
 use super::config::PretrainConfig;
 use crate::error::{Result, TrainError};
-use crate::randomness::drawing;
+use crate::step::randomness::drawing;
 use burn::prelude::*;
 use clipseg_clip::{Clip, ClipConfig, ClipTokenizer, ImageProcessor, load_clip, resolve};
 use clipseg_data::Captions;

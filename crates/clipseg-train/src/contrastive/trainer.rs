@@ -1,11 +1,11 @@
 //! One step of the optimizer on both towers.
 
 use super::loss::contrastive_loss;
-use crate::checkpoint::{self, Resumable};
-use crate::config::AdamWOptions;
+use crate::config::train_config::AdamWOptions;
 use crate::error::Result;
-use crate::gradients;
-use crate::optimizer::adamw;
+use crate::run::checkpoint::{self, Resumable};
+use crate::step::gradients;
+use crate::step::optimizer::adamw;
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::prelude::*;

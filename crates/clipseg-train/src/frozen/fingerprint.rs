@@ -1,0 +1,169 @@
+//! Telling checkpoints and pictures from each other by what is in them.
+//!
+//! Names are not enough: a checkpoint can be trained on in its folder, and pictures of two data sets
+//! have the same numbers.
+
+use crate::config::train_config::Precision;
+use crate::error::{Result, TrainError};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::prelude::*;
+use clipseg_clip::ImageProcessor;
+use clipseg_model::ClipSegConfig;
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
+
+/// Counted up when other hidden states come out for the same weights, settings and pictures.
+const STATES: u32 = 1;
+
+/// What decides a vision tower's hidden states beside its weights and the picture.
+pub(crate) fn states_settings(
+    config: &ClipSegConfig,
+    precision: Precision,
+    processor: &ImageProcessor,
+    device: &str,
+) -> Value {
+    json!({
+        "code": [env!("CARGO_PKG_VERSION"), STATES.to_string()],
+        "device": [device, std::env::consts::ARCH],
+        "vision_config": config.clip.vision_config,
+        "extract_layers": config.decoder.extract_layers(),
+        "precision": precision,
+        "preprocessing": processor.to_json(),
+    })
+}
+
+/// A name for a module with these weights, and whatever else matters.
+pub(crate) fn fingerprint<M: Module>(module: &M, also: &str) -> Result<String> {
+    struct Weights {
+        hash: Xxh3,
+        error: Option<String>,
+    }
+    impl ModuleVisitor for Weights {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            match param.val().try_into_data() {
+                Ok(data) => self.hash.update(data.as_bytes()),
+                Err(error) => self.error = Some(error.to_string()),
+            }
+        }
+    }
+    let mut weights = Weights {
+        hash: Xxh3::new(),
+        error: None,
+    };
+    module.visit(&mut weights);
+    if let Some(error) = weights.error {
+        return Err(TrainError::Device(error));
+    }
+    weights.hash.update(also.as_bytes());
+    Ok(format!("{:032x}", weights.hash.digest128()))
+}
+
+/// A number for each picture of a batch `[pictures, channels, height, width]`.
+pub(crate) fn picture_keys(pixels: &Tensor<4>) -> Result<Vec<u128>> {
+    let [pictures, channels, height, width] = pixels.dims();
+    let data = pixels.clone().try_into_data().map_err(TrainError::device)?;
+    let bytes = data.as_bytes();
+    let size = (bytes.len() / pictures.max(1)).max(1);
+    // Two pictures of the same bytes and another shape are not the same.
+    let seed = ((channels as u64) << 40) ^ ((height as u64) << 20) ^ width as u64;
+    Ok(bytes
+        .chunks_exact(size)
+        .map(|picture| xxh3_128_with_seed(picture, seed))
+        .collect())
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::nn::{Linear, LinearConfig};
+
+    #[test]
+    fn weights_and_settings_decide() {
+        let device = Device::flex();
+        device.seed(1);
+        let first = LinearConfig::new(2, 2).init(&device);
+        let second = LinearConfig::new(2, 2).init(&device);
+        let name = |module: &Linear, also: &str| fingerprint(module, also).unwrap();
+        assert_eq!(name(&first, "x"), name(&first.clone(), "x"));
+        assert_ne!(name(&first, "x"), name(&second, "x"));
+        assert_ne!(name(&first, "x"), name(&first, "y"));
+    }
+
+    #[test]
+    fn pictures_are_told_apart() {
+        let device = Device::flex();
+        let pixels = Tensor::<1, Int>::arange(0..24, &device).float();
+        let keys = picture_keys(&pixels.clone().reshape([2, 3, 2, 2])).unwrap();
+        assert_ne!(keys[0], keys[1]);
+        let twice = Tensor::cat(vec![pixels.clone(), pixels], 0).reshape([2, 3, 2, 4]);
+        let same = picture_keys(&twice).unwrap();
+        assert_eq!(same[0], same[1]);
+        let other_shape = picture_keys(&twice.reshape([2, 3, 4, 2])).unwrap();
+        assert_ne!(same[0], other_shape[0]);
+    }
+}
+
+#[cfg(test)]
+mod settings_tests {
+    use super::*;
+    use clipseg_model::TransformerDecoderConfig;
+
+    fn settings(config: &ClipSegConfig) -> Value {
+        let processor = ImageProcessor::clipseg(64);
+        states_settings(config, Precision::F32, &processor, "Device<Flex>")
+    }
+
+    #[test]
+    fn every_field_of_the_vision_tower_is_in_the_key() {
+        let config = ClipSegConfig::rd64();
+        let plain = settings(&config);
+        let Value::Object(fields) = json!(config.clip.vision_config) else {
+            panic!("a struct becomes an object");
+        };
+        for (name, value) in &fields {
+            let changed = match value {
+                Value::String(_) => json!("gelu"),
+                Value::Number(number) if number.is_u64() => json!(number.as_u64().unwrap() + 1),
+                other => json!(other.as_f64().unwrap() / 10.0),
+            };
+            let mut changed_fields = fields.clone();
+            changed_fields.insert(name.clone(), changed);
+            let mut changed = config.clone();
+            changed.clip.vision_config =
+                serde_json::from_value(Value::Object(changed_fields)).unwrap();
+            assert_ne!(changed.clip, config.clip, "{name}");
+            assert_ne!(settings(&changed), plain, "{name}");
+        }
+    }
+
+    #[test]
+    fn everything_else_that_decides_is_in_the_key() {
+        let config = ClipSegConfig::rd64();
+        let processor = ImageProcessor::clipseg(64);
+        let key = |precision, processor: &ImageProcessor, device| {
+            states_settings(&config, precision, processor, device).to_string()
+        };
+        let plain = key(Precision::F32, &processor, "Device<Flex>");
+        assert_eq!(plain, key(Precision::F32, &processor, "Device<Flex>"));
+        assert_ne!(plain, key(Precision::F16, &processor, "Device<Flex>"));
+        assert_ne!(plain, key(Precision::Bf16, &processor, "Device<Flex>"));
+        assert_ne!(plain, key(Precision::F32, &processor, "Device<Cuda(0)>"));
+        for change in [
+            |p: &mut ImageProcessor| p.mean[2] = 0.5,
+            |p: &mut ImageProcessor| p.std[0] = 0.5,
+            |p: &mut ImageProcessor| p.rescale_factor = 1.0,
+            |p: &mut ImageProcessor| p.crop = Some([64, 64]),
+        ] {
+            let mut changed = processor.clone();
+            change(&mut changed);
+            assert_ne!(plain, key(Precision::F32, &changed, "Device<Flex>"));
+        }
+        let layers = TransformerDecoderConfig {
+            extract_layers: vec![3, 7, 9],
+            ..TransformerDecoderConfig::default()
+        };
+        let other = ClipSegConfig::new(config.clip.clone(), layers).unwrap();
+        assert_ne!(settings(&other), settings(&config));
+        assert!(plain.contains(env!("CARGO_PKG_VERSION")));
+    }
+}

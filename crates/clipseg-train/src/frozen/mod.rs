@@ -1,0 +1,8 @@
+//! The frozen CLIP: encoding pictures and phrases, and caching what was encoded.
+
+pub(crate) mod cache_files;
+pub(crate) mod cache_folder;
+pub(crate) mod encoding;
+pub(crate) mod fingerprint;
+pub(crate) mod hidden_cache;
+pub(crate) mod phrase_memory;

@@ -1,0 +1,404 @@
+//! The folder of a run, and that only one process trains in it.
+
+use crate::config::settings::Settings;
+use crate::error::{Result, TrainError};
+use crate::files::Aside;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// The folder of a run, locked while this lives.
+///
+/// | Name | Content |
+/// |---|---|
+/// | `config.toml` | the configuration, every field written out |
+/// | `metrics.jsonl` | a line for each step and each validation |
+/// | `checkpoints/last.safetensors`, `checkpoints/best.safetensors` | what going on needs |
+/// | `curves.png` | losses and scores |
+/// | `examples.png`, `examples/` | masks of some phrases at each validation |
+/// | `model/` | the best decoder in the layout that `clipseg segment` reads |
+/// | `report.md` | the final table and the settings |
+/// | `.clipseg-run` | that these files are a run's |
+///
+/// Other files in it are left alone. A folder in which one of these names was taken by something else
+/// before the run is not used.
+#[derive(Debug)]
+pub struct RunFolder {
+    root: PathBuf,
+    aside: Aside,
+    /// Whether its settings were written when it was opened.
+    new: bool,
+    /// Unlocked by the system when the process ends, however it ends.
+    _lock: File,
+}
+
+/// The file that marks a run's folder, and that its process locks.
+const MARKER: &str = ".clipseg-run";
+/// What stands in it, before a name that no other run has.
+const MARKER_TEXT: &str = "clipseg training run 1 ";
+
+/// What a run writes into its folder.
+const NAMES: [&str; 8] = [
+    "config.toml",
+    "metrics.jsonl",
+    "checkpoints",
+    "curves.png",
+    "examples.png",
+    "examples",
+    "model",
+    "report.md",
+];
+
+impl RunFolder {
+    /// Opens the folder of a run, makes it if there is none, and writes the configuration into it.
+    ///
+    /// With `resume` a run that is there goes on, if it has this configuration; a folder without a
+    /// run is taken too, because a run that is killed at once leaves none.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be made or written, another process trains in it, something that no run has
+    /// written has the name of one of its files, or it holds a run already: one with another
+    /// configuration, or any without `resume`.
+    pub fn open<C: Settings>(root: &Path, config: &C, resume: bool) -> Result<Self> {
+        std::fs::create_dir_all(root).map_err(TrainError::io("make", root))?;
+        let mut lock = lock(root)?;
+        let owner = match owner(&mut lock, root)? {
+            Some(owner) => owner,
+            None => mark(lock.try_clone(), root)?,
+        };
+        let folder = Self {
+            root: root.to_owned(),
+            aside: Aside::new(&owner),
+            new: !root.join("config.toml").is_file(),
+            _lock: lock,
+        };
+        match Self::config_of::<C>(root)? {
+            Some(_) if !resume => {
+                let message = "holds a run already; go on with it by --resume, or choose another \
+                               folder by --out";
+                return Err(TrainError::run(root, message));
+            }
+            Some(saved) => {
+                if let Some((field, saved, given)) = saved.first_difference(config) {
+                    let mut message = format!(
+                        "cannot go on with other settings: field `{field}` is {saved} in the run \
+                         and {given} now"
+                    );
+                    message += &config.way_on(&field, &folder.model());
+                    return Err(TrainError::run(&root.join("config.toml"), message));
+                }
+            }
+            None => {
+                if let Some(name) = taken(root) {
+                    let message = format!("holds `{name}` of a run whose `config.toml` is gone");
+                    return Err(TrainError::run(root, message));
+                }
+                let path = root.join("config.toml");
+                folder.aside.write(&path, config.to_toml()?.as_bytes())?;
+            }
+        }
+        for path in [folder.checkpoints(), folder.examples()] {
+            std::fs::create_dir_all(&path).map_err(TrainError::io("make", &path))?;
+            folder.aside.remove_leftovers(&path)?;
+        }
+        folder.aside.remove_leftovers(root)?;
+        Ok(folder)
+    }
+
+    /// The configuration of the run in a folder, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn config_of<C: Settings>(root: &Path) -> Result<Option<C>> {
+        let path = root.join("config.toml");
+        path.is_file().then(|| C::from_file(&path)).transpose()
+    }
+
+    /// The first of `root`, `root-2`, `root-3`, … that holds no run, nor anything that has the name of
+    /// one of a run's files.
+    pub fn unused(root: &Path) -> PathBuf {
+        let numbered = (2..).map(|number| {
+            let mut name = root.as_os_str().to_owned();
+            name.push(format!("-{number}"));
+            PathBuf::from(name)
+        });
+        std::iter::once(root.to_owned())
+            .chain(numbered)
+            .find(|path| taken(path).is_none())
+            .unwrap_or_else(|| root.to_owned())
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Takes back what opening has made for a run that could not begin, as far as it can.
+    pub(crate) fn abandon(self) {
+        if self.new {
+            for name in ["config.toml", MARKER] {
+                let _ = std::fs::remove_file(self.root.join(name));
+            }
+            // Only empty folders can be removed so.
+            for folder in [&self.checkpoints(), &self.examples(), &self.root] {
+                let _ = std::fs::remove_dir(folder);
+            }
+        }
+    }
+
+    /// How files are written into it.
+    pub(crate) fn aside(&self) -> &Aside {
+        &self.aside
+    }
+
+    fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+
+    /// The checkpoint that a run goes on from.
+    pub fn last_checkpoint(&self) -> PathBuf {
+        self.checkpoints().join("last.safetensors")
+    }
+
+    /// The checkpoint with the best validation.
+    pub fn best_checkpoint(&self) -> PathBuf {
+        self.checkpoints().join("best.safetensors")
+    }
+
+    /// The metrics file, which [`read_metrics`](crate::read_metrics) reads.
+    pub fn metrics(&self) -> PathBuf {
+        self.root.join("metrics.jsonl")
+    }
+
+    /// Losses and scores as a picture.
+    pub fn curves(&self) -> PathBuf {
+        self.root.join("curves.png")
+    }
+
+    /// Masks of some phrases at each validation, in one picture.
+    pub fn example_sheet(&self) -> PathBuf {
+        self.root.join("examples.png")
+    }
+
+    pub(crate) fn examples(&self) -> PathBuf {
+        self.root.join("examples")
+    }
+
+    /// The model, in the layout that `clipseg segment --model` reads.
+    pub fn model(&self) -> PathBuf {
+        self.root.join("model")
+    }
+
+    /// The final table and the settings.
+    pub fn report(&self) -> PathBuf {
+        self.root.join("report.md")
+    }
+}
+
+/// The marker, made if there is none and locked.
+fn lock(root: &Path) -> Result<File> {
+    let path = root.join(MARKER);
+    if std::fs::symlink_metadata(&path).is_ok_and(|data| !data.is_file()) {
+        return Err(not_a_run(root, MARKER));
+    }
+    let lock = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(TrainError::io("write", &path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            Err(TrainError::run(root, "another process is training here"))
+        }
+        Err(TryLockError::Error(error)) => Err(TrainError::io("lock", &path)(error)),
+    }
+}
+
+/// The name of the run in a marker; `None` if it is new.
+fn owner(marker: &mut File, root: &Path) -> Result<Option<String>> {
+    let mut text = String::new();
+    let path = root.join(MARKER);
+    marker
+        .take(200)
+        .read_to_string(&mut text)
+        .map_err(TrainError::io("read", &path))?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let owner = text
+        .strip_prefix(MARKER_TEXT)
+        .and_then(|rest| rest.strip_suffix('\n'))
+        .filter(|owner| owner.len() == 16 && owner.bytes().all(|b| b.is_ascii_hexdigit()));
+    match owner {
+        Some(owner) => Ok(Some(owner.to_owned())),
+        None => Err(not_a_run(root, MARKER)),
+    }
+}
+
+/// Writes the marker of a new run into a folder in which nothing is in its way.
+fn mark(marker: std::io::Result<File>, root: &Path) -> Result<String> {
+    let path = root.join(MARKER);
+    if let Some(name) = taken(root) {
+        // Empty as it is, it says nothing.
+        std::fs::remove_file(&path).map_err(TrainError::io("remove", &path))?;
+        return Err(not_a_run(root, name));
+    }
+    let fail = |error| TrainError::io("write", &path)(error);
+    let mut marker = marker.map_err(fail)?;
+    let owner = format!("{:016x}", rand::random::<u64>());
+    marker.seek(SeekFrom::Start(0)).map_err(fail)?;
+    marker
+        .write_all(format!("{MARKER_TEXT}{owner}\n").as_bytes())
+        .and_then(|()| marker.sync_all())
+        .map_err(fail)?;
+    Ok(owner)
+}
+
+/// The first of a run's names that something in a folder has.
+fn taken(root: &Path) -> Option<&'static str> {
+    let there = |name: &&str| std::fs::symlink_metadata(root.join(name)).is_ok();
+    NAMES.into_iter().find(there)
+}
+
+fn not_a_run(root: &Path, name: &str) -> TrainError {
+    let message = format!(
+        "holds `{name}`, which no run has written there and which a run would overwrite; choose another \
+         folder by --out"
+    );
+    TrainError::run(root, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::train_config::TrainConfig;
+
+    fn open(root: &Path, config: &TrainConfig, resume: bool) -> Result<RunFolder, String> {
+        RunFolder::open(root, config, resume).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_run_is_not_overwritten_and_goes_on_with_its_settings_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("new/run");
+        let config = TrainConfig::default();
+        let open_at = |root: &Path, config: &TrainConfig| open(root, config, false).unwrap();
+        let open = |config: &TrainConfig, resume| open(&root, config, resume);
+        let first = open(&config, true).unwrap();
+        let locked = open(&config, true).unwrap_err();
+        assert!(locked.ends_with("another process is training here"));
+        let half = tempfile::Builder::new()
+            .prefix(&format!("{}x", first.aside().prefix()))
+            .tempfile_in(root.join("checkpoints"))
+            .unwrap();
+        let (_, half) = half.keep().unwrap();
+        drop(first);
+        assert!(
+            open(&config, false)
+                .unwrap_err()
+                .contains("holds a run already")
+        );
+        assert_eq!(RunFolder::unused(&root), folder.path().join("new/run-2"));
+        let own = root.join("checkpoints/.writing-abc");
+        std::fs::write(&own, "half").unwrap();
+        open(&config, true).unwrap();
+        assert!(!half.exists() && own.exists());
+        let other = config
+            .clone()
+            .with_overrides(&["schedule.batch_size=7"])
+            .unwrap();
+        let message = open(&other, true).unwrap_err();
+        assert!(
+            message.ends_with("field `schedule.batch_size` is 16 in the run and 7 now"),
+            "{message}"
+        );
+        let other = open_at(&folder.path().join("failed"), &config);
+        other.abandon();
+        assert!(!folder.path().join("failed").exists());
+        RunFolder::open(&root, &config, true).unwrap().abandon();
+        assert!(
+            root.join("config.toml").exists(),
+            "that of a run that had begun stays"
+        );
+        let longer = config.with_overrides(&["schedule.steps=600"]).unwrap();
+        let message = open(&longer, true).unwrap_err();
+        let way = format!(
+            "`--clip {} --set decoder.pretrained=true` with another --out",
+            root.join("model").display()
+        );
+        assert!(message.ends_with(&way), "{message}");
+    }
+
+    #[test]
+    fn a_folder_with_something_else_is_only_added_to_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = TrainConfig::default();
+        let entries = |root: &Path| std::fs::read_dir(root).unwrap().count();
+        for name in NAMES {
+            for is_folder in [false, true] {
+                let root = folder.path().join(format!("{name}-{is_folder}"));
+                let foreign = root.join(name);
+                let file = if is_folder {
+                    foreign.join("mine")
+                } else {
+                    foreign
+                };
+                std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+                std::fs::write(&file, "mine").unwrap();
+                for resume in [false, true] {
+                    let message = open(&root, &config, resume).unwrap_err();
+                    assert!(message.contains(&format!("holds `{name}`")), "{message}");
+                }
+                assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+                assert_eq!(entries(&root), 1);
+                assert_ne!(RunFolder::unused(&root), root);
+            }
+        }
+        let root = folder.path().join("notes");
+        std::fs::create_dir_all(root.join(".writing-folder")).unwrap();
+        for name in ["notes.txt", ".lock", ".writing-abc123", ".writing-folder/a"] {
+            std::fs::write(root.join(name), "mine").unwrap();
+        }
+        open(&root, &config, false).unwrap();
+        open(&root, &config, true).unwrap();
+        for name in ["notes.txt", ".lock", ".writing-abc123", ".writing-folder/a"] {
+            assert_eq!(std::fs::read_to_string(root.join(name)).unwrap(), "mine");
+        }
+
+        let root = folder.path().join("marked");
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(root.join(MARKER), "something else\n").unwrap();
+        let message = open(&root, &config, true).unwrap_err();
+        assert!(message.contains("holds `.clipseg-run`"), "{message}");
+        // A run without its settings is not taken for a new one.
+        let root = folder.path().join("bare");
+        open(&root, &config, false).unwrap();
+        std::fs::remove_file(root.join("config.toml")).unwrap();
+        for resume in [false, true] {
+            let message = open(&root, &config, resume).unwrap_err();
+            assert!(
+                message.ends_with("of a run whose `config.toml` is gone"),
+                "{message}"
+            );
+        }
+        let root = folder.path().join("marked");
+        // A process that was killed before it could write the marker.
+        std::fs::write(root.join(MARKER), "").unwrap();
+        open(&root, &config, false).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "in the way").unwrap();
+        let error = RunFolder::open(&file.join("run"), &TrainConfig::default(), false);
+        let message = error.unwrap_err().to_string();
+        assert!(message.starts_with("cannot make "), "{message}");
+    }
+}

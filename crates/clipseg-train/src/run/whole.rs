@@ -1,0 +1,142 @@
+//! Everything that a configuration asks for, in a folder.
+
+use crate::config::train_config::TrainConfig;
+use crate::error::Result;
+use crate::report::page::{Table, report};
+use crate::run::engine::Engine;
+use crate::run::folder::RunFolder;
+use crate::run::interrupt::StopFlag;
+use crate::run::outcome::{End, TrainOutcome};
+use crate::run::progress::Observer;
+use crate::run::setup::Setup;
+use crate::scoring::evaluate::{EvaluateOptions, evaluate, phrase_iou};
+use std::path::Path;
+use std::time::Instant;
+
+/// What a run ends with.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RunOutcome {
+    /// What the training loop ended with.
+    pub training: TrainOutcome,
+    /// The final table; none if the run was stopped before its end.
+    pub table: Option<Table>,
+}
+
+/// Trains as a configuration says and leaves everything in a folder: metrics, checkpoints, curves,
+/// examples, the model and a report ([`RunFolder`] says under which names).
+///
+/// With `resume` the run in the folder goes on, and on the processor it comes to the same weights,
+/// bit for bit, as if it had not been interrupted, whenever it was.
+///
+/// # Errors
+///
+/// If anything is missing or cannot be written, or the loss stops being a number; the last
+/// checkpoint is then whole.
+///
+/// # Example
+///
+/// ```no_run
+/// use clipseg_train::{Progress, StopFlag, TrainConfig, run};
+///
+/// let config = TrainConfig::preset("quick")?;
+/// let folder = "runs/first".as_ref();
+/// let outcome = run(&config, folder, false, &StopFlag::on_ctrl_c()?, &mut Progress::new())?;
+/// if let Some(table) = outcome.table {
+///     println!("{table}");
+/// }
+/// # Ok::<(), clipseg_train::TrainError>(())
+/// ```
+pub fn run(
+    config: &TrainConfig,
+    root: &Path,
+    resume: bool,
+    stop: &StopFlag,
+    observer: &mut dyn Observer,
+) -> Result<RunOutcome> {
+    let config = config.clone().with_absolute_paths();
+    config.validate()?;
+    let folder = RunFolder::open(root, &config, resume)?;
+    let began = Instant::now();
+    let setup = Setup::new(&config, |line| observer.note(line));
+    let mut setup = match setup {
+        Ok(setup) => setup,
+        Err(error) => {
+            // Or the same folder could not be used when what was wrong is mended.
+            folder.abandon();
+            return Err(error);
+        }
+    };
+    observer.note(&format!(
+        "{} phrases to train on, {} to validate on, {} to test on, {} of them unseen",
+        setup.training.phrases(),
+        setup.validation.len(),
+        setup.test.len(),
+        setup.unseen.len()
+    ));
+    for line in &setup.left_out {
+        observer.note(line);
+    }
+    let training = Engine::new(&mut setup.clip, &setup.training, &config)?
+        .with_validation(&setup.validation)
+        .with_folder(&folder)
+        .with_stop(stop.clone())
+        .run(setup.decoder.clone(), observer)?;
+    if training.end == End::Stopped {
+        return Ok(RunOutcome {
+            training,
+            table: None,
+        });
+    }
+    let segmenter = setup.clip.segmenter(training.best.clone());
+    folder.aside().write_folder(&folder.model(), |aside| {
+        Ok(segmenter.save_pretrained(aside)?)
+    })?;
+    observer.note("scoring the best decoder");
+    let table = final_table(&mut setup, &training, &config)?;
+    let notes = [
+        format!("Encoded: {}", setup.clip.counts()),
+        format!(
+            "Hidden states and phrases remembered in memory at the end: {:.1} MiB",
+            setup.clip.cached_bytes() as f64 / f64::from(1 << 20)
+        ),
+        format!(
+            "Time of the last process: {:.0} s",
+            began.elapsed().as_secs_f64()
+        ),
+    ];
+    let page = report(&config, &training, &table, &setup.left_out, &notes)?;
+    folder.aside().write(&folder.report(), page.as_bytes())?;
+    Ok(RunOutcome {
+        training,
+        table: Some(table),
+    })
+}
+
+fn final_table(setup: &mut Setup, training: &TrainOutcome, config: &TrainConfig) -> Result<Table> {
+    let options = EvaluateOptions {
+        batch_size: config.schedule.batch_size,
+        threshold: config.validation.threshold,
+        loss: config.loss.clone(),
+        shuffled_text: None,
+    };
+    let shuffled = EvaluateOptions {
+        shuffled_text: Some(config.seed),
+        ..options.clone()
+    };
+    let iou = phrase_iou(setup.training.options().preprocessing);
+    let mut table = Table::default();
+    if !setup.learnt.is_empty() {
+        let scores = evaluate(&mut setup.clip, &training.best, &setup.learnt, &options)?;
+        table.add("training", &scores.tally, None, iou);
+    }
+    if !setup.test.is_empty() {
+        let scores = evaluate(&mut setup.clip, &training.best, &setup.test, &options)?;
+        let without = evaluate(&mut setup.clip, &training.best, &setup.test, &shuffled)?;
+        for (name, unseen) in [("seen", false), ("unseen", true)] {
+            let kept = |phrase| setup.unseen.contains(&phrase) == unseen;
+            table.add(name, &scores.subset(kept), Some(&without.subset(kept)), iou);
+        }
+    }
+    Ok(table)
+}

@@ -1,0 +1,177 @@
+//! Scoring a decoder on phrases, at the model's resolution.
+
+use crate::error::{Result, TrainError};
+use crate::frozen::encoding::FrozenClip;
+use crate::scoring::phrases::Phrases;
+use burn::prelude::*;
+use clipseg_data::Preprocessing;
+use clipseg_metrics::{Confusion, Loss, Tally};
+use clipseg_model::Decoder;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use std::collections::HashMap;
+
+/// How a decoder is scored.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct EvaluateOptions {
+    /// Phrases at a time. Default: 16.
+    pub batch_size: usize,
+    /// Probability above which a pixel is inside. Default: 0.5.
+    pub threshold: f32,
+    /// What else is computed. Default: BCE.
+    pub loss: Loss,
+    /// Ask for each phrase's mask with a phrase of another picture, drawn by this seed: what is left
+    /// of the scores is what a decoder gets without the text. Default: no.
+    pub shuffled_text: Option<u64>,
+}
+
+impl Default for EvaluateOptions {
+    fn default() -> Self {
+        Self {
+            batch_size: 16,
+            threshold: 0.5,
+            loss: Loss::bce(),
+            shuffled_text: None,
+        }
+    }
+}
+
+/// The scores of a decoder on some phrases.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Evaluation {
+    /// The phrases, by their places in the data set.
+    pub phrases: Vec<usize>,
+    /// The counts of each of them, in this order.
+    pub tally: Tally,
+    /// The loss, a mean over phrases.
+    pub loss: f64,
+}
+
+impl Evaluation {
+    /// The counts of the phrases for which `keep` is true.
+    pub fn subset(&self, keep: impl Fn(usize) -> bool) -> Tally {
+        let pairs = self.phrases.iter().zip(self.tally.masks());
+        pairs
+            .filter(|(phrase, _)| keep(**phrase))
+            .map(|(_, counts)| *counts)
+            .collect()
+    }
+}
+
+/// Intersection over union of one phrase as a protocol has it: CLIPSeg's evaluation adds one to the
+/// denominator.
+pub(crate) fn phrase_iou(preprocessing: Preprocessing) -> fn(&Confusion) -> f64 {
+    match preprocessing {
+        Preprocessing::ClipSeg => |counts| {
+            let union = counts.true_positive + counts.false_positive + counts.false_negative;
+            counts.true_positive as f64 / (1 + union) as f64
+        },
+        _ => Confusion::iou,
+    }
+}
+
+/// Scores a decoder.
+///
+/// # Errors
+///
+/// If there is no phrase, a sample cannot be read, or a prediction is not a number.
+pub fn evaluate(
+    clip: &mut FrozenClip,
+    decoder: &Decoder,
+    phrases: &Phrases,
+    options: &EvaluateOptions,
+) -> Result<Evaluation> {
+    let mut evaluation = Evaluation::default();
+    let mut loss = 0.0;
+    for_each_batch(clip, decoder, phrases, options, |indices, logits, masks| {
+        let value = options.loss.forward(logits.clone(), masks.clone());
+        let value = value.try_into_scalar::<f32>().map_err(TrainError::device)?;
+        loss += f64::from(value) * indices.len() as f64;
+        evaluation.phrases.extend_from_slice(indices);
+        let counts = Confusion::from_logits(logits, masks, options.threshold)?;
+        evaluation.tally.extend(counts);
+        Ok(())
+    })?;
+    evaluation.loss = loss / evaluation.tally.len().max(1) as f64;
+    Ok(evaluation)
+}
+
+/// Hands the logits and masks `[phrases, height, width]` of every batch, with the numbers of its
+/// phrases, to `score`.
+pub(crate) fn for_each_batch(
+    clip: &mut FrozenClip,
+    decoder: &Decoder,
+    phrases: &Phrases,
+    options: &EvaluateOptions,
+    mut score: impl FnMut(&[usize], Tensor<3>, Tensor<3>) -> Result<()>,
+) -> Result<()> {
+    if phrases.is_empty() {
+        return Err(TrainError::Empty("evaluated"));
+    }
+    let indices: Vec<usize> = phrases.iter().map(|(index, _)| index).collect();
+    let texts = options
+        .shuffled_text
+        .map(|seed| texts_of_other_pictures(phrases, seed));
+    for batch in indices.chunks(options.batch_size.max(1)) {
+        let mut read = phrases.batch(batch, clip.device())?;
+        if let Some(texts) = &texts {
+            read.phrases = batch.iter().map(|index| texts[index].clone()).collect();
+        }
+        let input = clip.encode(read)?;
+        let logits = decoder.forward_grouped(
+            &input.features,
+            input.conditional_embedding,
+            &input.picture_of,
+        );
+        score(batch, logits, input.masks)?;
+    }
+    Ok(())
+}
+
+/// For each phrase the words of one of another picture; its own if there is only one picture.
+fn texts_of_other_pictures(phrases: &Phrases, seed: u64) -> HashMap<usize, String> {
+    let mut order: Vec<_> = phrases.iter().collect();
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    let count = order.len();
+    (0..count)
+        .map(|place| {
+            let (index, own) = order[place];
+            let other = (1..count)
+                .map(|step| order[(place + step) % count].1)
+                .find(|other| other.image_id != own.image_id)
+                .unwrap_or(own);
+            (index, other.phrase.clone())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phrases_are_scored_apart_by_their_places() {
+        let counts = |true_positive| Confusion {
+            true_positive,
+            ..Confusion::default()
+        };
+        let evaluation = Evaluation {
+            phrases: vec![4, 9, 7],
+            tally: [1, 2, 3].map(counts).into_iter().collect(),
+            loss: 0.5,
+        };
+        let one = Confusion {
+            true_positive: 3,
+            false_positive: 1,
+            false_negative: 1,
+            true_negative: 9,
+        };
+        assert_eq!(phrase_iou(Preprocessing::HuggingFace)(&one), 3.0 / 5.0);
+        assert_eq!(phrase_iou(Preprocessing::ClipSeg)(&one), 3.0 / 6.0);
+        let odd = evaluation.subset(|phrase| phrase % 2 == 1);
+        assert_eq!(odd.masks(), [counts(2), counts(3)]);
+    }
+}

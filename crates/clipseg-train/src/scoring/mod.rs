@@ -1,0 +1,10 @@
+//! Scoring decoders, models and predictions.
+
+pub(crate) mod clipseg_protocol;
+pub(crate) mod evaluate;
+pub(crate) mod exceptions;
+pub(crate) mod model_scores;
+pub(crate) mod phrasecut_tasks;
+pub(crate) mod phrases;
+pub(crate) mod prediction_folder;
+pub(crate) mod scored_records;

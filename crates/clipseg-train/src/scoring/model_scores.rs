@@ -1,0 +1,222 @@
+//! Scoring a whole model on a split, at the pictures' own sizes.
+
+use crate::error::{Result, TrainError};
+use crate::readback::floats;
+use crate::scoring::exceptions::Exceptions;
+use crate::scoring::phrasecut_tasks::{PhraseCutEvaluation, Scored, Tasks, WordRanks};
+use crate::scoring::scored_records::{Record, by_picture};
+use clipseg_data::{Mask, Phrase, PhraseCut, Split, load_stored_rgb};
+use clipseg_metrics::{Grouped, ThresholdSweep};
+use clipseg_model::{EncodedImage, ModelError, Segmenter, SoftMask};
+use std::collections::HashMap;
+
+/// Phrases decoded at a time, whose logits are in memory together.
+pub(crate) const DECODED_PHRASES: usize = 16;
+
+/// What is said of phrases whose picture cannot be read.
+const UNREADABLE: [&str; 2] = [
+    "a picture that cannot be read",
+    "they have no prediction, so they are left out of the mean and count as 0 in the mean of all",
+];
+
+const LEFT_OUT: [&str; 2] = [UNREADABLE[0], "they are left out"];
+
+/// Scores a model by PhraseCut's protocol: each picture is prepared as the checkpoint says, logits are
+/// interpolated to the recorded size, and pixels whose probability is above the threshold are inside.
+/// The rules are those of [`evaluate_phrasecut`](crate::evaluate_phrasecut).
+///
+/// `on_mask` is handed the mask of every record, `None` where its picture cannot be read or is not
+/// listed. A task has one mask: where a task id comes up again, it is not asked for again.
+///
+/// In memory are one picture, its encoding, the logits of 16 phrases, and for each task some 300 bytes.
+///
+/// # Errors
+///
+/// If the split has no phrase or no polygons, the threshold is no probability, a logit is infinite or
+/// NaN, or `on_mask` fails.
+///
+/// # Example
+///
+/// ```no_run
+/// use clipseg_data::{PhraseCut, Split};
+/// use clipseg_metrics::Subset;
+/// use clipseg_model::Segmenter;
+/// use clipseg_train::score_model;
+///
+/// let device = clipseg_clip::device("cpu")?;
+/// let segmenter = Segmenter::from_pretrained("runs/train/model".as_ref(), &device)?;
+/// let data = PhraseCut::open_splits("VGPhraseCut_v0".as_ref(), &[Split::Test])?;
+/// let scored = score_model(&segmenter, &data, Split::Test, None, 0.3, |_, _| Ok(()))?;
+/// println!("mean IoU {}", scored.evaluator.scores(Subset::All).mean_iou);
+/// for exception in scored.exceptions {
+///     println!("{exception}");
+/// }
+/// # Ok::<(), clipseg_train::TrainError>(())
+/// ```
+pub fn score_model(
+    segmenter: &Segmenter,
+    data: &PhraseCut,
+    split: Split,
+    ranks: Option<&WordRanks>,
+    threshold: f32,
+    mut on_mask: impl FnMut(&Phrase, Option<&Mask>) -> Result<()>,
+) -> Result<PhraseCutEvaluation> {
+    if !(0.0..=1.0).contains(&threshold) {
+        let message = format!("{threshold}, expected a probability from 0 to 1");
+        return Err(TrainError::field("threshold", message));
+    }
+    let tasks = Tasks::new(data, split, ranks)?;
+    let records = &tasks.records;
+    let mut scores: Vec<Option<Scored>> = vec![None; records.len()];
+    let mut exceptions = Exceptions::default();
+    // Masks that records further down are scored by, too.
+    let mut kept = HashMap::<usize, Mask>::new();
+    let is_asked =
+        |&place: &usize| records[place].image(data).is_some() && tasks.first(place) == place;
+    let places: Vec<usize> = (0..records.len()).filter(is_asked).collect();
+    let wanted: Vec<Record<'_>> = places.iter().map(|&place| records[place]).collect();
+    for_each_phrase(segmenter, data, &wanted, |index, found| {
+        let place = places[index];
+        let (phrase, task) = (records[place].phrase, tasks.task(place));
+        let mask = match found {
+            Ok(logits) => {
+                let size = [task.width, task.height];
+                let soft = SoftMask::from_logits(logits.values, logits.size, size);
+                let soft = soft.map_err(|error| {
+                    let message = format!("phrase `{}`: {error}", phrase.task_id);
+                    TrainError::run(&data.image_path(phrase.image_id), message)
+                })?;
+                Some(soft.threshold(threshold))
+            }
+            Err(message) => {
+                exceptions.add(UNREADABLE, message);
+                None
+            }
+        };
+        scores[place] = Some(tasks.score(place, task, mask.as_ref())?);
+        on_mask(phrase, mask.as_ref())?;
+        if let (true, Some(mask)) = (tasks.comes_again(place), mask) {
+            kept.insert(place, mask);
+        }
+        Ok(())
+    })?;
+    let mut all = Vec::with_capacity(records.len());
+    for (place, score) in scores.into_iter().enumerate() {
+        all.push(match score {
+            Some(score) => score,
+            None => {
+                let mask = kept.get(&tasks.first(place));
+                if mask.is_none() {
+                    on_mask(records[place].phrase, None)?;
+                }
+                tasks.score(place, tasks.task(place), mask)?
+            }
+        });
+    }
+    Ok(tasks.evaluation(all, exceptions))
+}
+
+/// The counts of a model at all thresholds, at its own resolution, on at most so many phrases of a
+/// split, evenly spread: to choose a threshold by. The truth is drawn by the evaluator's rule and resized
+/// to the nearest pixels. Phrases whose pictures cannot be read are left out, with a warning that counts
+/// them. `on_phrase` is called after each.
+///
+/// The groups are the phrases' places in the split, with 800 bytes each.
+///
+/// # Errors
+///
+/// If the split has no phrase or no polygons, no picture can be read, or a logit is infinite or NaN.
+pub fn sweep_model(
+    segmenter: &Segmenter,
+    data: &PhraseCut,
+    split: Split,
+    at_most: usize,
+    mut on_phrase: impl FnMut(),
+) -> Result<Grouped<usize, ThresholdSweep>> {
+    data.require_truth(split)?;
+    let phrases = data.phrases(split);
+    let count = phrases.len().min(at_most);
+    let places: Vec<usize> = (0..count)
+        .map(|index| index * phrases.len() / count)
+        .collect();
+    let wanted: Vec<Record<'_>> = places
+        .iter()
+        .map(|&place| Record {
+            phrase: &phrases[place],
+            problem: None,
+        })
+        .collect();
+    let mut sweeps = Grouped::<usize, ThresholdSweep>::new();
+    let mut unreadable = Exceptions::default();
+    for_each_phrase(segmenter, data, &wanted, |index, found| {
+        match found {
+            Ok(Logits { values, size }) => {
+                let phrase = wanted[index].phrase;
+                let truth = data.mask(phrase)?.resize(size[0], size[1]).to_vec();
+                let sweep = sweeps.entry(places[index]);
+                sweep.add_logits(values, &truth, &phrase.task_id)?;
+            }
+            Err(message) => unreadable.add(LEFT_OUT, message),
+        }
+        on_phrase();
+        Ok(())
+    })?;
+    let unreadable = unreadable.into_vec();
+    if sweeps.is_empty() {
+        return Err(match unreadable.first() {
+            Some(exception) => TrainError::run(data.root(), format!("{split}: {exception}")),
+            None => TrainError::Empty(split.name()),
+        });
+    }
+    for exception in unreadable {
+        tracing::warn!("choosing a threshold on {split}: {exception}");
+    }
+    Ok(sweeps)
+}
+
+/// A phrase's logits, row by row.
+#[derive(Clone, Copy)]
+struct Logits<'a> {
+    values: &'a [f32],
+    /// Width and height.
+    size: [u32; 2],
+}
+
+/// Hands on the logits of each phrase, picture by picture; where the picture cannot be read, the reason.
+fn for_each_phrase(
+    segmenter: &Segmenter,
+    data: &PhraseCut,
+    wanted: &[Record<'_>],
+    mut score: impl FnMut(usize, Result<Logits<'_>, &str>) -> Result<()>,
+) -> Result<()> {
+    for (image_id, places) in by_picture(wanted) {
+        let path = data.image_path(image_id);
+        let picture = match load_stored_rgb(&path) {
+            Ok(picture) => picture,
+            Err(error) => {
+                let message = error.to_string();
+                for place in places {
+                    score(place, Err(&message))?;
+                }
+                continue;
+            }
+        };
+        let of_picture = |error: ModelError| TrainError::run(&path, error);
+        let encoded: EncodedImage = segmenter.encode_image(&picture).map_err(of_picture)?;
+        for places in places.chunks(DECODED_PHRASES) {
+            let texts: Vec<&str> = places
+                .iter()
+                .map(|&place| wanted[place].phrase.phrase.as_str())
+                .collect();
+            let texts = segmenter.encode_text(&texts)?;
+            let logits = segmenter.logits(&encoded, texts).map_err(of_picture)?;
+            let [_, height, width] = logits.dims();
+            let values = floats(logits)?;
+            let size = [width as u32, height as u32];
+            for (&place, values) in places.iter().zip(values.chunks_exact(height * width)) {
+                score(place, Ok(Logits { values, size }))?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! AdamW as a run needs it: Burn's, with moments that are read back onto the device they belong to.
+
+use crate::config::train_config::AdamWOptions;
+use burn::module::ParamGroup;
+use burn::optim::{
+    AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, LearningRate, ModuleOptimizer,
+    Optimizer, RecordState, StateSink, StateSource,
+};
+use burn::prelude::*;
+
+/// Names of biases and of the weights of norms in Burn's modules, and of CLIP's temperature.
+const NOT_DECAYED: &str = r"(^|\.)(bias|gamma|beta|logit_scale)$";
+
+/// The optimizer of a configuration.
+pub(crate) fn adamw(options: &AdamWOptions) -> ModuleOptimizer {
+    let config = AdamWConfig::new()
+        .with_weight_decay(options.weight_decay)
+        .with_beta_1(options.beta_1)
+        .with_beta_2(options.beta_2)
+        .with_epsilon(options.epsilon);
+    let optimizer = ModuleOptimizer::from(OnItsDevice(config.build()));
+    if options.decay_biases_and_norms {
+        return optimizer;
+    }
+    match ParamGroup::from_regex(NOT_DECAYED) {
+        Ok(group) => {
+            let undecayed = OnItsDevice(config.with_weight_decay(0.0).build());
+            optimizer.with_group(group, undecayed, None)
+        }
+        Err(_) => unreachable!("the expression is a constant"),
+    }
+}
+
+/// Burn's AdamW, except that a record's moments stay in main memory until their parameter's device
+/// is known.
+///
+/// Burn puts them on `Device::default()` first, which goes by what was compiled in: a build with
+/// CUDA would ask for a card to go on with a run on the processor (`load_record` of
+/// `burn-optim` 0.22.1).
+#[derive(Clone)]
+struct OnItsDevice(AdamW);
+
+#[derive(Clone)]
+struct Moments<const D: usize> {
+    time: usize,
+    place: Place<D>,
+}
+
+#[derive(Clone)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one for each parameter, nearly always the larger variant"
+)]
+enum Place<const D: usize> {
+    Device {
+        first: Tensor<D>,
+        second: Tensor<D>,
+    },
+    Memory {
+        first: TensorData,
+        second: TensorData,
+    },
+}
+
+impl<const D: usize> RecordState for Moments<D> {
+    fn state_flatten(&self, prefix: &str, out: &mut StateSink) {
+        let (first, second) = match &self.place {
+            Place::Device { first, second } => (first.to_data(), second.to_data()),
+            Place::Memory { first, second } => (first.clone(), second.clone()),
+        };
+        out.push_scalar(prefix, "time", self.time.into());
+        out.push_tensor(prefix, "moment_1", first);
+        out.push_tensor(prefix, "moment_2", second);
+    }
+
+    fn state_unflatten(prefix: &str, source: &mut StateSource, _: &Device) -> Option<Self> {
+        Some(Self {
+            time: source.take_scalar(prefix, "time")?.try_into().ok()?,
+            place: Place::Memory {
+                first: source.take_tensor(prefix, "moment_1")?,
+                second: source.take_tensor(prefix, "moment_2")?,
+            },
+        })
+    }
+}
+
+impl Optimizer for OnItsDevice {
+    type State<const D: usize> = Moments<D>;
+
+    fn step<const D: usize>(
+        &self,
+        learning_rate: LearningRate,
+        tensor: Tensor<D>,
+        gradient: Tensor<D>,
+        state: Option<Moments<D>>,
+    ) -> (Tensor<D>, Option<Moments<D>>) {
+        let device = tensor.device();
+        let state = state.map(|state| {
+            let time = state.time;
+            let (first, second) = match Self::to_device(state, &device).place {
+                Place::Device { first, second } => (first, second),
+                Place::Memory { .. } => unreachable!("it was put on the device"),
+            };
+            AdamWState::new(AdaptiveMomentumState::new(time, first, second))
+        });
+        let (tensor, state) = self.0.step(learning_rate, tensor, gradient, state);
+        let state = state.map(|AdamWState { momentum }| Moments {
+            time: momentum.time,
+            place: Place::Device {
+                first: momentum.moment_1,
+                second: momentum.moment_2,
+            },
+        });
+        (tensor, state)
+    }
+
+    fn to_device<const D: usize>(state: Moments<D>, device: &Device) -> Moments<D> {
+        let (first, second) = match state.place {
+            Place::Device { first, second } => (first.to_device(device), second.to_device(device)),
+            Place::Memory { first, second } => (
+                Tensor::from_data(first, device),
+                Tensor::from_data(second, device),
+            ),
+        };
+        Moments {
+            time: state.time,
+            place: Place::Device { first, second },
+        }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::module::Module;
+    use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+    use burn::optim::{GradientsParams, OptimizerRecord};
+
+    #[derive(Module, Debug)]
+    struct Two {
+        map: Linear,
+        norm: LayerNorm,
+    }
+
+    fn module() -> Two {
+        let device = Device::flex();
+        device.seed(3);
+        let module = Two {
+            map: LinearConfig::new(3, 3).init(&device),
+            norm: LayerNormConfig::new(3).init(&device),
+        };
+        clipseg_clip::initialise(&module);
+        module.train()
+    }
+
+    fn step(module: Two, optimizer: &mut ModuleOptimizer) -> Two {
+        let input = Tensor::<2>::ones([2, 3], &Device::flex()).autodiff();
+        let loss = module.norm.forward(module.map.forward(input)).square();
+        // Squares of a normalised row have a constant sum; weigh them so that there is a gradient.
+        let weights = Tensor::<2>::from_floats([[1.0, 2.0, 4.0]], &Device::flex()).autodiff();
+        let gradients = (loss * weights).sum().backward();
+        let gradients = GradientsParams::from_grads(gradients, &module);
+        optimizer.step(1e-2, module, gradients)
+    }
+
+    fn values(module: &Two) -> Vec<f32> {
+        let read = |data: TensorData| data.try_to_vec::<f32>().unwrap();
+        let mut values = read(module.map.weight.val().into_data());
+        values.extend(read(module.norm.gamma.val().into_data()));
+        values
+    }
+
+    #[test]
+    fn moments_survive_being_written_bit_for_bit() {
+        let options = AdamWOptions {
+            decay_biases_and_norms: false,
+            ..AdamWOptions::default()
+        };
+        let (mut module, mut optimizer) = (module(), adamw(&options));
+        for _ in 0..3 {
+            module = step(module, &mut optimizer);
+        }
+        let bytes = optimizer.into_bytes().unwrap();
+        let record = OptimizerRecord::from_bytes(bytes).unwrap();
+        let restored = adamw(&options).load_record(record);
+        // Written once more before any step, as a run that is stopped right after it went on.
+        let bytes = restored.into_bytes().unwrap();
+        let record = OptimizerRecord::from_bytes(bytes).unwrap();
+        let mut restored = adamw(&options).load_record(record);
+        let expected = values(&step(module.clone(), &mut optimizer));
+        assert_eq!(values(&step(module, &mut restored)), expected);
+    }
+
+    #[test]
+    fn biases_and_norms_can_be_left_out_of_the_decay() {
+        let decayed_by = |decay_biases_and_norms| {
+            let optimizer = |weight_decay| {
+                adamw(&AdamWOptions {
+                    weight_decay,
+                    decay_biases_and_norms,
+                    ..AdamWOptions::default()
+                })
+            };
+            let with = step(module(), &mut optimizer(0.5));
+            let without = step(module(), &mut optimizer(0.0));
+            let differ = |a: TensorData, b: TensorData| a != b;
+            [
+                differ(
+                    with.map.weight.val().into_data(),
+                    without.map.weight.val().into_data(),
+                ),
+                differ(
+                    with.norm.gamma.val().into_data(),
+                    without.norm.gamma.val().into_data(),
+                ),
+            ]
+        };
+        assert_eq!(decayed_by(true), [true, true]);
+        assert_eq!(decayed_by(false), [true, false]);
+    }
+}

@@ -1,0 +1,146 @@
+//! One step: what it learns from, its loss and its gradients.
+
+use crate::config::train_config::TrainConfig;
+use crate::error::{Result, TrainError};
+use crate::frozen::encoding::FrozenClip;
+use crate::run::feed::Feed;
+use crate::step::mixing::mix_examples;
+use crate::step::randomness::{Draw, drawing, dropout_seed, of_batch};
+use crate::step::trainer::{DecoderTrainer, StepInput};
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::prelude::*;
+use clipseg_data::{PhraseCutDataset, SampleBatch, SampleOptions};
+use clipseg_model::DecoderConfig;
+use std::path::PathBuf;
+
+/// What one step did.
+pub(crate) struct Step {
+    pub(crate) gradients: GradientsParams,
+    pub(crate) loss: f32,
+    /// Length of the gradient before it was shortened.
+    pub(crate) gradient_norm: Option<f32>,
+    pub(crate) epoch: u64,
+    pub(crate) phrases: usize,
+}
+
+/// Computes the gradients of steps.
+pub(crate) struct Stepper<'a> {
+    pub(crate) clip: &'a mut FrozenClip,
+    pub(crate) config: &'a TrainConfig,
+    pub(crate) training: &'a PhraseCutDataset,
+}
+
+impl Stepper<'_> {
+    /// The gradients of a step, counted from 0; `checkpoint` is named if they are no numbers.
+    pub(crate) fn step(
+        &mut self,
+        trainer: &DecoderTrainer,
+        step: usize,
+        feed: &mut Feed,
+        checkpoint: impl FnOnce() -> Option<PathBuf>,
+    ) -> Result<Step> {
+        let accumulation = self.config.schedule.accumulation;
+        let positions = step * accumulation..(step + 1) * accumulation;
+        let batches: Vec<(usize, u64, SampleBatch)> = positions
+            .map(|position| {
+                let (epoch, batch) = feed.next()?;
+                Ok((position, epoch, batch))
+            })
+            .collect::<Result<_>>()?;
+        let epoch = batches.first().map_or(0, |(_, epoch, _)| *epoch);
+        let phrases: usize = batches.iter().map(|(.., batch)| batch.phrases.len()).sum();
+        let mut tasks = Vec::with_capacity(phrases);
+        let mut accumulator = GradientsAccumulator::new();
+        let mut losses = Vec::with_capacity(accumulation);
+        for (position, _, mut batch) in batches {
+            let share = batch.phrases.len() as f64 / phrases as f64;
+            tasks.append(&mut batch.task_ids);
+            let input = self.encode(batch, position)?;
+            let (loss, gradients) = self.gradients(trainer, &input, position)?;
+            losses.push((loss, share));
+            accumulator.accumulate(trainer.module(), trainer.scale(gradients, share));
+        }
+        let mut loss = 0.0;
+        for (value, share) in losses {
+            loss += f64::from(scalar(value)?) * share;
+        }
+        let loss = loss as f32;
+        let mut gradients = accumulator.grads();
+        let norm = match self.config.schedule.clip_norm {
+            Some(longest) => {
+                let norm;
+                (gradients, norm) = trainer.clip(gradients, longest);
+                norm
+            }
+            None => trainer.gradient_norm(&gradients),
+        };
+        let gradient_norm = norm.map(scalar).transpose()?;
+        let numbers = [("loss", Some(loss)), ("gradient norm", gradient_norm)];
+        for (quantity, value) in numbers {
+            if let Some(value) = value.filter(|value| !value.is_finite()) {
+                return Err(TrainError::Diverged {
+                    quantity,
+                    value,
+                    step: step + 1,
+                    tasks,
+                    checkpoint: checkpoint(),
+                });
+            }
+        }
+        Ok(Step {
+            gradients,
+            loss,
+            gradient_norm,
+            epoch,
+            phrases,
+        })
+    }
+
+    /// What the decoder needs of a batch, with examples mixed into its phrases.
+    fn encode(&mut self, batch: SampleBatch, position: usize) -> Result<StepInput> {
+        let mut batch = batch.into_tensors(self.clip.device());
+        let supports = std::mem::take(&mut batch.supports);
+        let comes_again = pictures_come_again(self.training.options());
+        let mut input = self.clip.encode_if(batch, comes_again)?;
+        input.conditional_embedding = mix_examples(
+            self.clip,
+            input.conditional_embedding,
+            &supports,
+            self.config.augment.visual,
+            &mut of_batch(self.config.seed, position, Draw::VisualShares),
+        )?;
+        Ok(input)
+    }
+
+    /// Loss and gradients of a batch. What a decoder drops depends on the seed and the place of the
+    /// batch alone.
+    fn gradients(
+        &self,
+        trainer: &DecoderTrainer,
+        input: &StepInput,
+        position: usize,
+    ) -> Result<(Tensor<1>, GradientsParams)> {
+        let drops = match &self.clip.config().decoder {
+            DecoderConfig::Transformer(config) => config.dropout > 0.0,
+            _ => false,
+        };
+        if !drops {
+            return Ok(trainer.gradients(input));
+        }
+        let seed = dropout_seed(self.config.seed, position);
+        let _alone = drawing(self.clip.device(), seed);
+        let (loss, gradients) = trainer.gradients(input);
+        // A device that works behind may draw only now.
+        scalar(loss.clone())?;
+        Ok((loss, gradients))
+    }
+}
+
+/// Whether what is seen of a picture is worth remembering for the next pass.
+fn pictures_come_again(options: &SampleOptions) -> bool {
+    options.crop.is_none() && options.colour_jitter == 0.0
+}
+
+fn scalar(value: Tensor<1>) -> Result<f32> {
+    value.try_into_scalar::<f32>().map_err(TrainError::device)
+}
