@@ -9,7 +9,9 @@
 //! `photos/captions.tsv` has a line for each caption: the picture's name, a tab, the text.
 
 use clap::Parser;
-use clipseg::train::{End, PretrainConfig, Progress, RunFolder, Settings, StopFlag, pretrain};
+use clipseg::train::{
+    End, PretrainConfig, Progress, RunFolder, Settings, Start, StopFlag, pretrain,
+};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
@@ -70,7 +72,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => RunFolder::unused(default),
     };
     let mut progress = Progress::of("captions");
-    let outcome = pretrain(&config, &out, arguments.resume, &stop, &mut progress)?;
+    let device = clipseg::device(&config.device)?;
+    let start = if arguments.resume {
+        Start::Resume
+    } else {
+        Start::New
+    };
+    let outcome = pretrain(&config, &device, &out, start, &stop, &mut progress)?;
     match (outcome.end, outcome.scores()) {
         (End::Stopped, _) | (_, None) => println!("stopped; --resume goes on"),
         (_, Some(scores)) => {

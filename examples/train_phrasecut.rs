@@ -7,7 +7,7 @@
 
 use clap::Parser;
 use clipseg::metrics::Loss;
-use clipseg::train::{End, Progress, RunFolder, StopFlag, TrainConfig, run};
+use clipseg::train::{End, Progress, RunFolder, Start, StopFlag, TrainConfig, run};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
@@ -71,7 +71,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         None if arguments.resume => default.to_owned(),
         None => RunFolder::unused(default),
     };
-    let outcome = run(&config, &out, arguments.resume, &stop, &mut Progress::new())?;
+    let device = clipseg::device(&config.device)?;
+    let start = if arguments.resume {
+        Start::Resume
+    } else {
+        Start::New
+    };
+    let mut progress = Progress::new();
+    let outcome = run(&config, &device, &out, start, &stop, &mut progress)?;
     match (outcome.training.end, outcome.table) {
         (End::Stopped, _) | (_, None) => println!("stopped; --resume goes on"),
         (_, Some(table)) => {

@@ -1,5 +1,6 @@
 //! Scoring whole models: the two ways agree, and the program tells what the library finds.
 
+use crate::support::device;
 use crate::training_runs::small_run;
 use clipseg::data::{Mask, Phrase, PhraseCut, RasterRule, Split, load_rgb};
 use clipseg::metrics::{
@@ -21,7 +22,7 @@ fn setup(folder: &Path) -> Setup {
         "data.held_out=[]",
         "validation.test_phrases=1000",
     ];
-    Setup::new(&config.with_overrides(&changes).unwrap(), |_| {}).unwrap()
+    Setup::new(&config.with_overrides(&changes).unwrap(), &device(), |_| {}).unwrap()
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Whole runs of contrastive pre-training: what they leave, that they go on, and what they learn.
 
+use crate::support::device;
 use clipseg::clip::{ClipTokenizer, ImageProcessor, load_clip};
 use clipseg::train::{
-    End, Observer, PretrainConfig, PretrainOutcome, RunFolder, Settings, Silent, StopFlag,
+    End, Observer, PretrainConfig, PretrainOutcome, RunFolder, Settings, Silent, Start, StopFlag,
     pretrain, read_pretrain_metrics,
 };
 use std::path::Path;
@@ -51,8 +52,16 @@ fn config(changes: &[&str]) -> PretrainConfig {
     small.with_overrides(changes).unwrap()
 }
 
-fn whole(config: &PretrainConfig, root: &Path, resume: bool) -> PretrainOutcome {
-    pretrain(config, root, resume, &StopFlag::new(), &mut Silent).unwrap()
+fn whole(config: &PretrainConfig, root: &Path, start: Start) -> PretrainOutcome {
+    pretrain(
+        config,
+        &device(),
+        root,
+        start,
+        &StopFlag::new(),
+        &mut Silent,
+    )
+    .unwrap()
 }
 
 #[test]
@@ -60,7 +69,7 @@ fn a_pretraining_run_leaves_everything_in_its_folder() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("run");
     let config = config(&[]);
-    let outcome = whole(&config, &root, false);
+    let outcome = whole(&config, &root, Start::New);
     assert_eq!(outcome.end, End::Finished);
     assert_eq!(outcome.losses().len(), 12);
     let saved: PretrainConfig = RunFolder::config_of(&root).unwrap().expect("it is there");
@@ -80,7 +89,7 @@ fn a_pretraining_run_leaves_everything_in_its_folder() {
     assert!(page.contains("| picture of a text, R@1 | 20 |"), "{page}");
 
     let model = root.join("model");
-    let device = crate::support::device();
+    let device = device();
     let (shape, clip) = load_clip(&model, &device).unwrap();
     assert_eq!(shape.vision_config.image_size, 32);
     let tokenizer = ClipTokenizer::from_folder(&model, &shape.text_config).unwrap();
@@ -96,7 +105,14 @@ fn a_pretraining_run_leaves_everything_in_its_folder() {
     );
     assert_eq!(read.into_data(), own.into_data());
 
-    let again = pretrain(&config, &root, false, &StopFlag::new(), &mut Silent);
+    let again = pretrain(
+        &config,
+        &device,
+        &root,
+        Start::New,
+        &StopFlag::new(),
+        &mut Silent,
+    );
     let message = again.unwrap_err().to_string();
     assert!(message.contains("holds a run already"), "{message}");
 }
@@ -106,18 +122,26 @@ fn a_stopped_pretraining_run_goes_on_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
     let config = config(&["schedule.piece=8"]);
-    whole(&config, &one, false);
+    whole(&config, &one, Start::New);
     for step in [2, 7] {
         let stop = StopFlag::new();
         let mut observer = StopAfter {
             step,
             stop: stop.clone(),
         };
-        let outcome = pretrain(&config, &two, true, &stop, &mut observer).unwrap();
+        let outcome = pretrain(
+            &config,
+            &device(),
+            &two,
+            Start::Resume,
+            &stop,
+            &mut observer,
+        )
+        .unwrap();
         assert_eq!(outcome.end, End::Stopped);
         assert!(outcome.losses().len() >= step && outcome.losses().len() < 12);
     }
-    let outcome = whole(&config, &two, true);
+    let outcome = whole(&config, &two, Start::Resume);
     assert_eq!(outcome.end, End::Finished);
     for name in [
         "metrics.jsonl",
@@ -129,7 +153,14 @@ fn a_stopped_pretraining_run_goes_on_bit_for_bit() {
         assert!(read(&one) == read(&two), "{name} differs");
     }
     let other = config.with_overrides(&["schedule.batch_size=8"]).unwrap();
-    let message = pretrain(&other, &two, true, &StopFlag::new(), &mut Silent);
+    let message = pretrain(
+        &other,
+        &device(),
+        &two,
+        Start::Resume,
+        &StopFlag::new(),
+        &mut Silent,
+    );
     let message = message.unwrap_err().to_string();
     assert!(
         message.contains("field `schedule.batch_size` is 16 in the run and 8 now"),
@@ -141,7 +172,7 @@ fn a_stopped_pretraining_run_goes_on_bit_for_bit() {
 fn a_checkpoint_is_trained_further_on_a_plain_list() {
     let folder = tempfile::tempdir().unwrap();
     let first = folder.path().join("first");
-    whole(&config(&["schedule.steps=2"]), &first, false);
+    whole(&config(&["schedule.steps=2"]), &first, Start::New);
     let data = folder.path().join("data");
     std::fs::create_dir(&data).unwrap();
     let mut list = String::new();
@@ -166,7 +197,7 @@ fn a_checkpoint_is_trained_further_on_a_plain_list() {
         .unwrap();
     config.clip.checkpoint = Some(first.join("model").display().to_string());
     config.data.folders = vec![data];
-    let outcome = whole(&config, &second, false);
+    let outcome = whole(&config, &second, Start::New);
     let losses = outcome.losses();
     assert!(losses.iter().all(|loss| loss.is_finite()), "{losses:?}");
     let scores = outcome.scores().unwrap();
@@ -186,9 +217,9 @@ fn a_time_is_turned_into_steps_once() {
     let root = folder.path().join("run");
     // The time is over when the speed is known: one step more.
     let config = config(&["schedule.minutes=1e-6", "schedule.batch_size=4"]);
-    let outcome = whole(&config, &root, false);
+    let outcome = whole(&config, &root, Start::New);
     assert_eq!((outcome.end, outcome.losses().len()), (End::Finished, 41));
-    let again = whole(&config, &root, true);
+    let again = whole(&config, &root, Start::Resume);
     assert_eq!(again.records, outcome.records, "it stays decided");
 }
 
@@ -208,7 +239,7 @@ fn a_clip_learns_to_tell_scenes_apart() {
         "data.crops=1",
         "data.templates=0",
     ]);
-    let outcome = whole(&config, &folder.path().join("run"), false);
+    let outcome = whole(&config, &folder.path().join("run"), Start::New);
     let losses = outcome.losses();
     let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
     let (first, last) = (mean(&losses[..10]), mean(&losses[290..]));

@@ -249,6 +249,8 @@ fn what_cannot_be_done_is_said_before_the_work() {
         "field `schedule.batch_size`: 0, expected at least 1",
     );
     fails(&["--data", "no/such"], "no/such");
+    fails(&["--device", "abacus"], "device `abacus`: unknown");
+    assert!(!runs.root("run").exists());
     let output = runs.run("run", &["--loss", "hinge"]);
     assert!(
         stderr(&output).contains("`hinge` is not a loss"),

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 ///
 /// Variants follow whose fault it is: the file system ([`Io`](Self::Io)), a file's content
 /// ([`Format`](Self::Format), [`Config`](Self::Config), [`Weights`](Self::Weights)), the caller
-/// ([`Input`](Self::Input), [`Foreign`](Self::Foreign)), this build ([`Device`](Self::Device)), or the network
-/// ([`Hub`](Self::Hub)).
+/// ([`Input`](Self::Input), [`Foreign`](Self::Foreign)), or the network ([`Hub`](Self::Hub)).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClipError {
@@ -67,14 +66,6 @@ pub enum ClipError {
     /// An argument has a value that the model cannot take.
     #[error("{0}")]
     Input(String),
-    /// A device was asked for that this build or this machine does not have.
-    #[error("device `{name}`: {message}")]
-    Device {
-        /// The name as given.
-        name: String,
-        /// What is missing.
-        message: String,
-    },
     /// A checkpoint is not to be had by the name it was asked for.
     #[error("checkpoint `{id}`: {message}")]
     Hub {

@@ -5,10 +5,11 @@
 //! pictures of any size, and computes no block more than was asked for.
 //!
 //! ```no_run
-//! use clipseg_clip::{ClipTokenizer, ImageProcessor, device, load_clip};
+//! use burn::tensor::Device;
+//! use clipseg_clip::{ClipTokenizer, ImageProcessor, load_clip};
 //! use std::path::Path;
 //!
-//! let device = device("cpu")?;
+//! let device = Device::flex();
 //! let folder = Path::new("clip-vit-base-patch16");
 //! let (config, clip) = load_clip(folder, &device)?;
 //! let tokenizer = ClipTokenizer::from_folder(folder, &config.text_config)?;
@@ -28,7 +29,6 @@
 mod clip;
 mod config;
 mod container;
-mod device;
 mod error;
 mod files;
 #[cfg(feature = "hub")]
@@ -50,7 +50,6 @@ mod weights;
 
 pub use clip::{Clip, normalise};
 pub use config::{Activation, ClipConfig, TextConfig, VisionConfig, parse_field};
-pub use device::{DEVICE_NAMES, device};
 pub use error::{ClipError, Result, WeightProblems};
 pub use files::{mark_as_own, read_json, refuse_foreign, write_aside, write_text};
 #[cfg(feature = "hub")]

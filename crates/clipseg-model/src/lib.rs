@@ -6,11 +6,12 @@
 //!
 //! ```
 //! # #[cfg(feature = "flex")] {
-//! use clipseg_model::clip::{ClipTokenizer, ImageProcessor, device};
+//! use burn::tensor::Device;
+//! use clipseg_model::clip::{ClipTokenizer, ImageProcessor};
 //! use clipseg_model::{ClipSeg, ClipSegConfig, Segmenter};
 //!
 //! // Random weights; `Segmenter::from_pretrained` reads those of a checkpoint.
-//! let device = device("cpu")?;
+//! let device = Device::flex();
 //! device.seed(0);
 //! let mut config = ClipSegConfig::small();
 //! config.clip.text_config.hidden_size = 32; // small enough for an example

@@ -23,11 +23,12 @@ use std::path::Path;
 /// # Example
 ///
 /// ```no_run
-/// use clipseg_clip::{device, load_clip};
+/// use burn::tensor::Device;
+/// use clipseg_clip::load_clip;
 /// use clipseg_model::{ClipSeg, OriginalOptions};
 /// use std::path::Path;
 ///
-/// let clip = load_clip(Path::new("clip-vit-base-patch16"), &device("cpu")?)?;
+/// let clip = load_clip(Path::new("clip-vit-base-patch16"), &Device::flex())?;
 /// let decoder = Path::new("rd64-uni-refined.pth");
 /// let model = ClipSeg::from_original(decoder, clip, &OriginalOptions::default())?;
 /// model.save_pretrained(Path::new("clipseg-rd64-refined"))?;

@@ -41,7 +41,7 @@ const COLOURS: usize = 3;
 /// use clipseg_model::Segmenter;
 /// use std::path::Path;
 ///
-/// let device = clipseg_clip::device("cpu")?;
+/// let device = burn::tensor::Device::flex();
 /// let segmenter = Segmenter::from_pretrained(Path::new("clipseg-rd64-refined"), &device)?;
 /// let photo = segmenter.encode_image(&clipseg_data::load_rgb(Path::new("cat.jpg"))?)?;
 /// for mask in segmenter.segment(&photo, &["a cat", "a sofa"])? {
@@ -242,7 +242,7 @@ impl Segmenter {
     /// use clipseg_model::{Prompt, SegmentOptions, Segmenter, TEMPLATES, VisualPrompt};
     /// use std::path::Path;
     ///
-    /// let device = clipseg_clip::device("cpu")?;
+    /// let device = burn::tensor::Device::flex();
     /// let segmenter = Segmenter::from_pretrained(Path::new("clipseg-rd64-refined"), &device)?;
     /// let photo = segmenter.encode_image(&clipseg_data::load_rgb(Path::new("cat.jpg"))?)?;
     /// let example = VisualPrompt::new(clipseg_data::load_rgb(Path::new("another-cat.jpg"))?);
@@ -283,7 +283,7 @@ impl Segmenter {
     /// use clipseg_model::{ModelError, Prompt, SegmentOptions, Segmenter};
     /// use std::path::Path;
     ///
-    /// let device = clipseg_clip::device("cpu")?;
+    /// let device = burn::tensor::Device::flex();
     /// let segmenter = Segmenter::from_pretrained(Path::new("clipseg-rd64-refined"), &device)?;
     /// let photo = segmenter.encode_image(&clipseg_data::load_rgb(Path::new("cat.jpg"))?)?;
     /// let prompts: Vec<Prompt> = ["a cat", "a sofa", "a lamp"].map(Prompt::from).into();

@@ -6,7 +6,8 @@
 //!
 //! ```
 //! # #[cfg(feature = "flex")] {
-//! use clipseg_clip::{ClipTokenizer, ImageProcessor, device};
+//! use burn::tensor::Device;
+//! use clipseg_clip::{ClipTokenizer, ImageProcessor};
 //! use clipseg_data::{
 //!     PhraseCut, PhraseCutDataset, SampleOptions, ScenesConfig, Split, generate_scenes,
 //! };
@@ -21,7 +22,7 @@
 //! let options = SampleOptions::new(64, 64);
 //! let training = Arc::new(PhraseCutDataset::new(data, Split::Train, options)?);
 //!
-//! let device = device("cpu")?;
+//! let device = Device::flex();
 //! device.seed(0);
 //! let mut config = ClipSegConfig::small();
 //! config.clip.text_config.hidden_size = 32; // small enough for an example
@@ -71,7 +72,7 @@ pub use frozen::encoding::{EncodingCounts, FrozenClip};
 pub use report::page::{Table, TableRow};
 pub use run::checkpoint::load_decoder;
 pub use run::engine::{Engine, train};
-pub use run::folder::RunFolder;
+pub use run::folder::{RunFolder, Start};
 pub use run::interrupt::StopFlag;
 pub use run::journal::{Record, read_metrics};
 pub use run::outcome::{End, TrainOutcome};

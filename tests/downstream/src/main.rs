@@ -1,13 +1,15 @@
-//! What another crate needs to load a model, segment a photograph and save a mask: one dependency.
+//! What another crate needs to load a model, segment a photograph and save a mask: one dependency
+//! beside Burn, whose device it names.
 //!
 //! `cargo run -- MODEL PHOTO PROMPT MASK.png`; `cargo test` does it with the tiny checkpoint.
 
-use clipseg_model::{Segmenter, clip, data};
+use burn::tensor::Device;
+use clipseg_model::{Segmenter, data};
 use std::error::Error;
 use std::path::Path;
 
 fn segment(model: &Path, photo: &Path, prompt: &str, mask: &Path) -> Result<f64, Box<dyn Error>> {
-    let segmenter = Segmenter::from_pretrained(model, &clip::device("cpu")?)?;
+    let segmenter = Segmenter::from_pretrained(model, &Device::flex())?;
     let photo = segmenter.encode_image(&data::load_rgb(photo)?)?;
     let soft = segmenter.segment(&photo, &[prompt])?.remove(0);
     soft.threshold(0.3).to_gray_image().save(mask)?;

@@ -6,10 +6,11 @@ use super::report::page;
 use super::setup::PretrainSetup;
 use crate::config::settings::Settings;
 use crate::error::Result;
-use crate::run::folder::RunFolder;
+use crate::run::folder::{RunFolder, Start};
 use crate::run::interrupt::StopFlag;
 use crate::run::outcome::End;
 use crate::run::progress::Observer;
+use burn::prelude::*;
 use std::path::Path;
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ use std::time::Instant;
 /// names). The CLIP in `model/` is that of the last checkpoint, which is of the last step where the run
 /// came to its end.
 ///
-/// With `resume` the run in the folder goes on, and on the processor it comes to the same weights,
+/// With [`Start::Resume`] the run in the folder goes on, and on the processor it comes to the same weights,
 /// bit for bit, as if it had not been interrupted, whenever it was.
 ///
 /// # Errors
@@ -29,11 +30,13 @@ use std::time::Instant;
 /// # Example
 ///
 /// ```no_run
-/// use clipseg_train::{PretrainConfig, Progress, StopFlag, pretrain};
+/// use burn::tensor::Device;
+/// use clipseg_train::{PretrainConfig, Progress, Start, StopFlag, pretrain};
 ///
 /// let config = PretrainConfig::default();
-/// let folder = "runs/clip".as_ref();
-/// let outcome = pretrain(&config, folder, false, &StopFlag::on_ctrl_c()?, &mut Progress::new())?;
+/// let (device, folder) = (Device::flex(), "runs/clip".as_ref());
+/// let stop = StopFlag::on_ctrl_c()?;
+/// let outcome = pretrain(&config, &device, folder, Start::New, &stop, &mut Progress::new())?;
 /// if let Some(scores) = outcome.scores() {
 ///     println!("{scores}");
 /// }
@@ -41,16 +44,17 @@ use std::time::Instant;
 /// ```
 pub fn pretrain(
     config: &PretrainConfig,
+    device: &Device,
     root: &Path,
-    resume: bool,
+    start: Start,
     stop: &StopFlag,
     observer: &mut dyn Observer,
 ) -> Result<PretrainOutcome> {
     let config = config.clone().with_absolute_paths();
     config.check()?;
-    let folder = RunFolder::open(root, &config, resume)?;
+    let folder = RunFolder::open(root, &config, start)?;
     let began = Instant::now();
-    let setup = PretrainSetup::new(&config, |line| observer.note(line));
+    let setup = PretrainSetup::new(&config, device, |line| observer.note(line));
     let setup = match setup {
         Ok(setup) => setup,
         Err(error) => {
@@ -58,7 +62,7 @@ pub fn pretrain(
             return Err(error);
         }
     };
-    let parameters = burn::module::Module::num_params(&setup.clip);
+    let parameters = setup.clip.num_params();
     observer.note(&format!(
         "a CLIP of {parameters} parameters and {} tokens; {}",
         setup.parts.config.text_config.vocab_size,

@@ -38,15 +38,18 @@ impl ClipParts {
 }
 
 impl PretrainSetup {
-    pub(crate) fn new(config: &PretrainConfig, mut note: impl FnMut(&str)) -> Result<Self> {
-        let device = clipseg_clip::device(&config.device)?;
+    pub(crate) fn new(
+        config: &PretrainConfig,
+        device: &Device,
+        mut note: impl FnMut(&str),
+    ) -> Result<Self> {
         let started = config
             .clip
             .checkpoint
             .as_deref()
             .map(|checkpoint| {
                 let folder = resolve(checkpoint)?;
-                let (shape, clip) = load_clip(&folder, &device)?;
+                let (shape, clip) = load_clip(&folder, device)?;
                 Ok::<_, TrainError>((folder, shape, clip))
             })
             .transpose()?;
@@ -77,13 +80,13 @@ impl PretrainSetup {
                 };
                 (parts, clip)
             }
-            None => Self::begin(config, &captions, side, &device)?,
+            None => Self::begin(config, &captions, side, device)?,
         };
         Ok(Self {
             parts,
             clip,
             captions: Arc::new(captions),
-            device,
+            device: device.clone(),
         })
     }
 

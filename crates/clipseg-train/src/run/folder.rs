@@ -32,6 +32,15 @@ pub struct RunFolder {
     _lock: File,
 }
 
+/// Whether a run is new or continues the one in its folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// A new run; a folder that holds a run is refused.
+    New,
+    /// Continues the run in the folder, or starts it if the folder holds none.
+    Resume,
+}
+
 /// The file that marks a run's folder, and that its process locks.
 const MARKER: &str = ".clipseg-run";
 /// What stands in it, before a name that no other run has.
@@ -52,15 +61,15 @@ const NAMES: [&str; 8] = [
 impl RunFolder {
     /// Opens the folder of a run, makes it if there is none, and writes the configuration into it.
     ///
-    /// With `resume` a run that is there goes on, if it has this configuration; a folder without a
-    /// run is taken too, because a run that is killed at once leaves none.
+    /// [`Start::Resume`] continues the run in the folder if it has this configuration. A folder without
+    /// a run is accepted too, because a run that is killed at once leaves none.
     ///
     /// # Errors
     ///
     /// If the folder cannot be made or written, another process trains in it, something that no run has
     /// written has the name of one of its files, or it holds a run already: one with another
-    /// configuration, or any without `resume`.
-    pub fn open<C: Settings>(root: &Path, config: &C, resume: bool) -> Result<Self> {
+    /// configuration, or any with [`Start::New`].
+    pub fn open<C: Settings>(root: &Path, config: &C, start: Start) -> Result<Self> {
         std::fs::create_dir_all(root).map_err(TrainError::io("make", root))?;
         let mut lock = lock(root)?;
         let owner = match owner(&mut lock, root)? {
@@ -74,7 +83,7 @@ impl RunFolder {
             _lock: lock,
         };
         match Self::config_of::<C>(root)? {
-            Some(_) if !resume => {
+            Some(_) if start == Start::New => {
                 let message = "holds a run already; go on with it by --resume, or choose another \
                                folder by --out";
                 return Err(TrainError::run(root, message));
@@ -278,8 +287,8 @@ mod tests {
     use super::*;
     use crate::config::train_config::TrainConfig;
 
-    fn open(root: &Path, config: &TrainConfig, resume: bool) -> Result<RunFolder, String> {
-        RunFolder::open(root, config, resume).map_err(|error| error.to_string())
+    fn open(root: &Path, config: &TrainConfig, start: Start) -> Result<RunFolder, String> {
+        RunFolder::open(root, config, start).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -287,10 +296,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("new/run");
         let config = TrainConfig::default();
-        let open_at = |root: &Path, config: &TrainConfig| open(root, config, false).unwrap();
-        let open = |config: &TrainConfig, resume| open(&root, config, resume);
-        let first = open(&config, true).unwrap();
-        let locked = open(&config, true).unwrap_err();
+        let open_at = |root: &Path, config: &TrainConfig| open(root, config, Start::New).unwrap();
+        let open = |config: &TrainConfig, start| open(&root, config, start);
+        let first = open(&config, Start::Resume).unwrap();
+        let locked = open(&config, Start::Resume).unwrap_err();
         assert!(locked.ends_with("another process is training here"));
         let half = tempfile::Builder::new()
             .prefix(&format!("{}x", first.aside().prefix()))
@@ -299,20 +308,20 @@ mod tests {
         let (_, half) = half.keep().unwrap();
         drop(first);
         assert!(
-            open(&config, false)
+            open(&config, Start::New)
                 .unwrap_err()
                 .contains("holds a run already")
         );
         assert_eq!(RunFolder::unused(&root), folder.path().join("new/run-2"));
         let own = root.join("checkpoints/.writing-abc");
         std::fs::write(&own, "half").unwrap();
-        open(&config, true).unwrap();
+        open(&config, Start::Resume).unwrap();
         assert!(!half.exists() && own.exists());
         let other = config
             .clone()
             .with_overrides(&["schedule.batch_size=7"])
             .unwrap();
-        let message = open(&other, true).unwrap_err();
+        let message = open(&other, Start::Resume).unwrap_err();
         assert!(
             message.ends_with("field `schedule.batch_size` is 16 in the run and 7 now"),
             "{message}"
@@ -320,13 +329,15 @@ mod tests {
         let other = open_at(&folder.path().join("failed"), &config);
         other.abandon();
         assert!(!folder.path().join("failed").exists());
-        RunFolder::open(&root, &config, true).unwrap().abandon();
+        RunFolder::open(&root, &config, Start::Resume)
+            .unwrap()
+            .abandon();
         assert!(
             root.join("config.toml").exists(),
             "that of a run that had begun stays"
         );
         let longer = config.with_overrides(&["schedule.steps=600"]).unwrap();
-        let message = open(&longer, true).unwrap_err();
+        let message = open(&longer, Start::Resume).unwrap_err();
         let way = format!(
             "`--clip {} --set decoder.pretrained=true` with another --out",
             root.join("model").display()
@@ -350,8 +361,8 @@ mod tests {
                 };
                 std::fs::create_dir_all(file.parent().unwrap()).unwrap();
                 std::fs::write(&file, "mine").unwrap();
-                for resume in [false, true] {
-                    let message = open(&root, &config, resume).unwrap_err();
+                for start in [Start::New, Start::Resume] {
+                    let message = open(&root, &config, start).unwrap_err();
                     assert!(message.contains(&format!("holds `{name}`")), "{message}");
                 }
                 assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
@@ -364,8 +375,8 @@ mod tests {
         for name in ["notes.txt", ".lock", ".writing-abc123", ".writing-folder/a"] {
             std::fs::write(root.join(name), "mine").unwrap();
         }
-        open(&root, &config, false).unwrap();
-        open(&root, &config, true).unwrap();
+        open(&root, &config, Start::New).unwrap();
+        open(&root, &config, Start::Resume).unwrap();
         for name in ["notes.txt", ".lock", ".writing-abc123", ".writing-folder/a"] {
             assert_eq!(std::fs::read_to_string(root.join(name)).unwrap(), "mine");
         }
@@ -373,14 +384,14 @@ mod tests {
         let root = folder.path().join("marked");
         std::fs::create_dir(&root).unwrap();
         std::fs::write(root.join(MARKER), "something else\n").unwrap();
-        let message = open(&root, &config, true).unwrap_err();
+        let message = open(&root, &config, Start::Resume).unwrap_err();
         assert!(message.contains("holds `.clipseg-run`"), "{message}");
         // A run without its settings is not taken for a new one.
         let root = folder.path().join("bare");
-        open(&root, &config, false).unwrap();
+        open(&root, &config, Start::New).unwrap();
         std::fs::remove_file(root.join("config.toml")).unwrap();
-        for resume in [false, true] {
-            let message = open(&root, &config, resume).unwrap_err();
+        for start in [Start::New, Start::Resume] {
+            let message = open(&root, &config, start).unwrap_err();
             assert!(
                 message.ends_with("of a run whose `config.toml` is gone"),
                 "{message}"
@@ -389,7 +400,7 @@ mod tests {
         let root = folder.path().join("marked");
         // A process that was killed before it could write the marker.
         std::fs::write(root.join(MARKER), "").unwrap();
-        open(&root, &config, false).unwrap();
+        open(&root, &config, Start::New).unwrap();
     }
 
     #[test]
@@ -397,7 +408,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, "in the way").unwrap();
-        let error = RunFolder::open(&file.join("run"), &TrainConfig::default(), false);
+        let error = RunFolder::open(&file.join("run"), &TrainConfig::default(), Start::New);
         let message = error.unwrap_err().to_string();
         assert!(message.starts_with("cannot make "), "{message}");
     }

@@ -6,6 +6,7 @@ use crate::run::engine::Engine;
 use crate::run::interrupt::StopFlag;
 use crate::run::progress::Observer;
 use crate::run::setup::Setup;
+use burn::prelude::*;
 use clipseg_data::{ScenesConfig, generate_scenes};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -151,7 +152,7 @@ fn no_value_of_any_field_makes_a_run_panic() {
         "kind = \"deconv\"\nreduce_dim = 8\nextract_layers = [3]",
     ]) {
         let base = TrainConfig::from_toml(&full(folder.path(), decoder), Path::new("x")).unwrap();
-        let mut setup = Setup::new(&base, |_| {}).unwrap();
+        let mut setup = Setup::new(&base, &Device::flex(), |_| {}).unwrap();
         one_step(&mut setup, &base).unwrap();
         for field in fields(&Table::try_from(&base).unwrap(), "") {
             // All other fields are the same for every decoder.
@@ -183,7 +184,7 @@ fn no_value_of_any_field_makes_a_run_panic() {
                     } else if OF_THE_LOOP.contains(&section) {
                         one_step(&mut setup, &changed)
                     } else {
-                        Setup::new(&changed, |_| {})
+                        Setup::new(&changed, &Device::flex(), |_| {})
                             .and_then(|mut setup| one_step(&mut setup, &changed))
                     };
                     Some(changed)

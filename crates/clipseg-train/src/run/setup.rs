@@ -7,6 +7,7 @@ use crate::run::data::{is_there, open_data};
 use crate::run::parts::Parts;
 use crate::scoring::phrases::Phrases;
 use crate::step::randomness::drawing;
+use burn::prelude::*;
 use clipseg_data::{
     Phrase, PhraseCutDataset, PhraseStructure, Preprocessing, SampleOptions, Selection, TEMPLATES,
     UnseenPairs,
@@ -52,13 +53,12 @@ impl Setup {
     ///
     /// If the device is not there, a checkpoint or the data cannot be read, pictures are broken and
     /// are not to be left out, a split has no truth, or the settings do not fit what was read.
-    pub fn new(config: &TrainConfig, mut note: impl FnMut(&str)) -> Result<Self> {
+    pub fn new(config: &TrainConfig, device: &Device, mut note: impl FnMut(&str)) -> Result<Self> {
         config.validate()?;
-        let device = clipseg_clip::device(&config.device)?;
         let parts = {
             // All weights are drawn here, in one order: the same seed, the same weights.
-            let _alone = drawing(&device, config.seed);
-            Parts::new(config, &device, &mut note)?
+            let _alone = drawing(device, config.seed);
+            Parts::new(config, device, &mut note)?
         };
         let side = parts.side;
         let patch = parts.config.clip.vision_config.patch_size as u32;

@@ -4,12 +4,13 @@ use crate::config::train_config::TrainConfig;
 use crate::error::Result;
 use crate::report::page::{Table, report};
 use crate::run::engine::Engine;
-use crate::run::folder::RunFolder;
+use crate::run::folder::{RunFolder, Start};
 use crate::run::interrupt::StopFlag;
 use crate::run::outcome::{End, TrainOutcome};
 use crate::run::progress::Observer;
 use crate::run::setup::Setup;
 use crate::scoring::evaluate::{EvaluateOptions, evaluate, phrase_iou};
+use burn::prelude::*;
 use std::path::Path;
 use std::time::Instant;
 
@@ -26,7 +27,7 @@ pub struct RunOutcome {
 /// Trains as a configuration says and leaves everything in a folder: metrics, checkpoints, curves,
 /// examples, the model and a report ([`RunFolder`] says under which names).
 ///
-/// With `resume` the run in the folder goes on, and on the processor it comes to the same weights,
+/// With [`Start::Resume`] the run in the folder goes on, and on the processor it comes to the same weights,
 /// bit for bit, as if it had not been interrupted, whenever it was.
 ///
 /// # Errors
@@ -37,11 +38,13 @@ pub struct RunOutcome {
 /// # Example
 ///
 /// ```no_run
-/// use clipseg_train::{Progress, StopFlag, TrainConfig, run};
+/// use burn::tensor::Device;
+/// use clipseg_train::{Progress, Start, StopFlag, TrainConfig, run};
 ///
 /// let config = TrainConfig::preset("quick")?;
-/// let folder = "runs/first".as_ref();
-/// let outcome = run(&config, folder, false, &StopFlag::on_ctrl_c()?, &mut Progress::new())?;
+/// let (device, folder) = (Device::flex(), "runs/first".as_ref());
+/// let stop = StopFlag::on_ctrl_c()?;
+/// let outcome = run(&config, &device, folder, Start::New, &stop, &mut Progress::new())?;
 /// if let Some(table) = outcome.table {
 ///     println!("{table}");
 /// }
@@ -49,16 +52,17 @@ pub struct RunOutcome {
 /// ```
 pub fn run(
     config: &TrainConfig,
+    device: &Device,
     root: &Path,
-    resume: bool,
+    start: Start,
     stop: &StopFlag,
     observer: &mut dyn Observer,
 ) -> Result<RunOutcome> {
     let config = config.clone().with_absolute_paths();
     config.validate()?;
-    let folder = RunFolder::open(root, &config, resume)?;
+    let folder = RunFolder::open(root, &config, start)?;
     let began = Instant::now();
-    let setup = Setup::new(&config, |line| observer.note(line));
+    let setup = Setup::new(&config, device, |line| observer.note(line));
     let mut setup = match setup {
         Ok(setup) => setup,
         Err(error) => {

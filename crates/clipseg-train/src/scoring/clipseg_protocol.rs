@@ -193,7 +193,7 @@ fn planes(levels: &[f32]) -> Vec<f32> {
 /// use clipseg_model::Segmenter;
 /// use clipseg_train::score_model_by_clipseg;
 ///
-/// let device = clipseg_clip::device("cpu")?;
+/// let device = burn::tensor::Device::flex();
 /// let segmenter = Segmenter::from_pretrained("runs/paper/model".as_ref(), &device)?;
 /// let data = PhraseCut::open_splits("VGPhraseCut_v0".as_ref(), &[Split::Test])?;
 /// let scored = score_model_by_clipseg(&segmenter, &data, Split::Test, || {})?;

@@ -41,8 +41,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///
 /// let config = TrainConfig::default().with_overrides(&["data.size=32", "decoder.reduce_dim=8"])?;
 /// # let config = config.with_overrides(&[format!("data.folder={}", scenes.display())])?;
-/// let setup = Setup::new(&config, |line| println!("{line}"))?;
-/// let device = setup.clip.device().clone();
+/// let device = Device::flex();
+/// let setup = Setup::new(&config, &device, |line| println!("{line}"))?;
 ///
 /// let model = DecoderLearner::new(setup.decoder, Loss::bce());
 /// let phrases = Phrases::new(setup.training).spread(6);
@@ -261,7 +261,7 @@ mod tests {
             reduce_dim: 8,
             ..TransformerChoice::default()
         });
-        Setup::new(&config, |_| {}).unwrap()
+        Setup::new(&config, &Device::flex(), |_| {}).unwrap()
     }
 
     /// Compares the gradients of every parameter.

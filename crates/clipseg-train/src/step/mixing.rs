@@ -82,7 +82,7 @@ mod tests {
         let mut config = TrainConfig::default();
         config.data.folder = Some(scenes.clone());
         config.data.size = Some(32);
-        let setup = Setup::new(&config, |_| {}).unwrap();
+        let setup = Setup::new(&config, &Device::flex(), |_| {}).unwrap();
         let options = SampleOptions {
             support: true,
             ..SampleOptions::new(32, 32)

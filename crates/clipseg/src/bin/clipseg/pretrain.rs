@@ -2,7 +2,9 @@
 
 use crate::Failure;
 use crate::output::{print_line, tell};
-use clipseg::train::{End, PretrainConfig, Progress, RunFolder, Settings, StopFlag, pretrain};
+use clipseg::train::{
+    End, PretrainConfig, Progress, RunFolder, Settings, Start, StopFlag, pretrain,
+};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
@@ -64,7 +66,13 @@ pub(crate) fn run_pretraining(arguments: &Arguments) -> Result<(), Failure> {
     }
     let stop = StopFlag::on_ctrl_c()?;
     let mut progress = Progress::of("captions");
-    let outcome = pretrain(&given, &out, arguments.resume, &stop, &mut progress)?;
+    let device = clipseg::device(&given.device)?;
+    let start = if arguments.resume {
+        Start::Resume
+    } else {
+        Start::New
+    };
+    let outcome = pretrain(&given, &device, &out, start, &stop, &mut progress)?;
     let scores = outcome.scores();
     let out = out.display();
     if outcome.end == End::Stopped {

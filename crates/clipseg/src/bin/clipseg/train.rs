@@ -4,7 +4,7 @@ use crate::Failure;
 use crate::output::{print_line, tell};
 use clipseg::metrics::Loss;
 use clipseg::train::{
-    DecoderChoice, End, Progress, RunFolder, StopFlag, TrainConfig, preset_text, run,
+    DecoderChoice, End, Progress, RunFolder, Start, StopFlag, TrainConfig, preset_text, run,
 };
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -84,7 +84,13 @@ pub(crate) fn run_training(arguments: &Arguments) -> Result<(), Failure> {
     }
     let stop = StopFlag::on_ctrl_c()?;
     let mut progress = Progress::new();
-    let outcome = run(&given, &out, arguments.resume, &stop, &mut progress)?;
+    let device = clipseg::device(&given.device)?;
+    let start = if arguments.resume {
+        Start::Resume
+    } else {
+        Start::New
+    };
+    let outcome = run(&given, &device, &out, start, &stop, &mut progress)?;
     let out = out.display();
     if outcome.training.end == End::Stopped {
         tell(format_args!(

@@ -1,13 +1,13 @@
 //! Choosing a device by name, as a command line does.
 //!
-//! Burn's own `Device::default()` goes by what was compiled in and not by what the machine has,
-//! so nothing in this workspace calls it.
+//! Burn's own `Device::default()` depends on the features that were compiled in, not on what the
+//! machine has, so nothing in this workspace calls it.
 
-use crate::error::{ClipError, Result};
+use crate::error::DeviceError;
 use burn::prelude::*;
 
-/// The names that [`device`] knows, and the Cargo feature that each needs.
-pub const DEVICE_NAMES: [(&str, &str); 5] = [
+/// The names that [`device`] accepts, and the Cargo feature that each needs.
+const DEVICE_NAMES: [(&str, &str); 5] = [
     ("cpu", "flex"),
     ("ndarray", "ndarray"),
     ("wgpu", "wgpu"),
@@ -15,58 +15,56 @@ pub const DEVICE_NAMES: [(&str, &str); 5] = [
     ("cuda", "cuda"),
 ];
 
-/// The device of that name: `cpu`, `ndarray`, `wgpu`, `vulkan`, `cuda`.
+/// Returns the device of a name: `cpu`, `ndarray`, `wgpu`, `vulkan` or `cuda`.
 ///
-/// A number after a colon picks one of several cards: `cuda:1`, `vulkan:0` (the first discrete
-/// one). `flex` is another name of `cpu`. A GPU is opened and asked for one sum, so that a missing
-/// driver is an error here and not a panic in the middle of the work.
+/// A number after a colon selects one of several GPUs: `cuda:1`, or `vulkan:0` for the first discrete
+/// GPU. `flex` is another name of `cpu`. A GPU has to compute one sum here, so that a missing driver
+/// is an error now and not a panic later.
 ///
 /// # Errors
 ///
-/// [`ClipError::Device`] if the name is unknown, if the feature that it needs was not compiled in
-/// (the message names it), or if the machine has no such device.
+/// A [`DeviceError`] if the name is unknown, if the Cargo feature that it needs was not compiled in
+/// (the message names the feature), or if the machine has no such device.
 ///
 /// # Example
 ///
 /// ```
 /// # #[cfg(feature = "flex")]
-/// let cpu = clipseg_clip::device("cpu")?;
-/// assert!(clipseg_clip::device("abacus").is_err());
-/// # Ok::<(), clipseg_clip::ClipError>(())
+/// let cpu = clipseg::device("cpu")?;
+/// assert!(clipseg::device("abacus").is_err());
+/// # Ok::<(), clipseg::DeviceError>(())
 /// ```
-pub fn device(name: &str) -> Result<Device> {
-    let fail = |message: String| ClipError::Device {
-        name: name.to_owned(),
-        message,
-    };
+pub fn device(name: &str) -> Result<Device, DeviceError> {
+    let given = || name.to_owned();
     let (kind, index) = match name.split_once(':') {
         None => (name, None),
         Some((kind, index)) => {
-            let index = index.parse::<usize>().map_err(|_| {
-                fail(format!(
-                    "`{index}` after the colon is not a number, as in `cuda:1`"
-                ))
+            let number = index.parse::<usize>().map_err(|_| DeviceError::Index {
+                name: given(),
+                index: index.to_owned(),
             })?;
-            (kind, Some(index))
+            (kind, Some(number))
         }
     };
     let kind = if kind == "flex" { "cpu" } else { kind };
     let Some((_, feature)) = DEVICE_NAMES.iter().find(|(known, _)| *known == kind) else {
-        let known: Vec<&str> = DEVICE_NAMES.iter().map(|(known, _)| *known).collect();
-        return Err(fail(format!("unknown; known are {}", known.join(", "))));
+        return Err(DeviceError::Unknown {
+            name: given(),
+            known: DEVICE_NAMES.map(|(known, _)| known).join(", "),
+        });
     };
     if index.is_some() && matches!(kind, "cpu" | "ndarray") {
-        return Err(fail(
-            "the processor is one device and takes no number".into(),
-        ));
+        return Err(DeviceError::NotNumbered { name: given() });
     }
-    let device = construct(kind, index).ok_or_else(|| {
-        fail(format!(
-            "not compiled in; build with `--features {feature}`"
-        ))
+    let device = construct(kind, index).ok_or_else(|| DeviceError::NotCompiled {
+        name: given(),
+        feature,
     })?;
     if !matches!(kind, "cpu" | "ndarray") {
-        probe(&device).map_err(|message| fail(format!("does not answer: {message}")))?;
+        probe(&device).map_err(|message| DeviceError::NoAnswer {
+            name: given(),
+            message,
+        })?;
     }
     Ok(device)
 }
@@ -100,7 +98,7 @@ fn construct(kind: &str, index: Option<usize>) -> Option<Device> {
     }
 }
 
-/// Burn's constructors are lazy and its GPU runtimes panic where there is no card.
+/// Computes a sum: Burn's constructors are lazy, and its GPU runtimes panic if there is no GPU.
 fn probe(device: &Device) -> Result<(), String> {
     let device = device.clone();
     let answer = std::panic::catch_unwind(move || {
@@ -133,7 +131,7 @@ mod tests {
 
     #[test]
     #[cfg(feature = "flex")]
-    fn the_processor_has_two_names() {
+    fn the_cpu_has_two_names() {
         assert_eq!(device("cpu").unwrap(), device("flex").unwrap());
     }
 
