@@ -51,7 +51,7 @@ mod weights;
 pub use clip::{Clip, normalise};
 pub use config::{Activation, ClipConfig, TextConfig, VisionConfig, parse_field};
 pub use error::{ClipError, Result, WeightProblems};
-pub use files::{mark_as_own, read_json, refuse_foreign, write_aside, write_text};
+pub use files::{mark_as_own, read_json, refuse_foreign};
 #[cfg(feature = "hub")]
 pub use hub::Hub;
 pub use layers::{AttentionMask, Mlp, SelfAttention, initialise, linear};

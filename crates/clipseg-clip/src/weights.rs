@@ -7,13 +7,13 @@
 
 use crate::container::{self, Tensors};
 use crate::error::{ClipError, Result, WeightProblems, shorten};
-use crate::files::write_aside;
 use crate::layers::zeroed;
 use crate::outline::outline;
 use crate::source::{Source, Strange};
 use burn::module::Module;
 use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter, bridge};
 use burn::tensor::TensorData;
+use clipseg_data::files::StagedFile;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -279,8 +279,8 @@ pub fn save_module<M: Module>(
         .map_err(|error| ClipError::format(path, error))?;
     // Transformers refuses a file that does not say that it is PyTorch's.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    write_aside(path, |aside| {
-        safetensors::serialize_to_file(views, Some(metadata), aside)
-            .map_err(|error| ClipError::format(path, error))
-    })
+    let staged = StagedFile::new(path).map_err(ClipError::io("write", path))?;
+    safetensors::serialize_to_file(views, Some(metadata), staged.path())
+        .map_err(|error| ClipError::format(path, error))?;
+    staged.persist().map_err(ClipError::io("write", path))
 }

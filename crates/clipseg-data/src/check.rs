@@ -1,6 +1,7 @@
 //! A look at everything in a data set: its records and every picture that they name.
 
 use crate::error::{DataError, Result};
+use crate::files;
 use crate::phrasecut::PhraseCut;
 use crate::pictures::decode_stored_rgb;
 use crate::problems::{Problem, ProblemKind};
@@ -183,7 +184,7 @@ pub fn check_splits(
 }
 
 fn examine_file(path: &Path, image: &ImageRecord) -> Option<Problem> {
-    match std::fs::read(path) {
+    match files::read(path) {
         Ok(bytes) => examine_picture(&bytes, path, image),
         Err(error) => {
             let kind = match error.kind() {

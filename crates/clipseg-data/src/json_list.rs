@@ -6,9 +6,9 @@
 //! the elements of the piece before.
 
 use crate::error::{DataError, Result};
+use crate::files::{self, HEAD, mark_length};
 use rayon::prelude::*;
 use serde::de::DeserializeOwned;
-use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::ops::Range;
 use std::path::Path;
@@ -24,7 +24,7 @@ const LONGEST: usize = 64 << 20;
 
 /// Reads a file that is one list.
 pub(crate) fn read_list_file<T: DeserializeOwned + Send>(path: &Path) -> Result<Vec<T>> {
-    let file = File::open(path).map_err(DataError::io("read", path))?;
+    let file = files::open(path).map_err(DataError::io("read", path))?;
     read_list(BufReader::with_capacity(PIECE, file), path)
 }
 
@@ -96,35 +96,19 @@ impl Elements {
 /// If the file cannot be read, is UTF-16 or UTF-32, or is no JSON or of another shape; the message names
 /// the file, the byte and the field.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = std::fs::read(path).map_err(DataError::io("read", path))?;
-    let start = mark_length(&bytes, path)?;
+    let bytes = files::read(path).map_err(DataError::io("read", path))?;
+    let start = mark_of(&bytes, path)?;
     let text = &bytes[start..];
     serde_json::from_slice(text).map_err(|error| explain::<T>(text, start as u64, "", &error, path))
 }
 
-/// As many bytes of a text as tell how it is encoded.
-const HEAD: usize = 4;
-
-/// How long the byte order mark of UTF-8 at the beginning of a text is.
-///
-/// # Errors
-///
-/// If the text is of another encoding. JSON begins with two letters of ASCII, so a zero among its first
-/// bytes is half of a letter; no text holds a zero.
-pub(crate) fn mark_length(text: &[u8], name: &Path) -> Result<usize> {
-    let encoding = match text {
-        [0xef, 0xbb, 0xbf, ..] => return Ok(3),
-        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [0, 0, 0, _, ..] | [_, 0, 0, 0, ..] => {
-            "UTF-32"
-        }
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => "UTF-16",
-        _ => return Ok(0),
-    };
-    Err(DataError::Json {
+/// Length of the byte order mark at the beginning of a text; `name` is for messages.
+fn mark_of(text: &[u8], name: &Path) -> Result<usize> {
+    mark_length(text).map_err(|error| DataError::Json {
         path: name.to_owned(),
         offset: 0,
         field: String::new(),
-        message: format!("the text is {encoding}, expected UTF-8"),
+        message: error.to_string(),
     })
 }
 
@@ -272,7 +256,7 @@ impl<'a, R: BufRead> Cutter<'a, R> {
         if !self.begun {
             self.begun = true;
             while self.text.len() < HEAD && self.read()? > 0 {}
-            self.position = mark_length(&self.text, self.name)?;
+            self.position = mark_of(&self.text, self.name)?;
         }
         loop {
             let read = self.read()?;

@@ -21,6 +21,7 @@ mod contours;
 mod error;
 #[cfg(feature = "fetch")]
 mod fetch;
+pub mod files;
 mod jpeg;
 mod json_list;
 mod left_out;

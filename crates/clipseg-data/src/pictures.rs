@@ -4,6 +4,7 @@
 //! dropped and not blended.
 
 use crate::error::{DataError, Result};
+use crate::files;
 use crate::jpeg::{self, Checked, Fault, FaultKind};
 use image::error::ImageError;
 use image::metadata::Orientation;
@@ -52,7 +53,7 @@ pub(crate) enum Turn {
 /// than 32,768 pixels a side or 179 megapixels; the size is found out before anything is decoded.
 /// [`DataError::NotAPicture`] says what a file is that is no picture.
 pub fn load_rgb(path: &Path) -> Result<RgbImage> {
-    let bytes = std::fs::read(path).map_err(DataError::io("read", path))?;
+    let bytes = files::read(path).map_err(DataError::io("read", path))?;
     decode_rgb(&bytes, path)
 }
 
@@ -75,7 +76,7 @@ pub fn decode_rgb(bytes: &[u8], name: &Path) -> Result<RgbImage> {
 ///
 /// As [`load_rgb`].
 pub fn load_stored_rgb(path: &Path) -> Result<RgbImage> {
-    let bytes = std::fs::read(path).map_err(DataError::io("read", path))?;
+    let bytes = files::read(path).map_err(DataError::io("read", path))?;
     decode_stored_rgb(&bytes, path)
 }
 

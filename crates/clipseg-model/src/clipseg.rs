@@ -5,9 +5,7 @@ use crate::decoder::Decoder;
 use crate::error::Result;
 use crate::features::ImageFeatures;
 use burn::prelude::*;
-use clipseg_clip::{
-    Checkpoint, Clip, ClipError, Source, mark_as_own, refuse_foreign, save_module, write_text,
-};
+use clipseg_clip::{Checkpoint, Clip, ClipError, Source, mark_as_own, refuse_foreign, save_module};
 use std::path::Path;
 
 /// CLIPSeg: logits of a mask from a picture and a prompt's embedding.
@@ -106,7 +104,9 @@ impl ClipSeg {
         let mut config = self.config.to_json();
         mark_as_own(&mut config);
         // First, so that the folder counts as one of these from then on.
-        write_text(&folder.join("config.json"), &format!("{config:#}\n"))?;
+        let path = folder.join("config.json");
+        clipseg_data::files::write(&path, format!("{config:#}\n").as_bytes())
+            .map_err(ClipError::io("write", &path))?;
         save_module(
             self,
             &folder.join("model.safetensors"),

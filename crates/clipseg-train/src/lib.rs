@@ -43,7 +43,6 @@
 mod config;
 mod contrastive;
 mod error;
-mod files;
 mod frozen;
 mod readback;
 mod report;

@@ -1,7 +1,7 @@
 //! A plain list of pictures and texts: `captions.tsv`, `picture<TAB>text`.
 
 use crate::error::{DataError, Result};
-use crate::json_list::mark_length;
+use crate::files;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -15,14 +15,9 @@ pub(crate) struct Listed {
 /// Reads a list; pictures lie where the list lies, unless their names are absolute. Lines of one
 /// picture belong together, in the order of its first line.
 pub(crate) fn read_list(path: &Path) -> Result<Vec<Listed>> {
-    let bytes = std::fs::read(path).map_err(DataError::io("read", path))?;
-    let start = mark_length(&bytes, path)?;
-    let text = std::str::from_utf8(&bytes[start..]).map_err(|error| {
-        let (path, byte) = (path.display(), start + error.valid_up_to());
-        DataError::Input(format!(
-            "{path}: byte {byte}: not UTF-8, which the list has to be"
-        ))
-    })?;
+    let bytes = files::read(path).map_err(DataError::io("read", path))?;
+    let text = files::decode_text(bytes)
+        .map_err(|error| DataError::Input(format!("{}: {error}", path.display())))?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let fail = |line: usize, message: &str| {
         DataError::Input(format!("{}, line {line}: {message}", path.display()))
@@ -103,11 +98,12 @@ mod tests {
         for (bytes, expected) in [
             (
                 &b"\xff\xfea\0\t\0b\0"[..],
-                "the text is UTF-16, expected UTF-8",
+                "the text is in UTF-16, expected UTF-8",
             ),
-            (b"a\0\t\0b\0", "the text is UTF-16, expected UTF-8"),
-            (b"caf\xe9\tb", "byte 3: not UTF-8"),
-            (b"\xef\xbb\xbfcaf\xe9\tb", "byte 6: not UTF-8"),
+            (b"a\0\t\0b\0", "the text is in UTF-16, expected UTF-8"),
+            (b"a\0\0\0\t\0\0\0", "the text is in UTF-32, expected UTF-8"),
+            (b"caf\xe9\tb", "byte 3 is not UTF-8"),
+            (b"\xef\xbb\xbfcaf\xe9\tb", "byte 6 is not UTF-8"),
         ] {
             std::fs::write(&path, bytes).unwrap();
             let error = read_list(&path).unwrap_err().to_string();

@@ -6,9 +6,10 @@
 
 use crate::check::examine_picture;
 use crate::error::{DataError, Result};
+use crate::files::{self, StagedFile};
 use crate::problems::{Problem, ProblemKind};
 use crate::records::ImageRecord;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// What is in a picture's place.
@@ -28,7 +29,7 @@ pub(super) fn look(path: &Path, image: &ImageRecord) -> Result<There> {
         Ok(_) => {}
     }
     // A folder, or a link to nowhere, cannot be read and stays.
-    let bytes = std::fs::read(path).map_err(DataError::io("read", path))?;
+    let bytes = files::read(path).map_err(DataError::io("read", path))?;
     Ok(match judge(&bytes, path, image) {
         Ok(problem) => There::Whole(problem),
         Err(_) => There::Broken(bytes),
@@ -51,22 +52,8 @@ pub(super) fn judge(
 /// that it was moved to, unless all of it is in the new file.
 pub(super) fn put(path: &Path, bytes: &[u8], broken: Option<&[u8]>) -> Result<Option<PathBuf>> {
     let failed = || DataError::io("write", path);
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut aside = tempfile::Builder::new()
-        .prefix(".writing-")
-        .tempfile_in(folder)
-        .map_err(failed())?;
-    aside.write_all(bytes).map_err(failed())?;
-    // Temporary files are readable by their owner only, unlike what a program normally writes.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let everybody = std::fs::Permissions::from_mode(0o644);
-        aside
-            .as_file()
-            .set_permissions(everybody)
-            .map_err(failed())?;
-    }
+    let mut staged = StagedFile::new(path).map_err(failed())?;
+    staged.write_all(bytes).map_err(failed())?;
     let moved = match broken {
         None if is_taken(path) => {
             return Err(failed()(ErrorKind::AlreadyExists.into()));
@@ -78,7 +65,7 @@ pub(super) fn put(path: &Path, bytes: &[u8], broken: Option<&[u8]>) -> Result<Op
         }
         _ => None,
     };
-    aside.persist(path).map_err(|error| failed()(error.error))?;
+    staged.persist().map_err(failed())?;
     Ok(moved)
 }
 

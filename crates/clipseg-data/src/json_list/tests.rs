@@ -147,7 +147,7 @@ fn a_byte_order_mark_is_skipped_and_other_encodings_are_named() {
         (wide_big, "UTF-32"),
     ] {
         let (all, list) = write(&bytes);
-        let expected = format!("numbers.json: byte 0: the text is {encoding}, expected UTF-8");
+        let expected = format!("numbers.json: byte 0: the text is in {encoding}, expected UTF-8");
         assert!(all.unwrap_err().ends_with(&expected), "{bytes:?}");
         assert!(list.unwrap_err().ends_with(&expected), "{bytes:?}");
     }

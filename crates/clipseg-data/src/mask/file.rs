@@ -2,6 +2,7 @@
 
 use super::Mask;
 use crate::error::{DataError, Result};
+use crate::files;
 use crate::pictures::{Turn, decode};
 use image::DynamicImage;
 use std::path::Path;
@@ -20,7 +21,7 @@ use std::path::Path;
 ///
 /// As [`load_rgb`](crate::load_rgb), and [`DataError::EmptyMask`] if all pixels are 0.
 pub fn load_mask(path: &Path) -> Result<Mask> {
-    let bytes = std::fs::read(path).map_err(DataError::io("read", path))?;
+    let bytes = files::read(path).map_err(DataError::io("read", path))?;
     let picture = decode(&bytes, path, Turn::Upright)?;
     let (width, height) = (picture.width(), picture.height());
     let values = greys(picture);

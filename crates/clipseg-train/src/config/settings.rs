@@ -1,6 +1,7 @@
 //! Settings of a run as TOML: files, and single fields from a command line.
 
 use crate::error::{Result, TrainError};
+use clipseg_data::files;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -50,7 +51,9 @@ pub trait Settings: Serialize + DeserializeOwned + Clone {
     /// If it cannot be read, is not TOML, or a field is unknown or of another type; the message names
     /// the file, the line and the field.
     fn from_file(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
+        let text = files::read(path)
+            .and_then(files::decode_text)
+            .map_err(TrainError::io("read", path))?;
         <Self as Settings>::from_toml(&text, path)
     }
 

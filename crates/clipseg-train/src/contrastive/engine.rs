@@ -294,14 +294,12 @@ impl<'a> PretrainEngine<'a> {
         let clip = trainer.clip();
         self.check_weights(&clip, state.step)?;
         // Usable at any time, whatever becomes of the run.
-        self.folder
-            .aside()
-            .write_folder(&self.folder.model(), |aside| {
-                self.setup.parts.save(aside, &clip)
-            })?;
+        self.folder.write_folder(&self.folder.model(), |aside| {
+            self.setup.parts.save(aside, &clip)
+        })?;
         state.metrics_length = journal.sync()?;
         let path = self.folder.last_checkpoint();
-        checkpoint::save(self.folder.aside(), &path, trainer, state)
+        checkpoint::save(self.folder.staging(), &path, trainer, state)
     }
 
     /// A checkpoint with weights that are no numbers would be worth nothing.

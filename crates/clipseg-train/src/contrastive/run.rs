@@ -91,6 +91,6 @@ pub fn pretrain(
         ),
     ];
     let page = page(&config, &outcome, &notes)?;
-    folder.aside().write(&folder.report(), page.as_bytes())?;
+    folder.write(&folder.report(), page.as_bytes())?;
     Ok(outcome)
 }

@@ -7,12 +7,12 @@ use crate::frozen::cache_files::{
     Owner, claim, file_name, is_folder, is_key, make_folder, metadata, owner, remove, size_of,
 };
 use crate::frozen::hidden_cache::Hidden;
+use clipseg_data::files::StagedFile;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use std::cmp::Reverse;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -134,12 +134,9 @@ impl CacheFolder {
             self.used = self.used.saturating_sub(freed);
         }
         let fail = |error| TrainError::io("write", &path)(error);
-        let mut aside = tempfile::Builder::new()
-            .prefix(".writing-")
-            .tempfile_in(&self.own)
-            .map_err(fail)?;
-        aside.write_all(&bytes).map_err(fail)?;
-        aside.persist(&path).map_err(|error| fail(error.error))?;
+        let mut staged = StagedFile::new(&path).map_err(fail)?.private();
+        staged.write_all(&bytes).map_err(fail)?;
+        staged.persist().map_err(fail)?;
         self.used = self.used.saturating_sub(replaced) + size;
         Ok(())
     }

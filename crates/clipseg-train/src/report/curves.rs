@@ -60,7 +60,7 @@ pub(crate) fn write_png(folder: &RunFolder, path: &Path, picture: &RgbImage) -> 
     picture
         .write_to(&mut bytes, ImageFormat::Png)
         .map_err(|error| TrainError::run(path, error))?;
-    folder.aside().write(path, bytes.get_ref())
+    folder.write(path, bytes.get_ref())
 }
 
 fn draw(panels: &[Vec<Curve>; 2]) -> Result<RgbImage, String> {

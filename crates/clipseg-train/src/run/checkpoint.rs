@@ -5,12 +5,12 @@
 //! and the optimizer's records in Burn's own format, and whose metadata holds the rest.
 
 use crate::error::{Result, TrainError};
-use crate::files::Aside;
 use crate::step::trainer::DecoderTrainer;
 use burn::module::Module;
 use burn::optim::{ModuleOptimizer, OptimizerRecord};
 use burn::store::ModuleRecord;
 use burn::tensor::Bytes;
+use clipseg_data::files::Staging;
 use clipseg_model::Decoder;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -98,7 +98,7 @@ pub(crate) fn from_bytes<M: Module>(
 
 /// Writes a run's state; the file appears whole or not at all.
 pub(crate) fn save<T: Resumable>(
-    aside: &Aside,
+    staging: &Staging,
     path: &Path,
     trainer: &T,
     state: &TrainState,
@@ -118,7 +118,8 @@ pub(crate) fn save<T: Resumable>(
         .map_err(|error| TrainError::run(path, error))?;
     let bytes = safetensors::serialize(views, Some(metadata))
         .map_err(|error| TrainError::run(path, error))?;
-    aside.write(path, &bytes)
+    let written = staging.write_durably(path, &bytes);
+    written.map_err(TrainError::io("write", path))
 }
 
 /// The decoder in a checkpoint of a run; `like` has the same shape, as the run's configuration gives
@@ -199,7 +200,7 @@ mod tests {
             }),
             ..TrainState::default()
         };
-        save(&Aside::new("x"), &path, &trainer(8), &state).unwrap();
+        save(&Staging::new("x"), &path, &trainer(8), &state).unwrap();
         assert_eq!(load(&path, &mut trainer(8)).unwrap(), state);
 
         let message = |path: &Path, reduce_dim| {
@@ -225,7 +226,13 @@ mod tests {
     #[test]
     fn a_folder_that_is_gone_leaves_an_error() {
         let path = Path::new("no/such/folder/last.safetensors");
-        let error = save(&Aside::new("x"), path, &trainer(8), &TrainState::default()).unwrap_err();
+        let error = save(
+            &Staging::new("x"),
+            path,
+            &trainer(8),
+            &TrainState::default(),
+        )
+        .unwrap_err();
         assert!(
             error
                 .to_string()

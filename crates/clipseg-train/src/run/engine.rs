@@ -273,7 +273,7 @@ impl<'a> Engine<'a> {
                 // Before the last one: if it ends here, going on finds the same best again.
                 state.metrics_length = journal.sync()?;
                 self.check_weights(trainer, state.step)?;
-                checkpoint::save(folder.aside(), &folder.best_checkpoint(), trainer, state)?;
+                checkpoint::save(folder.staging(), &folder.best_checkpoint(), trainer, state)?;
             }
             let shown = phrases.clone().spread(config.examples);
             write_examples(folder, self.clip, &decoder, &shown, &journal.validated())?;
@@ -298,7 +298,7 @@ impl<'a> Engine<'a> {
         };
         self.check_weights(trainer, state.step)?;
         state.metrics_length = journal.sync()?;
-        checkpoint::save(folder.aside(), &folder.last_checkpoint(), trainer, state)
+        checkpoint::save(folder.staging(), &folder.last_checkpoint(), trainer, state)
     }
 
     /// A checkpoint with weights that are no numbers would be worth nothing.

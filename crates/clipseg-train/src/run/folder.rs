@@ -2,7 +2,7 @@
 
 use crate::config::settings::Settings;
 use crate::error::{Result, TrainError};
-use crate::files::Aside;
+use clipseg_data::files::Staging;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct RunFolder {
     root: PathBuf,
-    aside: Aside,
+    staging: Staging,
     /// Whether its settings were written when it was opened.
     new: bool,
     /// Unlocked by the system when the process ends, however it ends.
@@ -78,7 +78,7 @@ impl RunFolder {
         };
         let folder = Self {
             root: root.to_owned(),
-            aside: Aside::new(&owner),
+            staging: Staging::new(&owner),
             new: !root.join("config.toml").is_file(),
             _lock: lock,
         };
@@ -104,14 +104,14 @@ impl RunFolder {
                     return Err(TrainError::run(root, message));
                 }
                 let path = root.join("config.toml");
-                folder.aside.write(&path, config.to_toml()?.as_bytes())?;
+                folder.write(&path, config.to_toml()?.as_bytes())?;
             }
         }
         for path in [folder.checkpoints(), folder.examples()] {
             std::fs::create_dir_all(&path).map_err(TrainError::io("make", &path))?;
-            folder.aside.remove_leftovers(&path)?;
+            folder.remove_leftovers(&path)?;
         }
-        folder.aside.remove_leftovers(root)?;
+        folder.remove_leftovers(root)?;
         Ok(folder)
     }
 
@@ -158,8 +158,34 @@ impl RunFolder {
     }
 
     /// How files are written into it.
-    pub(crate) fn aside(&self) -> &Aside {
-        &self.aside
+    pub(crate) fn staging(&self) -> &Staging {
+        &self.staging
+    }
+
+    /// Writes a file atomically and waits until it is on the disk.
+    pub(crate) fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let written = self.staging.write_durably(path, bytes);
+        written.map_err(TrainError::io("write", path))
+    }
+
+    /// Lets `fill` write files into a temporary folder, and moves them to `folder` when that has
+    /// succeeded. Other files in `folder` stay.
+    pub(crate) fn write_folder(
+        &self,
+        folder: &Path,
+        fill: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        std::fs::create_dir_all(folder).map_err(TrainError::io("make", folder))?;
+        let staged = self.staging.folder(folder);
+        let staged = staged.map_err(TrainError::io("write", folder))?;
+        fill(staged.path())?;
+        let moved = staged.move_files_into(folder);
+        moved.map_err(TrainError::io("write", folder))
+    }
+
+    fn remove_leftovers(&self, folder: &Path) -> Result<()> {
+        let removed = self.staging.remove_leftovers(folder);
+        removed.map_err(TrainError::io("remove what was left in", folder))
     }
 
     fn checkpoints(&self) -> PathBuf {
@@ -302,7 +328,7 @@ mod tests {
         let locked = open(&config, Start::Resume).unwrap_err();
         assert!(locked.ends_with("another process is training here"));
         let half = tempfile::Builder::new()
-            .prefix(&format!("{}x", first.aside().prefix()))
+            .prefix(&format!("{}x", first.staging().prefix()))
             .tempfile_in(root.join("checkpoints"))
             .unwrap();
         let (_, half) = half.keep().unwrap();

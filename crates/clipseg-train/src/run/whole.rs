@@ -93,7 +93,7 @@ pub fn run(
         });
     }
     let segmenter = setup.clip.segmenter(training.best.clone());
-    folder.aside().write_folder(&folder.model(), |aside| {
+    folder.write_folder(&folder.model(), |aside| {
         Ok(segmenter.save_pretrained(aside)?)
     })?;
     observer.note("scoring the best decoder");
@@ -110,7 +110,7 @@ pub fn run(
         ),
     ];
     let page = report(&config, &training, &table, &setup.left_out, &notes)?;
-    folder.aside().write(&folder.report(), page.as_bytes())?;
+    folder.write(&folder.report(), page.as_bytes())?;
     Ok(RunOutcome {
         training,
         table: Some(table),

@@ -5,7 +5,8 @@
 //! (`Software`, section 11.3.3.2 of the PNG specification, third edition) with a checksum over all of
 //! the rest of the file, so that one that was painted over in an editor is no longer the program's.
 
-use clipseg::clip::{ClipError, write_aside};
+use clipseg::clip::ClipError;
+use clipseg::data::files;
 use image::{DynamicImage, ImageFormat};
 use std::fmt::Display;
 use std::fs::File;
@@ -62,9 +63,7 @@ impl Output {
     /// Writes a file, whole or not at all.
     pub(crate) fn write(self, path: &Path, bytes: &[u8]) -> Result<(), ClipError> {
         self.check(path)?;
-        write_aside(path, |aside| {
-            std::fs::write(aside, bytes).map_err(ClipError::io("write", path))
-        })
+        files::write(path, bytes).map_err(ClipError::io("write", path))
     }
 }
 

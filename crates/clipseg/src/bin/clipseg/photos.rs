@@ -92,7 +92,7 @@ impl std::fmt::Display for PassedOver {
 /// The photographs of a list of files and folders; of a folder, the pictures right in it, by name.
 ///
 /// A file is taken whatever its ending is, so that one that is no picture gets reported later; so is
-/// what has a picture's ending in a folder, if it is a link to nowhere. Results of this program are
+/// what has a picture's ending in a folder, if it is a link to nowhere or no file. Results of this program are
 /// taken only if they are named. `results` gives the names of
 /// the results of a photograph from the start of their names.
 pub(crate) fn collect(
@@ -169,8 +169,8 @@ fn shortened(name: &str, longest: usize) -> String {
 fn is_picture(path: &Path) -> bool {
     let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
     let known = ending.is_some_and(|ending| ENDINGS.iter().any(|&known| ending == known));
-    // A link to nowhere has to be reported. Of what is neither file nor folder nothing can be read.
-    known && (!path.exists() || path.is_file() && !is_marked(path))
+    // A link to nowhere, a named pipe, a socket and a device cannot be read, which reading reports.
+    known && !path.is_dir() && !is_marked(path)
 }
 
 /// What a file can be called after a prompt: its letters and digits, with dashes between words.
@@ -246,18 +246,23 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_link_to_nowhere_is_taken_and_reported_later() {
+    fn what_cannot_be_read_is_taken_and_reported_later() {
         let folder = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("no/such/file", folder.path().join("gone.jpg")).unwrap();
         let _listening =
             std::os::unix::net::UnixListener::bind(folder.path().join("socket.png")).unwrap();
+        let pipe = folder.path().join("pipe.jpg");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
         let (photos, passed_over) = collect(&[folder.path().into()], overlay_only).unwrap();
-        assert_eq!(names(&photos), ["gone"]);
-        assert!(
-            passed_over
-                .to_string()
-                .starts_with("1 file passed over: 1 .png")
-        );
+        assert_eq!(names(&photos), ["gone", "pipe", "socket"]);
+        assert_eq!(passed_over.to_string(), "");
+        let message = |photo: &Photo| {
+            let loaded = clipseg::data::load_rgb(&photo.path);
+            loaded.unwrap_err().to_string()
+        };
+        assert!(message(&photos[1]).ends_with("pipe.jpg: it is a named pipe, expected a file"));
+        assert!(message(&photos[2]).ends_with("socket.png: it is a socket, expected a file"));
     }
 
     #[test]
