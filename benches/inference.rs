@@ -55,7 +55,9 @@ fn model(criterion: &mut Criterion) {
     let model = ClipSeg::init(&ClipSegConfig::rd64_refined(), &device);
     let tokenizer = ClipTokenizer::openai(77).expect("there is room for the special tokens");
     let pixels = Tensor::<4>::random([1, 3, SIDE, SIDE], Distribution::Default, &device);
-    let features = model.encode_image(pixels.clone());
+    let features = model
+        .encode_image(pixels.clone())
+        .expect("complete patches");
     let texts = tokenizer.batch(&PROMPTS, &device).expect("plain texts");
     let prompts = model
         .clip()
@@ -66,7 +68,9 @@ fn model(criterion: &mut Criterion) {
     group.sample_size(10);
     group.bench_function("vision encoder", |bencher| {
         bencher.iter(|| {
-            let features = model.encode_image(pixels.clone());
+            let features = model
+                .encode_image(pixels.clone())
+                .expect("complete patches");
             features.hidden_states.into_iter().for_each(finish);
         });
     });
@@ -95,7 +99,11 @@ fn model(criterion: &mut Criterion) {
                     .clip()
                     .text_embedding(&texts)
                     .expect("tokens of its own");
-                finish(model.forward(pixels.clone(), prompts));
+                finish(
+                    model
+                        .forward(pixels.clone(), prompts)
+                        .expect("complete patches"),
+                );
             });
         });
     }

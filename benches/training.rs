@@ -70,7 +70,9 @@ fn training(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let input = StepInput {
-                    features: model.encode_image(pixels.clone()),
+                    features: model
+                        .encode_image(pixels.clone())
+                        .expect("complete patches"),
                     conditional_embedding: model
                         .clip()
                         .text_embedding(&texts)

@@ -7,7 +7,8 @@ use crate::support::{Answers, device, shipped, sizes};
 use burn::prelude::*;
 use burn::tensor::DType;
 use clipseg::clip::{
-    Activation, Checkpoint, ClipConfig, TextBatch, load_clip, load_openai_clip, normalise,
+    Activation, Checkpoint, ClipConfig, PretrainedClip, TextBatch, load_clip, load_openai_clip,
+    normalise,
 };
 use clipseg::model::{ClipSeg, ModelError};
 use serde_json::json;
@@ -70,7 +71,8 @@ fn logits(model: &ClipSeg, answers: &Answers, size: &str) -> Tensor<3> {
         attention_mask: Some(answers.int("in.attention_mask", &device())),
     };
     let pixels = answers.float(&format!("in.{size}.pixel_values"), &device());
-    model.forward(pixels, model.clip().text_embedding(&texts).unwrap())
+    let prompts = model.clip().text_embedding(&texts).unwrap();
+    model.forward(pixels, prompts).unwrap()
 }
 
 pub(crate) fn check_logits(name: &str, model: &ClipSeg) {
@@ -99,7 +101,7 @@ fn a_pickle_with_tables_of_positions() {
     std::fs::copy(pickle, folder.path().join("pytorch_model.bin")).unwrap();
     check_logits("clipseg-plain", &load(&folder).unwrap());
 
-    let (_, clip) = load_clip(folder.path(), &device()).unwrap();
+    let clip = load_clip(folder.path(), &device()).unwrap().clip;
     let answers = Answers::of(segmenter("clipseg-plain"));
     let texts = TextBatch {
         input_ids: answers.int("in.input_ids", &device()),
@@ -178,14 +180,15 @@ fn half_precision_is_loaded_as_single() {
 
 fn check_open_clip(prefix: &str, path: &Path) -> ClipConfig {
     let answers = Answers::from_file(checkpoints(), "open_clip-expected.safetensors");
-    let (config, clip) = load_openai_clip(path, Activation::Gelu, &device()).unwrap();
+    let PretrainedClip { config, clip } =
+        load_openai_clip(path, Activation::Gelu, &device()).unwrap();
     let texts = TextBatch {
         input_ids: answers.int(&format!("{prefix}.in.input_ids"), &device()),
         attention_mask: None,
     };
     let pixels = answers.float(&format!("{prefix}.in.pixel_values"), &device());
     let (image, text) = (
-        clip.image_embedding(pixels),
+        clip.image_embedding(pixels).unwrap(),
         clip.text_embedding(&texts).unwrap(),
     );
     let check =

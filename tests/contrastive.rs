@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::{Device, Distribution};
-use clipseg::clip::{Clip, ClipConfig, TextBatch, load_clip, save_clip};
+use clipseg::clip::{Clip, ClipConfig, PretrainedClip, TextBatch, load_clip, save_clip};
 use clipseg::train::{AdamWOptions, CaptionTensors, ClipTrainer};
 
 const TOLERANCE: f32 = 1e-4;
@@ -63,7 +63,7 @@ fn three_steps_on_both_towers_follow_pytorch() {
 
 pub(crate) fn three_contrastive_steps(device: &Device, tolerance: f32) {
     let folder = fixtures().join("models/clip");
-    let (config, clip) = load_clip(&folder, device).expect("the fixture loads");
+    let PretrainedClip { config, clip } = load_clip(&folder, device).expect("the fixture loads");
     let inputs = Answers::of(folder.clone());
     let answers = Answers::from_file(folder, "contrastive.safetensors");
     let two = |ids: Tensor<2, Int>| ids.slice(s![0..2, ..]);
@@ -79,7 +79,7 @@ pub(crate) fn three_contrastive_steps(device: &Device, tolerance: f32) {
     let mut trainer = ClipTrainer::new(clip, &AdamWOptions::default());
     let mut losses = Vec::new();
     for step in 0..3 {
-        let (loss, gradients) = trainer.gradients(&input);
+        let (loss, gradients) = trainer.gradients(&input).unwrap();
         losses.push(loss.into_scalar::<f32>());
         if step == 0 {
             let gradients = trainer.clip().map(&mut IntoGradients(&gradients));
@@ -128,16 +128,17 @@ fn batch(config: &ClipConfig, size: usize, device: &Device) -> CaptionTensors {
 #[test]
 fn pieces_give_the_gradients_of_the_whole_batch() {
     let device = crate::support::device();
-    let (config, clip) = load_clip(&fixtures().join("models/clip"), &device).unwrap();
+    let PretrainedClip { config, clip } =
+        load_clip(&fixtures().join("models/clip"), &device).unwrap();
     let trainer = ClipTrainer::new(clip, &AdamWOptions::default());
     let input = batch(&config, 10, &device);
     let as_answers = |gradients: GradientsParams| {
         written(&config, &trainer.clip().map(&mut IntoGradients(&gradients)))
     };
-    let (whole_loss, whole) = trainer.gradients(&input);
+    let (whole_loss, whole) = trainer.gradients(&input).unwrap();
     let (whole_loss, whole) = (whole_loss.into_scalar::<f32>(), as_answers(whole));
     for piece in [1, 3, 5, 10, 64] {
-        let (loss, gradients) = trainer.gradients_in_pieces(&input, piece);
+        let (loss, gradients) = trainer.gradients_in_pieces(&input, piece).unwrap();
         assert!((loss.into_scalar::<f32>() - whole_loss).abs() < 1e-5 * whole_loss);
         let found = as_answers(gradients);
         for name in whole.names("") {
@@ -157,7 +158,9 @@ fn pieces_give_the_gradients_of_the_whole_batch() {
 #[test]
 fn the_temperature_is_learnt_and_stops_at_a_hundred() {
     let device = crate::support::device();
-    let (mut config, _) = load_clip(&fixtures().join("models/clip"), &device).unwrap();
+    let mut config = load_clip(&fixtures().join("models/clip"), &device)
+        .unwrap()
+        .config;
     config.logit_scale_init_value = 99.9f64.ln();
     device.seed(3);
     let clip = Clip::init(&config, &device);
@@ -165,7 +168,7 @@ fn the_temperature_is_learnt_and_stops_at_a_hundred() {
     let input = batch(&config, 6, &device);
     let scale = |trainer: &ClipTrainer| trainer.clip().logit_scale().exp().into_scalar::<f32>();
     for _ in 0..12 {
-        let (_, gradients) = trainer.gradients(&input);
+        let (_, gradients) = trainer.gradients(&input).unwrap();
         trainer.apply(gradients, 1e-2);
         assert!(scale(&trainer) < 100.01, "{}", scale(&trainer));
     }
@@ -175,7 +178,8 @@ fn the_temperature_is_learnt_and_stops_at_a_hundred() {
 #[test]
 fn gains_biases_and_the_temperature_can_be_left_out_of_the_decay() {
     let device = crate::support::device();
-    let (config, clip) = load_clip(&fixtures().join("models/clip"), &device).unwrap();
+    let PretrainedClip { config, clip } =
+        load_clip(&fixtures().join("models/clip"), &device).unwrap();
     let input = batch(&config, 4, &device);
     let trained = |weight_decay: f32| {
         let options = AdamWOptions {
@@ -184,7 +188,7 @@ fn gains_biases_and_the_temperature_can_be_left_out_of_the_decay() {
             ..AdamWOptions::default()
         };
         let mut trainer = ClipTrainer::new(clip.clone(), &options);
-        let (_, gradients) = trainer.gradients(&input);
+        let (_, gradients) = trainer.gradients(&input).unwrap();
         trainer.apply(gradients, 1e-3);
         written(&config, &trainer.clip())
     };

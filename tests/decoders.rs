@@ -53,11 +53,11 @@ pub(crate) fn kinds() -> Vec<(&'static str, DecoderConfig)> {
 /// A decoder on the fixtures' CLIP.
 pub(crate) fn model(decoder: DecoderConfig) -> ClipSeg {
     let device = device();
-    let (clip_config, clip) =
+    let read =
         load_clip(&fixtures().join("models/clipseg-refined"), &device).expect("the fixture loads");
-    let config = ClipSegConfig::new(clip_config, decoder).expect("the parts fit");
+    let config = ClipSegConfig::new(read.config, decoder).expect("the parts fit");
     device.seed(0);
-    ClipSeg::with_clip(&config, clip, &device)
+    ClipSeg::with_clip(&config, read.clip, &device)
 }
 
 /// The embeddings of two words.
@@ -105,7 +105,7 @@ fn furthest<const D: usize>(a: &Tensor<D>, b: &Tensor<D>) -> f32 {
 fn prompts_share_a_picture_and_rows_share_nothing() {
     for (name, config) in kinds() {
         let model = model(config);
-        let features = model.encode_image(random_pictures(2));
+        let features = model.encode_image(random_pictures(2)).unwrap();
         let prompts = prompts(&model);
         let both = model.decode(&features, prompts.clone());
         assert_eq!(both.dims(), [2, 48, 64], "{name}");
@@ -137,7 +137,7 @@ fn prompts_share_a_picture_and_rows_share_nothing() {
 fn the_prompt_and_every_layer_of_clip_matter() {
     for (name, config) in kinds() {
         let model = model(config);
-        let features = model.encode_image(random_pictures(2));
+        let features = model.encode_image(random_pictures(2)).unwrap();
         let (one, other) = (picture(&features, 0), picture(&features, 1));
         let prompts = prompts(&model);
         let prompt = row(&prompts, 0);
@@ -200,7 +200,7 @@ fn works_or_is_refused(clip: &Clip, json: &Value) -> bool {
     let device = device();
     let decoder = Decoder::init(&config.decoder, &config.clip, &device);
     let pictures = Tensor::random([1, 3, 16, 32], Distribution::Default, &device);
-    let features = ImageFeatures::extract(clip, &config.decoder, pictures);
+    let features = ImageFeatures::extract(clip, &config.decoder, pictures).unwrap();
     let prompts = Tensor::random([2, 32], Distribution::Default, &device);
     let logits = decoder.forward_grouped(&features, prompts, &[0, 0]);
     assert_eq!(logits.dims(), [2, 16, 32]);
@@ -212,7 +212,9 @@ fn works_or_is_refused(clip: &Clip, json: &Value) -> bool {
 #[test]
 fn no_configuration_of_a_decoder_panics() {
     let folder = fixtures().join("models/clipseg-refined");
-    let (_, clip) = load_clip(&folder, &device()).expect("the fixture loads");
+    let clip = load_clip(&folder, &device())
+        .expect("the fixture loads")
+        .clip;
     let mut worked = 0;
     for (_, config) in kinds() {
         let whole = model(config).config().to_json();
@@ -293,7 +295,7 @@ impl ModuleVisitor for WithoutGradient<'_> {
 fn gradients_reach_every_parameter() {
     for (name, config) in kinds() {
         let model = model(config);
-        let features = model.encode_image(random_pictures(2)).autodiff();
+        let features = model.encode_image(random_pictures(2)).unwrap().autodiff();
         let prompts = prompts(&model).autodiff();
         let (_, decoder) = model.into_parts();
         let decoder = decoder.train();
@@ -361,7 +363,7 @@ fn four_masks_are_learnt() {
     for (name, config) in kinds() {
         let model = model(config);
         let (pixels, masks) = scenes();
-        let features = model.encode_image(pixels);
+        let features = model.encode_image(pixels).unwrap();
         let prompts = prompts(&model).repeat_dim(0, 2);
         let picture_of = [0, 0, 1, 1];
         let (_, decoder) = model.into_parts();

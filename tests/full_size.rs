@@ -41,7 +41,7 @@ fn full_size_logits_from_tensors_and_from_a_photograph() {
 
     let model = segmenter.model();
     let pixels = answers.float("in.pixel_values", &device());
-    let from_tensors = worst(model.decode(&model.encode_image(pixels), prompts.clone()));
+    let from_tensors = worst(model.decode(&model.encode_image(pixels).unwrap(), prompts.clone()));
     let photo = clipseg::data::load_rgb(&path("CLIPSEG_PHOTO")).expect("a picture");
     let encoded = segmenter.encode_image(&photo).expect("it can be encoded");
     let from_photo = worst(

@@ -1,7 +1,7 @@
 //! Whole runs of contrastive pre-training: what they leave, that they go on, and what they learn.
 
 use crate::support::device;
-use clipseg::clip::{ClipTokenizer, ImageProcessor, load_clip};
+use clipseg::clip::{ClipTokenizer, ImageProcessor, PretrainedClip, load_clip};
 use clipseg::train::{
     End, Observer, PretrainConfig, PretrainOutcome, RunFolder, Settings, Silent, Start, StopFlag,
     pretrain, read_pretrain_metrics,
@@ -90,7 +90,10 @@ fn a_pretraining_run_leaves_everything_in_its_folder() {
 
     let model = root.join("model");
     let device = device();
-    let (shape, clip) = load_clip(&model, &device).unwrap();
+    let PretrainedClip {
+        config: shape,
+        clip,
+    } = load_clip(&model, &device).unwrap();
     assert_eq!(shape.vision_config.image_size, 32);
     let tokenizer = ClipTokenizer::from_folder(&model, &shape.text_config).unwrap();
     assert_eq!(tokenizer.vocab_size(), shape.text_config.vocab_size);

@@ -4,7 +4,7 @@ use crate::bad_input::{copy, loading};
 use crate::support::warnings::warnings_of;
 use crate::support::{device, fixtures};
 use burn::tensor::{Int, Tensor};
-use clipseg::clip::{ClipConfig, ClipTokenizer, TextBatch, TextConfig, load_clip};
+use clipseg::clip::{ClipConfig, ClipTokenizer, PretrainedClip, TextBatch, TextConfig, load_clip};
 use clipseg::model::Segmenter;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -63,7 +63,7 @@ fn one_of_another_model_is_refused_when_it_is_loaded() {
 #[test]
 fn tokens_that_are_not_the_encoders_are_an_error() {
     let folder = fixtures().join("models/clipseg-refined");
-    let (config, clip) = load_clip(&folder, &device()).unwrap();
+    let PretrainedClip { config, clip } = load_clip(&folder, &device()).unwrap();
     let embed = |rows: &[&[i64]]| {
         let width = rows[0].len();
         let data = burn::tensor::TensorData::new(rows.concat(), [rows.len(), width]);

@@ -74,7 +74,7 @@ pub(crate) fn three_steps_of_adamw(device: &Device, tolerance: f32) {
         };
         let pixels = answers.float(&format!("in.{smallest}.pixel_values"), device);
         let input = StepInput {
-            features: model.encode_image(pixels),
+            features: model.encode_image(pixels).unwrap(),
             conditional_embedding: model.clip().text_embedding(&texts).unwrap(),
             picture_of: vec![0, 1, 2],
             masks: answers.float("in.labels", device),

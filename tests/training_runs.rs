@@ -521,9 +521,9 @@ fn poisoned(setup: &mut Setup, config: &TrainConfig) {
         }
     }
     let folder = PathBuf::from(config.clip.checkpoint.as_ref().expect("there is one"));
-    let (clip_config, clip) = load_clip(&folder, setup.clip.device()).expect("the fixture loads");
-    let clip = clip.map(&mut Poison);
-    let tokenizer = clipseg::clip::ClipTokenizer::from_folder(&folder, &clip_config.text_config)
+    let read = load_clip(&folder, setup.clip.device()).expect("the fixture loads");
+    let clip = read.clip.map(&mut Poison);
+    let tokenizer = clipseg::clip::ClipTokenizer::from_folder(&folder, &read.config.text_config)
         .expect("a tokenizer");
     setup.clip = clipseg::train::FrozenClip::new(
         clip,
@@ -623,7 +623,7 @@ fn half_precision_encoders_come_close() {
         let batch = setup.training.batch(&[0, 5, 9], 0, setup.clip.device());
         let batch = batch.unwrap();
         let phrases = setup.clip.encode_phrases(&batch.phrases).unwrap();
-        let features = setup.clip.encode_pictures(batch.pixels);
+        let features = setup.clip.encode_pictures(batch.pixels).unwrap();
         let mut tensors: Vec<TensorData> = features
             .hidden_states
             .into_iter()
@@ -715,7 +715,7 @@ fn fine_tuning_keeps_the_preprocessing_of_the_checkpoint() {
     assert!((expected.clone().max().into_scalar::<f32>() - 1.0).abs() < 0.5);
     let (clip, model, _, processor) = setup.clip.into_parts();
     assert_eq!(processor, own);
-    let features = clipseg::model::ImageFeatures::extract(&clip, &model.decoder, expected);
+    let features = clipseg::model::ImageFeatures::extract(&clip, &model.decoder, expected).unwrap();
     let again = Setup::new(
         &base
             .clone()
@@ -727,7 +727,7 @@ fn fine_tuning_keeps_the_preprocessing_of_the_checkpoint() {
         &device(),
         |_| {},
     );
-    let found = again.unwrap().clip.encode_pictures(batch.pixels);
+    let found = again.unwrap().clip.encode_pictures(batch.pixels).unwrap();
     for (a, b) in found.hidden_states.into_iter().zip(features.hidden_states) {
         assert_eq!(a.into_data(), b.into_data());
     }

@@ -33,7 +33,7 @@ use burn::prelude::*;
 ///
 /// // Zero-shot classification: one row for each picture, one column for each text.
 /// let scores = clip.logits_per_image(
-///     clip.image_embedding(pictures),
+///     clip.image_embedding(pictures)?,
 ///     clip.text_embedding(&texts)?,
 /// );
 /// assert_eq!(scores.dims(), [1, 2]);
@@ -153,11 +153,13 @@ impl Clip {
     ///
     /// - `pixel_values`: `[batch, channels, height, width]`
     /// - output: `[batch, projection_dim]`
-    pub fn image_embedding(&self, pixel_values: Tensor<4>) -> Tensor<2> {
-        match self.vision_model.forward(pixel_values, &[], true).pooled {
-            Some(pooled) => self.project_pooled(pooled),
-            None => unreachable!("the pooled state was asked for"),
-        }
+    ///
+    /// # Errors
+    ///
+    /// If the pictures do not consist of complete patches; see [`VisionEncoder::forward`].
+    pub fn image_embedding(&self, pixel_values: Tensor<4>) -> Result<Tensor<2>> {
+        let pooled = self.vision_model.pooled(pixel_values)?;
+        Ok(self.project_pooled(pooled))
     }
 
     /// The projection of the vision tower's pooled state, for callers that have run the tower.

@@ -6,17 +6,17 @@
 //!
 //! ```no_run
 //! use burn::tensor::Device;
-//! use clipseg_clip::{ClipTokenizer, ImageProcessor, load_clip};
+//! use clipseg_clip::{ClipTokenizer, ImageProcessor, PretrainedClip, load_clip};
 //! use std::path::Path;
 //!
 //! let device = Device::flex();
 //! let folder = Path::new("clip-vit-base-patch16");
-//! let (config, clip) = load_clip(folder, &device)?;
+//! let PretrainedClip { config, clip } = load_clip(folder, &device)?;
 //! let tokenizer = ClipTokenizer::from_folder(folder, &config.text_config)?;
 //! let processor = ImageProcessor::from_folder(folder)?.unwrap_or(ImageProcessor::clip(224));
 //!
 //! let photo = clipseg_data::load_rgb(Path::new("cat.jpg"))?;
-//! let image = clip.image_embedding(processor.pixel_values(&[photo], &device)?);
+//! let image = clip.image_embedding(processor.pixel_values(&[photo], &device)?)?;
 //! let texts = clip.text_embedding(&tokenizer.batch(&["a cat", "a dog"], &device)?)?;
 //! println!("{}", clip.logits_per_image(image, texts));
 //! # Ok::<(), clipseg_clip::ClipError>(())
@@ -56,10 +56,10 @@ pub use files::{mark_as_own, read_json, refuse_foreign};
 pub use hub::Hub;
 pub use layers::{AttentionMask, Mlp, SelfAttention, initialise, linear};
 pub use preprocess::{ImageProcessor, TargetSize};
-pub use pretrained::{load_clip, load_openai_clip, save_clip};
+pub use pretrained::{PretrainedClip, load_clip, load_openai_clip, save_clip};
 pub use resolve::resolve;
 pub use source::{Part, Source, non_finite};
 pub use text::{TextBatch, TextEncoder, TextOutput};
 pub use tokenizer::ClipTokenizer;
-pub use vision::{VisionEncoder, VisionOutput};
+pub use vision::{HiddenStates, VisionEncoder, VisionOutput};
 pub use weights::{Checkpoint, save_module};

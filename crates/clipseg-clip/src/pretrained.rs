@@ -11,13 +11,24 @@ use burn::prelude::*;
 use serde_json::json;
 use std::path::Path;
 
+/// A CLIP and the configuration that its weights were made for.
+///
+/// [`load_clip`] and [`load_openai_clip`] return it.
+#[derive(Debug, Clone)]
+pub struct PretrainedClip {
+    /// Sizes of both towers, and the token ids of the text tower.
+    pub config: ClipConfig,
+    /// The towers with their weights.
+    pub clip: Clip,
+}
+
 /// Loads both towers from a Hugging Face folder of a CLIP, or of a CLIPSeg, whose decoder is then
 /// left where it is.
 ///
 /// # Errors
 ///
 /// If the configuration or the weights cannot be read or do not fit each other.
-pub fn load_clip(folder: &Path, device: &Device) -> Result<(ClipConfig, Clip)> {
+pub fn load_clip(folder: &Path, device: &Device) -> Result<PretrainedClip> {
     let checkpoint = Checkpoint::from_folder(folder)?;
     let config = ClipConfig::from_file(&folder.join("config.json"))?;
     if checkpoint.names().any(|name| name.starts_with("clip.")) {
@@ -44,7 +55,7 @@ pub fn load_openai_clip(
     file: &Path,
     activation: Activation,
     device: &Device,
-) -> Result<(ClipConfig, Clip)> {
+) -> Result<PretrainedClip> {
     let checkpoint = Checkpoint::from_file(file)?;
     if !openai::is_openai(&checkpoint) {
         return Err(ClipError::format(
@@ -84,8 +95,8 @@ fn fill(
     checkpoint: Checkpoint,
     device: &Device,
     source: impl Fn(&str) -> Source,
-) -> Result<(ClipConfig, Clip)> {
+) -> Result<PretrainedClip> {
     let mut clip = Clip::unfilled(&config, device);
     checkpoint.load_into_as(&mut clip, source)?;
-    Ok((config, clip))
+    Ok(PretrainedClip { config, clip })
 }

@@ -2,6 +2,7 @@
 //! a norm before the first block, QuickGELU, no bias in the patch convolution).
 
 use crate::config::VisionConfig;
+use crate::error::{ClipError, Result};
 use crate::layers::{AttentionMask, Encoder, EncoderShape};
 use crate::position::CubicWeights;
 use burn::module::Param;
@@ -42,7 +43,7 @@ impl VisionEmbeddings {
     }
 }
 
-/// Turns pictures into tokens: one for the whole picture, then one for each patch, row by row.
+/// CLIP's vision tower: pictures to tokens, the class token first, then one for each patch, row by row.
 #[derive(Module, Debug)]
 pub struct VisionEncoder {
     embeddings: VisionEmbeddings,
@@ -55,22 +56,33 @@ pub struct VisionEncoder {
     cubic: CubicWeights,
 }
 
-/// What a pass through the vision tower gives.
+/// The result of [`VisionEncoder::forward`]: everything that the tower computes.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct VisionOutput {
-    /// The hidden states that were asked for, in the order asked for:
-    /// `[batch, 1 + patches, hidden_size]` each, the class token first.
+    /// The tokens before the first block, then the hidden state after each block:
+    /// `1 + num_layers` tensors `[batch, 1 + patches, hidden_size]`, as `output_hidden_states=True`
+    /// returns them in transformers.
     pub hidden_states: Vec<Tensor<3>>,
-    /// The class token after the last block and the last norm, `[batch, hidden_size]`;
-    /// only if asked for.
-    pub pooled: Option<Tensor<2>>,
-    /// Rows and columns of the grid of patches.
+    /// The class token after the last block and the final norm, `[batch, hidden_size]`.
+    pub pooled: Tensor<2>,
+    /// Rows and columns of the patch grid.
+    pub grid: [usize; 2],
+}
+
+/// The result of [`VisionEncoder::hidden_states`]: the hidden states of some blocks.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct HiddenStates {
+    /// One tensor `[batch, 1 + patches, hidden_size]` for each requested block, in the order of the
+    /// request. The class token comes first.
+    pub states: Vec<Tensor<3>>,
+    /// Rows and columns of the patch grid.
     pub grid: [usize; 2],
 }
 
 impl VisionEncoder {
-    /// A tower with random weights, drawn as OpenAI's `model.py` draws them.
+    /// A tower with random weights, initialised as in OpenAI's `model.py`.
     pub fn init(config: &VisionConfig, device: &Device) -> Self {
         let (width, patch) = (config.hidden_size, config.patch_size);
         let table_side = config.image_size / patch;
@@ -111,7 +123,7 @@ impl VisionEncoder {
         }
     }
 
-    /// Number of blocks.
+    /// Number of transformer blocks.
     pub fn num_layers(&self) -> usize {
         self.encoder.layers().len()
     }
@@ -121,42 +133,111 @@ impl VisionEncoder {
         self.patch_size
     }
 
-    /// Encodes pictures of any size whose sides are multiples of the patch, square or not.
+    /// Runs the entire tower and returns every hidden state and the pooled state.
     ///
-    /// `layers` are 0-based block numbers, and the hidden state of a block is the one **after** it;
-    /// `usize::MAX` stands for the tokens before the first block. No block after the last one
-    /// needed is computed: with `pooled` unset and `layers` 3, 6 and 9, the last two of twelve
-    /// are spared.
+    /// Pictures may have any size whose sides are multiples of the patch size, square or not: the
+    /// position embeddings are interpolated. All hidden states stay in memory; use
+    /// [`hidden_states`](Self::hidden_states) or [`pooled`](Self::pooled) if you need only some.
     ///
     /// # Shapes
     ///
     /// - `pixel_values`: `[batch, channels, height, width]`, normalised as the checkpoint expects
     /// - output: see [`VisionOutput`]
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// If a side is not a multiple of the patch, or a layer does not exist.
-    pub fn forward(&self, pixel_values: Tensor<4>, layers: &[usize], pooled: bool) -> VisionOutput {
-        const BEFORE: usize = usize::MAX;
-        let [batch, _, height, width] = pixel_values.dims();
-        let patch = self.patch_size;
-        assert!(
-            height.is_multiple_of(patch) && width.is_multiple_of(patch) && height * width > 0,
-            "a picture of {width}x{height} is not made of patches of {patch}x{patch}"
-        );
-        let depth = self.num_layers();
-        assert!(
-            layers.iter().all(|&layer| layer == BEFORE || layer < depth),
-            "layers {layers:?} were asked for, the encoder has {depth}"
-        );
-        let grid = [height / patch, width / patch];
-        let last = layers
-            .iter()
-            .filter(|&&layer| layer != BEFORE)
-            .map(|layer| layer + 1)
-            .max();
-        let last = if pooled { depth } else { last.unwrap_or(0) };
+    /// [`ClipError::Input`] if a side is not a multiple of the patch size, or the number of channels
+    /// is not the tower's.
+    pub fn forward(&self, pixel_values: Tensor<4>) -> Result<VisionOutput> {
+        let (mut hidden, grid) = self.embed(pixel_values)?;
+        let mut hidden_states = vec![hidden.clone()];
+        for block in self.encoder.layers() {
+            hidden = block.forward(hidden, &AttentionMask::default());
+            hidden_states.push(hidden.clone());
+        }
+        Ok(VisionOutput {
+            hidden_states,
+            pooled: self.pool(hidden),
+            grid,
+        })
+    }
 
+    /// Returns the hidden states after the given blocks and computes no block after the last of them.
+    ///
+    /// `layers` are 0-based block indices in any order: 3, 6 and 9 of twelve skip the last two blocks.
+    /// For pictures of other sizes than the checkpoint's, see [`forward`](Self::forward).
+    ///
+    /// # Shapes
+    ///
+    /// - `pixel_values`: `[batch, channels, height, width]`, normalised as the checkpoint expects
+    /// - output: see [`HiddenStates`]
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward), and [`ClipError::Input`] if a block does not exist.
+    pub fn hidden_states(&self, pixel_values: Tensor<4>, layers: &[usize]) -> Result<HiddenStates> {
+        let depth = self.num_layers();
+        if let Some(layer) = layers.iter().find(|&&layer| layer >= depth) {
+            return Err(ClipError::Input(format!(
+                "block {layer} of the vision tower does not exist, expected 0 to {}",
+                depth.saturating_sub(1)
+            )));
+        }
+        let (mut hidden, grid) = self.embed(pixel_values)?;
+        let needed = layers.iter().max().map_or(0, |last| last + 1);
+        let mut states = vec![None; layers.len()];
+        for (index, block) in self.encoder.layers()[..needed].iter().enumerate() {
+            hidden = block.forward(hidden, &AttentionMask::default());
+            let requested = states.iter_mut().zip(layers);
+            for (state, _) in requested.filter(|(_, layer)| **layer == index) {
+                *state = Some(hidden.clone());
+            }
+        }
+        Ok(HiddenStates {
+            states: states.into_iter().flatten().collect(),
+            grid,
+        })
+    }
+
+    /// Returns the class token after the last block and the final norm.
+    ///
+    /// # Shapes
+    ///
+    /// - `pixel_values`: `[batch, channels, height, width]`, normalised as the checkpoint expects
+    /// - output: `[batch, hidden_size]`
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn pooled(&self, pixel_values: Tensor<4>) -> Result<Tensor<2>> {
+        let (mut hidden, _) = self.embed(pixel_values)?;
+        for block in self.encoder.layers() {
+            hidden = block.forward(hidden, &AttentionMask::default());
+        }
+        Ok(self.pool(hidden))
+    }
+
+    /// The tokens before the first block, `[batch, 1 + patches, hidden_size]`, and the patch grid.
+    fn embed(&self, pixel_values: Tensor<4>) -> Result<(Tensor<3>, [usize; 2])> {
+        let [batch, channels, height, width] = pixel_values.dims();
+        let patch = self.patch_size;
+        if height == 0
+            || width == 0
+            || !height.is_multiple_of(patch)
+            || !width.is_multiple_of(patch)
+        {
+            return Err(ClipError::Input(format!(
+                "a picture of {width}x{height} pixels does not consist of complete patches of \
+                 {patch}x{patch}; both sides must be multiples of {patch}"
+            )));
+        }
+        let [_, expected, ..] = self.embeddings.patch_embedding.weight.dims();
+        if channels != expected {
+            return Err(ClipError::Input(format!(
+                "the pictures have {channels} channels, the vision tower expects {expected}"
+            )));
+        }
+        let grid = [height / patch, width / patch];
         let patches = self.embeddings.patches(pixel_values, patch);
         let class = self
             .embeddings
@@ -165,35 +246,71 @@ impl VisionEncoder {
             .unsqueeze::<3>()
             .repeat_dim(0, batch);
         let table = self.embeddings.position_embedding.weight.val();
-        let tokens =
-            Tensor::cat(vec![class, patches], 1) + self.cubic.resize(table, self.table_side, grid);
-        let mut hidden = self.pre_layrnorm.forward(tokens);
+        let positions = self.cubic.resize(table, self.table_side, grid);
+        let tokens = Tensor::cat(vec![class, patches], 1) + positions;
+        Ok((self.pre_layrnorm.forward(tokens), grid))
+    }
 
-        let mut kept: Vec<Option<Tensor<3>>> = vec![None; layers.len()];
-        let keep = |kept: &mut Vec<Option<Tensor<3>>>, layer: usize, hidden: &Tensor<3>| {
-            for (slot, _) in kept
-                .iter_mut()
-                .zip(layers)
-                .filter(|(_, wanted)| **wanted == layer)
-            {
-                *slot = Some(hidden.clone());
-            }
+    /// The class token through the final norm, `[batch, hidden_size]`.
+    fn pool(&self, hidden: Tensor<3>) -> Tensor<2> {
+        let class = hidden.slice(s![.., 0..1, ..]);
+        self.post_layernorm.forward(class).squeeze_dim::<2>(1)
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::config::ClipConfig;
+    use burn::tensor::Distribution;
+
+    fn tower() -> (VisionEncoder, Device) {
+        let device = Device::flex();
+        let config = ClipConfig::small().vision_config;
+        (VisionEncoder::init(&config, &device), device)
+    }
+
+    #[test]
+    fn selected_hidden_states_are_those_of_a_full_pass() {
+        let (tower, device) = tower();
+        let pixels = Tensor::<4>::random([2, 3, 16, 24], Distribution::Default, &device);
+        let all = tower.forward(pixels.clone()).unwrap();
+        assert_eq!((all.hidden_states.len(), all.grid), (5, [2, 3]));
+        let some = tower.hidden_states(pixels.clone(), &[2, 0, 2]).unwrap();
+        assert_eq!((some.states.len(), some.grid), (3, [2, 3]));
+        for (state, index) in some.states.into_iter().zip([3, 1, 3]) {
+            assert_eq!(state.dims(), [2, 7, 128]);
+            assert_eq!(state.into_data(), all.hidden_states[index].to_data());
+        }
+        let pooled = tower.pooled(pixels).unwrap();
+        assert_eq!(pooled.into_data(), all.pooled.into_data());
+    }
+
+    #[test]
+    fn incomplete_patches_other_channels_and_missing_blocks_are_errors() {
+        let (tower, device) = tower();
+        let message = |shape: [usize; 4]| {
+            let error = tower.forward(Tensor::zeros(shape, &device)).unwrap_err();
+            error.to_string()
         };
-        keep(&mut kept, BEFORE, &hidden);
-        let mask = AttentionMask::default();
-        for (index, block) in self.encoder.layers()[..last].iter().enumerate() {
-            hidden = block.forward(hidden, &mask);
-            keep(&mut kept, index, &hidden);
+        for [height, width] in [[16, 23], [15, 24], [0, 8], [8, 0], [7, 7]] {
+            let error = message([1, 3, height, width]);
+            let expected = format!(
+                "a picture of {width}x{height} pixels does not consist of complete patches of 8x8"
+            );
+            assert!(error.starts_with(&expected), "{error}");
         }
-        let pooled = pooled.then(|| {
-            self.post_layernorm
-                .forward(hidden.slice(s![.., 0..1, ..]))
-                .squeeze_dim::<2>(1)
-        });
-        VisionOutput {
-            hidden_states: kept.into_iter().flatten().collect(),
-            pooled,
-            grid,
-        }
+        assert_eq!(
+            message([1, 1, 8, 8]),
+            "the pictures have 1 channels, the vision tower expects 3"
+        );
+        let pixels = Tensor::zeros([1, 3, 8, 8], &device);
+        assert_eq!(
+            tower
+                .hidden_states(pixels, &[1, 4])
+                .unwrap_err()
+                .to_string(),
+            "block 4 of the vision tower does not exist, expected 0 to 3"
+        );
     }
 }

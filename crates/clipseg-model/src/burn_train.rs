@@ -96,7 +96,11 @@ impl TrainStep for ClipSeg {
     fn step(&self, batch: PromptedPictures) -> TrainOutput<Segmented> {
         let clip = self.clip().valid();
         let decoder = &self.config().decoder;
-        let features = ImageFeatures::extract(&clip, decoder, batch.pixel_values).autodiff();
+        let features = ImageFeatures::extract(&clip, decoder, batch.pixel_values);
+        // Burn's loop has no way to return an error.
+        let features = features
+            .unwrap_or_else(|error| panic!("{error}"))
+            .autodiff();
         let embedding = batch.conditional_embedding.autodiff();
         let logits = self.decoder().forward(&features, embedding);
         let output = segmented(logits, batch.masks.autodiff());
@@ -110,6 +114,7 @@ impl InferenceStep for ClipSeg {
 
     fn step(&self, batch: PromptedPictures) -> Segmented {
         let logits = self.forward(batch.pixel_values, batch.conditional_embedding);
+        let logits = logits.unwrap_or_else(|error| panic!("{error}"));
         segmented(logits, batch.masks)
     }
 }

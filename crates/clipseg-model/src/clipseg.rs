@@ -29,7 +29,7 @@ use std::path::Path;
 /// let tokenizer = ClipTokenizer::openai(77)?;
 ///
 /// let picture = Tensor::<4>::random([1, 3, 64, 96], Distribution::Default, &device);
-/// let features = model.encode_image(picture);
+/// let features = model.encode_image(picture)?;
 /// let prompts = model.clip().text_embedding(&tokenizer.batch(&["a cat", "a dog"], &device)?)?;
 /// let logits = model.decode(&features, prompts);
 /// assert_eq!(logits.dims(), [2, 64, 96]);
@@ -158,10 +158,10 @@ impl ClipSeg {
     ///
     /// - `pixel_values`: `[pictures, channels, height, width]`, sides multiples of the patch
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// If a side is not a multiple of the patch.
-    pub fn encode_image(&self, pixel_values: Tensor<4>) -> ImageFeatures {
+    /// If a side is not a multiple of the patch size.
+    pub fn encode_image(&self, pixel_values: Tensor<4>) -> Result<ImageFeatures> {
         ImageFeatures::extract(&self.clip, &self.config.decoder, pixel_values)
     }
 
@@ -182,8 +182,17 @@ impl ClipSeg {
     /// - `pixel_values`: `[pictures, channels, height, width]`
     /// - `conditional_embedding`: `[prompts, projection_dim]`
     /// - output: logits, `[prompts, height, width]`
-    pub fn forward(&self, pixel_values: Tensor<4>, conditional_embedding: Tensor<2>) -> Tensor<3> {
-        self.decode(&self.encode_image(pixel_values), conditional_embedding)
+    ///
+    /// # Errors
+    ///
+    /// As [`encode_image`](Self::encode_image).
+    pub fn forward(
+        &self,
+        pixel_values: Tensor<4>,
+        conditional_embedding: Tensor<2>,
+    ) -> Result<Tensor<3>> {
+        let features = self.encode_image(pixel_values)?;
+        Ok(self.decode(&features, conditional_embedding))
     }
 }
 

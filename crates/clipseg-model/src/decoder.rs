@@ -29,12 +29,13 @@ use clipseg_clip::ClipConfig;
 /// let decoder = Decoder::init(&config, &clip_config, &device);
 ///
 /// let pictures = Tensor::random([2, 3, 64, 96], Distribution::Default, &device);
-/// let features = ImageFeatures::extract(&clip, &config, pictures);
+/// let features = ImageFeatures::extract(&clip, &config, pictures)?;
 /// let prompts = Tensor::random([3, 128], Distribution::Default, &device);
 /// // Two prompts of the first picture, one of the second.
 /// let logits = decoder.forward_grouped(&features, prompts, &[0, 0, 1]);
 /// assert_eq!(logits.dims(), [3, 64, 96]);
 /// # }
+/// # Ok::<(), clipseg_model::ModelError>(())
 /// ```
 #[derive(Module, Debug)]
 #[non_exhaustive]

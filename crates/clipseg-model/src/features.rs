@@ -1,6 +1,7 @@
 //! What a decoder needs of pictures.
 
 use crate::decoder_config::DecoderConfig;
+use crate::error::Result;
 use burn::prelude::*;
 use clipseg_clip::Clip;
 
@@ -24,18 +25,18 @@ impl ImageFeatures {
     ///
     /// - `pixel_values`: `[pictures, channels, height, width]`, sides multiples of the patch
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// If a side is not a multiple of the patch.
-    pub fn extract(clip: &Clip, decoder: &DecoderConfig, pixel_values: Tensor<4>) -> Self {
+    /// If a side is not a multiple of the patch size, or a layer does not exist.
+    pub fn extract(clip: &Clip, decoder: &DecoderConfig, pixel_values: Tensor<4>) -> Result<Self> {
         let kept = decoder.uses_pixels().then(|| pixel_values.clone());
         let layers = decoder.extract_layers();
-        let output = clip.vision_model().forward(pixel_values, layers, false);
-        Self {
-            hidden_states: output.hidden_states,
-            grid: output.grid,
+        let hidden = clip.vision_model().hidden_states(pixel_values, layers)?;
+        Ok(Self {
+            hidden_states: hidden.states,
+            grid: hidden.grid,
             pixel_values: kept,
-        }
+        })
     }
 
     /// How many pictures there are.

@@ -15,7 +15,7 @@ use crate::clipseg::ClipSeg;
 use crate::config::ClipSegConfig;
 use crate::decoder_config::TransformerDecoderConfig;
 use crate::error::{ModelError, Result};
-use clipseg_clip::{Checkpoint, Clip, ClipConfig, ClipError, Source};
+use clipseg_clip::{Checkpoint, ClipError, PretrainedClip, Source};
 use std::path::Path;
 
 /// What a decoder file of the original project does not say.
@@ -73,11 +73,14 @@ impl ClipSeg {
     /// every tensor that does not fit is listed.
     pub fn from_original(
         decoder: &Path,
-        clip: (ClipConfig, Clip),
+        clip: PretrainedClip,
         options: &OriginalOptions,
     ) -> Result<Self> {
         let checkpoint = Checkpoint::from_file(decoder)?;
-        let (clip_config, clip) = clip;
+        let PretrainedClip {
+            config: clip_config,
+            clip,
+        } = clip;
         let config = ClipSegConfig {
             clip: clip_config,
             decoder: read_config(&checkpoint, options)?.into(),

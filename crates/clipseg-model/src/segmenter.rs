@@ -148,7 +148,7 @@ impl Segmenter {
     pub fn encode_image(&self, picture: &RgbImage) -> Result<EncodedImage> {
         let pixels = self.pixel_values(picture)?;
         Ok(EncodedImage {
-            features: self.model.encode_image(pixels),
+            features: self.model.encode_image(pixels)?,
             width: picture.width(),
             height: picture.height(),
         })
@@ -227,7 +227,7 @@ impl Segmenter {
     /// If the picture is empty, or the preprocessing does not give whole patches.
     pub fn encode_visual(&self, prompt: &VisualPrompt) -> Result<Tensor<2>> {
         let pixels = self.pixel_values(&prompt.prepare())?;
-        Ok(self.model.clip().image_embedding(pixels))
+        Ok(self.model.clip().image_embedding(pixels)?)
     }
 
     /// A soft mask for each prompt, at the photograph's size; prompts may be words or examples.

@@ -149,7 +149,7 @@ impl<'a> PretrainEngine<'a> {
             let input = batch.into_tensors(&self.setup.parts.processor, &self.setup.device);
             let piece = schedule.piece.unwrap_or(schedule.batch_size);
             let scale = trainer.logit_scale().exp();
-            let (loss, mut gradients) = trainer.gradients_in_pieces(&input, piece);
+            let (loss, mut gradients) = trainer.gradients_in_pieces(&input, piece)?;
             let mut gradient_norm = None;
             if let Some(longest) = schedule.clip_norm {
                 (gradients, gradient_norm) = trainer.clip_gradients(gradients, longest);

@@ -118,7 +118,7 @@ impl ScoreSet {
     fn images(&self, clip: &Clip, pictures: &[RgbImage]) -> Result<Rows> {
         self.rows(pictures, |chunk| {
             let pixels = PackedPictures::of(chunk).into_pixels(&clip.device());
-            Ok(clip.image_embedding(self.processor.normalise(pixels)))
+            Ok(clip.image_embedding(self.processor.normalise(pixels))?)
         })
     }
 

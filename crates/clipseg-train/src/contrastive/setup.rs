@@ -4,7 +4,9 @@ use super::config::PretrainConfig;
 use crate::error::{Result, TrainError};
 use crate::step::randomness::drawing;
 use burn::prelude::*;
-use clipseg_clip::{Clip, ClipConfig, ClipTokenizer, ImageProcessor, load_clip, resolve};
+use clipseg_clip::{
+    Clip, ClipConfig, ClipTokenizer, ImageProcessor, PretrainedClip, load_clip, resolve,
+};
 use clipseg_data::Captions;
 use std::path::Path;
 use std::sync::Arc;
@@ -49,8 +51,8 @@ impl PretrainSetup {
             .as_deref()
             .map(|checkpoint| {
                 let folder = resolve(checkpoint)?;
-                let (shape, clip) = load_clip(&folder, device)?;
-                Ok::<_, TrainError>((folder, shape, clip))
+                let PretrainedClip { config, clip } = load_clip(&folder, device)?;
+                Ok::<_, TrainError>((folder, config, clip))
             })
             .transpose()?;
         let side = started

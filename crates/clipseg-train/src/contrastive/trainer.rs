@@ -53,15 +53,19 @@ impl ClipTrainer {
     /// # Panics
     ///
     /// As [`Clip::text_embedding_unchecked`]; texts of the CLIP's own tokenizer are never refused.
-    pub fn gradients(&self, input: &CaptionTensors) -> (Tensor<1>, GradientsParams) {
+    ///
+    /// # Errors
+    ///
+    /// If the pictures do not consist of complete patches.
+    pub fn gradients(&self, input: &CaptionTensors) -> Result<(Tensor<1>, GradientsParams)> {
         let loss = contrastive_loss(
-            self.clip.image_embedding(input.pixel_values.clone()),
+            self.clip.image_embedding(input.pixel_values.clone())?,
             self.clip.text_embedding_unchecked(&input.texts),
             self.clip.logit_scale(),
             input.not_negatives.clone(),
         );
         let gradients = GradientsParams::from_grads(loss.backward(), &self.clip);
-        (loss.without_autodiff(), gradients)
+        Ok((loss.without_autodiff(), gradients))
     }
 
     /// The same loss and gradients with a tape for so many samples at a time only, at the price of a
@@ -72,11 +76,15 @@ impl ClipTrainer {
     /// # Panics
     ///
     /// If `piece` is zero.
+    ///
+    /// # Errors
+    ///
+    /// As [`gradients`](Self::gradients).
     pub fn gradients_in_pieces(
         &self,
         input: &CaptionTensors,
         piece: usize,
-    ) -> (Tensor<1>, GradientsParams) {
+    ) -> Result<(Tensor<1>, GradientsParams)> {
         let [batch, ..] = input.pixel_values.dims();
         if batch <= piece {
             return self.gradients(input);
@@ -86,13 +94,11 @@ impl ClipTrainer {
             .map(|start| input.part(start, (start + piece).min(batch)))
             .collect();
         let plain = self.clip.valid();
-        let (images, texts): (Vec<_>, Vec<_>) = pieces
-            .iter()
-            .map(|(pixels, texts)| {
-                let image = plain.image_embedding(pixels.clone());
-                (image, plain.text_embedding_unchecked(texts))
-            })
-            .unzip();
+        let (mut images, mut texts) = (Vec::new(), Vec::new());
+        for (pixels, tokens) in &pieces {
+            images.push(plain.image_embedding(pixels.clone())?);
+            texts.push(plain.text_embedding_unchecked(tokens));
+        }
         let leaf = |parts: Vec<Tensor<2>>| Tensor::cat(parts, 0).autodiff().require_grad();
         let (images, texts) = (leaf(images), leaf(texts));
         let loss = contrastive_loss(
@@ -109,7 +115,7 @@ impl ClipTrainer {
             for (index, (pixels, texts)) in pieces.into_iter().enumerate() {
                 let rows = index * piece..((index + 1) * piece).min(batch);
                 let of = |gradient: &Tensor<2>| gradient.clone().slice(s![rows.clone(), ..]);
-                let image = self.clip.image_embedding(pixels) * of(&to_images).autodiff();
+                let image = self.clip.image_embedding(pixels)? * of(&to_images).autodiff();
                 let text = self.clip.text_embedding_unchecked(&texts) * of(&to_texts).autodiff();
                 let back = (image.sum() + text.sum()).backward();
                 let gradients = GradientsParams::from_grads(back, &self.clip);
@@ -119,7 +125,7 @@ impl ClipTrainer {
         // What is left on the tape of the loss is the temperature's.
         let rest = GradientsParams::from_grads(tape, &self.clip);
         accumulator.accumulate(&self.clip, rest);
-        (loss.without_autodiff(), accumulator.grads())
+        Ok((loss.without_autodiff(), accumulator.grads()))
     }
 
     /// Shortens the gradient of all weights together to a length, if it is longer, as PyTorch's

@@ -197,16 +197,20 @@ impl FrozenClip {
     /// # Shapes
     ///
     /// - pixels: `[pictures, 3, height, width]` from 0 to 1; they are normalised here
-    pub fn encode_pictures(&self, pixels: Tensor<4>) -> ImageFeatures {
+    ///
+    /// # Errors
+    ///
+    /// If a side is not a multiple of the patch size.
+    pub fn encode_pictures(&self, pixels: Tensor<4>) -> Result<ImageFeatures> {
         let pixels = self.processor.normalise(pixels);
         let running = pixels.clone().cast(dtype(self.precision));
-        let features = ImageFeatures::extract(&self.running, &self.config.decoder, running);
+        let features = ImageFeatures::extract(&self.running, &self.config.decoder, running)?;
         let single = |hidden: Tensor<3>| hidden.cast(FloatDType::F32);
-        ImageFeatures {
+        Ok(ImageFeatures {
             hidden_states: features.hidden_states.into_iter().map(single).collect(),
             grid: features.grid,
             pixel_values: self.config.decoder.uses_pixels().then_some(pixels),
-        }
+        })
     }
 
     /// The embeddings of examples as visual prompts, `[examples, projection_dim]`, by the recipe of
@@ -226,7 +230,8 @@ impl FrozenClip {
         }
         let pixels = self.processor.pixel_values(&prepared, &self.device)?;
         let pixels = pixels.cast(dtype(self.precision));
-        Ok(self.running.image_embedding(pixels).cast(FloatDType::F32))
+        let embeddings = self.running.image_embedding(pixels)?;
+        Ok(embeddings.cast(FloatDType::F32))
     }
 
     /// The embeddings of phrases, `[phrases, projection_dim]`.
@@ -280,7 +285,7 @@ impl FrozenClip {
             self.remembered_features(batch.pixels)?
         } else {
             self.counts.pictures_encoded += pictures as u64;
-            self.encode_pictures(batch.pixels)
+            self.encode_pictures(batch.pixels)?
         };
         Ok(StepInput {
             conditional_embedding: self.encode_phrases(&batch.phrases)?,
@@ -326,7 +331,7 @@ impl FrozenClip {
             }
             None => {
                 self.counts.pictures_encoded += 1;
-                let hidden = Arc::new(halved(self.encode_pictures(pixels()).hidden_states)?);
+                let hidden = Arc::new(halved(self.encode_pictures(pixels())?.hidden_states)?);
                 if let Some(cache) = &mut self.cache {
                     cache.put(key, &hidden);
                 }

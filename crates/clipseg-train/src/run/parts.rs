@@ -6,7 +6,7 @@ use crate::error::{Result, TrainError};
 use burn::module::Module;
 use burn::prelude::*;
 use clipseg_clip::{
-    Clip, ClipConfig, ClipTokenizer, ImageProcessor, TargetSize, load_clip, resolve,
+    Clip, ClipConfig, ClipTokenizer, ImageProcessor, PretrainedClip, TargetSize, load_clip, resolve,
 };
 use clipseg_model::{
     ClipSeg, ClipSegConfig, ConvDecoderConfig, Decoder, DecoderConfig, DeconvBaselineConfig,
@@ -82,7 +82,10 @@ impl Parts {
         device: &Device,
         note: &mut impl FnMut(&str),
     ) -> Result<Self> {
-        let (clip_config, clip) = load_clip(folder, device)?;
+        let PretrainedClip {
+            config: clip_config,
+            clip,
+        } = load_clip(folder, device)?;
         check_refined(config, &clip_config)?;
         let inner = TransformerDecoderConfig::default().decoder_intermediate_size;
         let decoder = decoder_config(config, &published_layers(&clip_config), inner)?;

@@ -221,7 +221,7 @@ pub fn score_model_by_clipseg(
         |picture| {
             let shape = [1, 3, side as usize, side as usize];
             let pixels = Tensor::from_data(TensorData::new(picture.to_vec(), shape), &device);
-            Ok(model.encode_image(processor.normalise(pixels)))
+            Ok(model.encode_image(processor.normalise(pixels))?)
         },
         |features, phrases| {
             let texts: Vec<&str> = phrases
