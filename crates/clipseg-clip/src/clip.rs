@@ -18,7 +18,6 @@ use burn::prelude::*;
 /// # Example
 ///
 /// ```
-/// # #[cfg(feature = "flex")] {
 /// use burn::tensor::{Device, Distribution, Tensor};
 /// use clipseg_clip::{Clip, ClipConfig, ClipTokenizer};
 ///
@@ -37,7 +36,6 @@ use burn::prelude::*;
 ///     clip.text_embedding(&texts)?,
 /// );
 /// assert_eq!(scores.dims(), [1, 2]);
-/// # }
 /// # Ok::<(), clipseg_clip::ClipError>(())
 /// ```
 #[derive(Module, Debug)]

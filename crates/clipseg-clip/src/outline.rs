@@ -62,7 +62,7 @@ impl ModuleVisitor for Outline {
     }
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Clip, ClipConfig};

@@ -95,7 +95,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(feature = "flex")]
     fn a_square_table_becomes_an_oblong_one() {
         // torch.nn.functional.interpolate of this table to (2, 4), bicubic, align_corners=False;
         // 7 is the class position.

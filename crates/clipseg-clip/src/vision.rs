@@ -258,7 +258,7 @@ impl VisionEncoder {
     }
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::ClipConfig;

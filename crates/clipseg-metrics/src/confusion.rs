@@ -265,7 +265,6 @@ mod tests {
         );
     }
 
-    #[cfg(feature = "flex")]
     #[test]
     fn the_mask_of_a_batch_is_named() {
         let device = Device::flex();

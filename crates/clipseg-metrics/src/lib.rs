@@ -1,7 +1,6 @@
 //! Losses and measures of binary segmentation on Burn.
 //!
 //! ```
-//! # #[cfg(feature = "flex")] {
 //! use burn::tensor::{Device, Tensor};
 //! use clipseg_metrics::{Confusion, Loss};
 //!
@@ -15,7 +14,6 @@
 //!
 //! let counts: Confusion = Confusion::from_logits(logits, masks, 0.5)?.into_iter().sum();
 //! assert_eq!((counts.accuracy(), counts.iou()), (0.75, 0.5));
-//! # }
 //! # Ok::<(), clipseg_metrics::MetricsError>(())
 //! ```
 //!

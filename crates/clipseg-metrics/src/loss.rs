@@ -545,7 +545,6 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "flex")]
     #[test]
     fn sums_are_weighted() {
         let device = Device::flex();

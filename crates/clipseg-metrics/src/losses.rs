@@ -150,7 +150,7 @@ pub fn tversky_loss(
     (part / whole).neg().add_scalar(1.0).mean()
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

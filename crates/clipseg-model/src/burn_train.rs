@@ -18,7 +18,6 @@ use clipseg_metrics::{Loss, Segmented};
 /// # Example
 ///
 /// ```
-/// # #[cfg(feature = "flex")] {
 /// use burn::data::dataloader::DataLoaderBuilder;
 /// use burn::data::dataset::InMemDataset;
 /// use burn::module::Module;
@@ -55,7 +54,6 @@ use clipseg_metrics::{Loss, Segmented};
 /// let learner = Learner::new(model.train(), AdamWConfig::new().init(), 1e-3);
 /// let trained: ClipSeg = training.launch(learner).model;
 /// # drop(trained);
-/// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -127,7 +125,7 @@ fn segmented(logits: Tensor<3>, masks: Tensor<3>) -> Segmented {
     }
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::ClipSegConfig;

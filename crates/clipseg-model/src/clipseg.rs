@@ -18,7 +18,6 @@ use std::path::Path;
 /// # Example
 ///
 /// ```
-/// # #[cfg(feature = "flex")] {
 /// use burn::tensor::{Device, Distribution, Tensor};
 /// use clipseg_clip::ClipTokenizer;
 /// use clipseg_model::{ClipSeg, ClipSegConfig};
@@ -33,7 +32,6 @@ use std::path::Path;
 /// let prompts = model.clip().text_embedding(&tokenizer.batch(&["a cat", "a dog"], &device)?)?;
 /// let logits = model.decode(&features, prompts);
 /// assert_eq!(logits.dims(), [2, 64, 96]);
-/// # }
 /// # Ok::<(), clipseg_model::ModelError>(())
 /// ```
 #[derive(Module, Debug)]

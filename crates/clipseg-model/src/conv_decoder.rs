@@ -62,7 +62,6 @@ struct Level {
 /// # Example
 ///
 /// ```
-/// # #[cfg(feature = "flex")] {
 /// use burn::module::Module;
 /// use burn::tensor::{Device, Distribution, Tensor};
 /// use clipseg_model::clip::ClipConfig;
@@ -81,7 +80,6 @@ struct Level {
 /// };
 /// let prompts = Tensor::random([2, 512], Distribution::Default, &device);
 /// assert_eq!(decoder.forward(&features, prompts).dims(), [2, 48, 64]);
-/// # }
 /// ```
 #[derive(Module, Debug)]
 pub struct ConvDecoder {
@@ -309,7 +307,7 @@ impl ConvDecoder {
     }
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::conv_config::Upsampling;

@@ -134,7 +134,7 @@ fn bilinear(from: usize, to: usize) -> Vec<f32> {
     weights
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use burn::tensor::module::interpolate;

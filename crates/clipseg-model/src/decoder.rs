@@ -13,7 +13,6 @@ use clipseg_clip::ClipConfig;
 /// # Example
 ///
 /// ```
-/// # #[cfg(feature = "flex")] {
 /// use burn::tensor::{Device, Distribution, Tensor};
 /// use clipseg_model::clip::{Clip, ClipConfig};
 /// use clipseg_model::{ConvDecoderConfig, Decoder, DecoderConfig, ImageFeatures};
@@ -34,7 +33,6 @@ use clipseg_clip::ClipConfig;
 /// // Two prompts of the first picture, one of the second.
 /// let logits = decoder.forward_grouped(&features, prompts, &[0, 0, 1]);
 /// assert_eq!(logits.dims(), [3, 64, 96]);
-/// # }
 /// # Ok::<(), clipseg_model::ModelError>(())
 /// ```
 #[derive(Module, Debug)]

@@ -19,7 +19,6 @@ use clipseg_clip::{Activation, ClipConfig, Mlp, initialise};
 /// # Example
 ///
 /// ```
-/// # #[cfg(feature = "flex")] {
 /// use burn::tensor::{Device, Distribution, Tensor};
 /// use clipseg_model::clip::ClipConfig;
 /// use clipseg_model::{DeconvBaseline, DeconvBaselineConfig, ImageFeatures};
@@ -34,7 +33,6 @@ use clipseg_clip::{Activation, ClipConfig, Mlp, initialise};
 /// };
 /// let prompts = Tensor::random([2, 512], Distribution::Default, &device);
 /// assert_eq!(decoder.forward(&features, prompts).dims(), [2, 48, 64]);
-/// # }
 /// ```
 #[derive(Module, Debug)]
 pub struct DeconvBaseline {
@@ -127,7 +125,7 @@ impl DeconvBaseline {
     }
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use burn::module::Param;

@@ -5,7 +5,6 @@
 //! Hugging Face's layout. [`Decoder`] is any of the decoders that can be put on CLIP.
 //!
 //! ```
-//! # #[cfg(feature = "flex")] {
 //! use burn::tensor::Device;
 //! use clipseg_model::clip::{ClipTokenizer, ImageProcessor};
 //! use clipseg_model::{ClipSeg, ClipSegConfig, Segmenter};
@@ -24,7 +23,6 @@
 //!     let mask = soft.threshold(0.3);
 //!     println!("{} pixels in {:?}", mask.area(), mask.bounding_box());
 //! }
-//! # }
 //! # Ok::<(), clipseg_model::ModelError>(())
 //! ```
 

@@ -283,7 +283,7 @@ impl TransformerDecoder {
     }
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use burn::module::Param;

@@ -5,7 +5,6 @@
 //! in a [`RunFolder`]; [`Engine`] is the loop alone, [`DecoderTrainer`] one step.
 //!
 //! ```
-//! # #[cfg(feature = "flex")] {
 //! use burn::tensor::Device;
 //! use clipseg_clip::{ClipTokenizer, ImageProcessor};
 //! use clipseg_data::{
@@ -34,7 +33,6 @@
 //!     .with_overrides(&["schedule.steps=2", "schedule.batch_size=4"])?;
 //! let outcome = train(&mut clip, decoder, &training, &run, &mut Silent)?;
 //! assert_eq!(outcome.losses().len(), 2);
-//! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

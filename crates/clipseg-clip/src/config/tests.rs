@@ -108,7 +108,6 @@ fn no_value_of_any_field_gets_past_unless_a_model_can_have_it() {
         match read(changed.clone()) {
             // Lazily, so that only the shapes are made.
             Ok(config) => {
-                #[cfg(feature = "flex")]
                 drop(crate::Clip::unfilled(
                     &config,
                     &burn::prelude::Device::flex(),

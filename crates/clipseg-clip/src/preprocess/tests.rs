@@ -51,43 +51,40 @@ fn clipsegs_own_way_aligns_corners_and_does_not_round() {
         width: 5,
     });
     (processor.mean, processor.std) = ([0.2, 0.0, 0.0], [0.5, 1.0, 1.0]);
-    #[cfg(feature = "flex")]
-    {
-        // torch.nn.functional.interpolate(…, (2, 5), mode="bilinear", align_corners=True) takes
-        // every second place halfway between two pixels.
-        let found = processor
-            .pixel_values(std::slice::from_ref(&picture), &Device::flex())
-            .unwrap();
-        assert_eq!(found.dims(), [1, 3, 2, 5]);
-        let red = [0.0, 50.0, 100.0, 75.5, 51.0].map(|level| (level / 255.0 - 0.2) / 0.5);
-        let green = [10.0 / 255.0; 5];
-        let blue = [1.0, 0.5, 0.0, 0.5, 1.0];
-        let expected = [red, red, green, green, blue, blue].concat();
-        let found: Vec<f32> = found.into_data().try_to_vec().unwrap();
-        for (found, expected) in found.iter().zip(expected) {
-            assert!(
-                (f64::from(*found) - expected).abs() < 1e-6,
-                "{found} {expected}"
-            );
-        }
-        let other = processor
-            .clone()
-            .with_preprocessing(Preprocessing::HuggingFace);
-        let rounded = other
-            .pixel_values(std::slice::from_ref(&picture), &Device::flex())
-            .unwrap();
-        let rounded: Vec<f32> = rounded.into_data().try_to_vec().unwrap();
-        assert_ne!(rounded, found);
-        processor.size = Some(TargetSize::ShortestEdge(5));
-        let error = processor
-            .pixel_values(&[picture], &Device::flex())
-            .unwrap_err();
+    // torch.nn.functional.interpolate(…, (2, 5), mode="bilinear", align_corners=True) takes
+    // every second place halfway between two pixels.
+    let found = processor
+        .pixel_values(std::slice::from_ref(&picture), &Device::flex())
+        .unwrap();
+    assert_eq!(found.dims(), [1, 3, 2, 5]);
+    let red = [0.0, 50.0, 100.0, 75.5, 51.0].map(|level| (level / 255.0 - 0.2) / 0.5);
+    let green = [10.0 / 255.0; 5];
+    let blue = [1.0, 0.5, 0.0, 0.5, 1.0];
+    let expected = [red, red, green, green, blue, blue].concat();
+    let found: Vec<f32> = found.into_data().try_to_vec().unwrap();
+    for (found, expected) in found.iter().zip(expected) {
         assert!(
-            error
-                .to_string()
-                .contains("`clipseg` squashes to an exact size")
+            (f64::from(*found) - expected).abs() < 1e-6,
+            "{found} {expected}"
         );
     }
+    let other = processor
+        .clone()
+        .with_preprocessing(Preprocessing::HuggingFace);
+    let rounded = other
+        .pixel_values(std::slice::from_ref(&picture), &Device::flex())
+        .unwrap();
+    let rounded: Vec<f32> = rounded.into_data().try_to_vec().unwrap();
+    assert_ne!(rounded, found);
+    processor.size = Some(TargetSize::ShortestEdge(5));
+    let error = processor
+        .pixel_values(&[picture], &Device::flex())
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("`clipseg` squashes to an exact size")
+    );
 }
 
 #[test]

@@ -239,7 +239,7 @@ impl Drop for CaptionFeed {
     }
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use clipseg_data::CaptionOptions;

@@ -39,7 +39,7 @@ pub fn contrastive_loss(
     (pairs * own).sum().div_scalar(-2.0 * batch as f64)
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -72,7 +72,7 @@ pub(crate) fn picture_keys(pixels: &Tensor<4>) -> Result<Vec<u128>> {
         .collect())
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use burn::nn::{Linear, LinearConfig};

@@ -46,7 +46,7 @@ impl PhraseMemory {
     }
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

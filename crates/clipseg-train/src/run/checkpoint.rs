@@ -168,7 +168,7 @@ fn read(path: &Path, module: &str) -> Result<(TrainState, [Bytes; 2])> {
     Ok((state, [record(module)?, record("optimizer")?]))
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::train_config::AdamWOptions;

@@ -7,7 +7,7 @@ pub(crate) mod feed;
 pub(crate) mod folder;
 pub(crate) mod interrupt;
 pub(crate) mod journal;
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 pub(crate) mod odd_values;
 pub(crate) mod outcome;
 pub(crate) mod parts;

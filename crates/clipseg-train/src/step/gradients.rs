@@ -89,7 +89,7 @@ impl ModuleVisitor for Multiply<'_> {
     }
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use burn::nn::{Linear, LinearConfig};

@@ -28,7 +28,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// # Example
 ///
 /// ```
-/// # #[cfg(feature = "flex")] {
 /// use burn::optim::AdamWConfig;
 /// use burn::train::metric::LossMetric;
 /// use burn::train::{Learner, SupervisedTraining};
@@ -60,7 +59,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// assert!(result.error.is_none());
 /// let decoder = result.model.into_decoder();
 /// # drop(decoder);
-/// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Module, Debug)]
@@ -232,7 +230,7 @@ impl Batcher<StepInput, StepInput> for StepBatcher {
     }
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::decoder_choice::{DecoderChoice, TransformerChoice};

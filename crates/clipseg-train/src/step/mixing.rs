@@ -57,7 +57,7 @@ pub(crate) fn mix_examples(
     Ok(mix_embeddings(text, visual.select(0, rows), &shares))
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::train_config::TrainConfig;

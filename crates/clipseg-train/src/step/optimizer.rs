@@ -129,7 +129,7 @@ impl Optimizer for OnItsDevice {
     }
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use burn::module::Module;
