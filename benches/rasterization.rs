@@ -33,7 +33,7 @@ fn scaled(case: Case) -> Polygons {
 fn masks(criterion: &mut Criterion) {
     let file = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/fixtures/polygons.json"
+        "/../tests/fixtures/polygons.json"
     );
     let json = std::fs::read(file).expect("the fixtures are part of the tests");
     let cases: Vec<Case> = serde_json::from_slice(&json).expect("a list of cases");
