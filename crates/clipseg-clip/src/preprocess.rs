@@ -6,7 +6,7 @@
 
 use crate::error::{ClipError, Result};
 use burn::prelude::*;
-use clipseg_data::{Filter, Preprocessing, resize_rgb};
+use clipseg_data::{Filter, Preprocessing, resize_rgb, write_planes};
 use image::RgbImage;
 
 #[cfg(feature = "hub")]
@@ -218,14 +218,11 @@ impl ImageProcessor {
         }
         let plane = width as usize * height as usize;
         let mut values = vec![0f32; resized.len() * 3 * plane];
+        let tables = [0, 1, 2].map(|channel| self.table(channel));
         for (picture, planes) in resized.iter().zip(values.chunks_exact_mut(3 * plane)) {
-            for (channel, plane) in planes.chunks_exact_mut(plane).enumerate() {
-                let table = self.table(channel);
-                let source = picture.as_raw().iter().skip(channel).step_by(3);
-                for (value, &byte) in plane.iter_mut().zip(source) {
-                    *value = table[byte as usize];
-                }
-            }
+            write_planes(picture.as_raw(), planes, |channel, byte| {
+                tables[channel][usize::from(byte)]
+            });
         }
         let shape = [resized.len(), 3, height as usize, width as usize];
         Ok(Tensor::from_data(TensorData::new(values, shape), device))
@@ -244,8 +241,8 @@ impl ImageProcessor {
             ));
         }
         let plane = height as usize * width as usize;
-        let mut values = Vec::with_capacity(pictures.len() * 3 * plane);
-        for picture in pictures {
+        let mut values = vec![0f32; pictures.len() * 3 * plane];
+        for (picture, planes) in pictures.iter().zip(values.chunks_exact_mut(3 * plane)) {
             let (from_width, from_height) = picture.dimensions();
             if from_width == 0 || from_height == 0 {
                 return Err(ClipError::Input(format!(
@@ -253,14 +250,10 @@ impl ImageProcessor {
                 )));
             }
             let levels = self.preprocessing.squash(picture, width, height);
-            for channel in 0..3 {
-                let (mean, std) = (self.mean[channel], self.std[channel]);
-                let of_channel = levels.iter().skip(channel).step_by(3);
-                values.extend(of_channel.map(|&level| {
-                    let rescaled = (f64::from(level) * self.rescale_factor) as f32;
-                    (rescaled - mean) / std
-                }));
-            }
+            write_planes(&levels, planes, |channel, level| {
+                let rescaled = (f64::from(level) * self.rescale_factor) as f32;
+                (rescaled - self.mean[channel]) / self.std[channel]
+            });
         }
         let shape = [pictures.len(), 3, height as usize, width as usize];
         Ok(Tensor::from_data(TensorData::new(values, shape), device))

@@ -1,13 +1,14 @@
 //! A look at everything in a data set: its records and every picture that they name.
 
-use crate::error::{DataError, Result};
+use crate::error::DataError;
 use crate::files;
 use crate::phrasecut::PhraseCut;
 use crate::pictures::decode_stored_rgb;
 use crate::problems::{Problem, ProblemKind};
 use crate::records::{ImageRecord, Split};
+use crate::report::{Report, SplitReport};
 use rayon::prelude::*;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,78 +18,6 @@ pub const OTHER_SIZE_PICTURES: [u64; 17] = [
     61530, 61564, 150333, 150344, 150417, 150516, 285665, 285743, 285761, 285814, 286065, 286093,
     498010, 498042, 498187, 498246, 498269,
 ];
-
-/// What a [`check`] found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
-    splits: Vec<SplitReport>,
-    problems: Vec<Problem>,
-}
-
-/// What was found in one split.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SplitReport {
-    /// The split.
-    pub split: Split,
-    /// Number of different pictures that its phrases name and the list has.
-    pub pictures: usize,
-    /// Number of phrases in its file.
-    pub phrases: usize,
-    /// How many of them cannot be used, or have a picture that cannot.
-    pub unusable: usize,
-}
-
-impl Report {
-    /// A line for each split that was read.
-    pub fn splits(&self) -> &[SplitReport] {
-        &self.splits
-    }
-
-    /// All problems: those of the records in the order of the files, then those of the pictures in the
-    /// order of their numbers.
-    pub fn problems(&self) -> &[Problem] {
-        &self.problems
-    }
-
-    /// How many problems of a kind a split has.
-    pub fn count(&self, kind: ProblemKind, split: Split) -> usize {
-        let these = |problem: &&Problem| problem.kind == kind && problem.split == split;
-        self.problems.iter().filter(these).count()
-    }
-
-    /// How many phrases cannot be used, in all splits.
-    pub fn unusable(&self) -> usize {
-        self.splits.iter().map(|split| split.unusable).sum()
-    }
-
-    /// The pictures that are missing, cannot be decoded or are cut off, in the order of their numbers.
-    pub fn broken_pictures(&self) -> impl Iterator<Item = &Problem> {
-        let broken =
-            |problem: &&Problem| problem.task_id.is_none() && problem.kind.makes_unusable();
-        self.problems.iter().filter(broken)
-    }
-
-    /// Makes sure that no picture is broken, before anything long begins.
-    ///
-    /// # Errors
-    ///
-    /// [`BrokenPictures`](DataError::BrokenPictures) with what is wrong with each.
-    pub fn require_pictures(&self) -> Result<()> {
-        let problems: Vec<Problem> = self.broken_pictures().cloned().collect();
-        if problems.is_empty() {
-            return Ok(());
-        }
-        Err(DataError::BrokenPictures { problems })
-    }
-
-    pub(crate) fn unusable_pictures(&self) -> HashMap<u64, ProblemKind> {
-        let broken = self.broken_pictures();
-        broken
-            .map(|problem| (problem.image_id, problem.kind))
-            .collect()
-    }
-}
 
 /// Decodes every picture that the phrases name, in parallel, and adds what is wrong with them to what
 /// is wrong with the records. Nothing that it finds is an error.
@@ -220,4 +149,50 @@ pub(crate) fn examine_picture(bytes: &[u8], path: &Path, image: &ImageRecord) ->
         Ok(_) => return None,
     };
     Some(Problem::of_picture(kind, image, detail))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::scenes::{ScenesConfig, generate_scenes};
+
+    #[test]
+    fn what_is_no_file_is_reported_as_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let scenes = folder.path().join("scenes");
+        let config = ScenesConfig {
+            images: 20,
+            size: 32,
+            seed: 1,
+        };
+        generate_scenes(&scenes, &config).unwrap();
+        let data = PhraseCut::open(&scenes).unwrap();
+        let pictures: BTreeSet<u64> = data
+            .phrases(Split::Train)
+            .iter()
+            .map(|phrase| phrase.image_id)
+            .collect();
+        let path = data.image_path(*pictures.first().unwrap());
+        std::fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let report = check(&data, &|_, _| ());
+        assert_eq!(
+            report.count(ProblemKind::UnreadablePicture, Split::Train),
+            1
+        );
+        let problem = report.broken_pictures().next().unwrap().to_string();
+        assert!(problem.contains("it is a named pipe"), "{problem}");
+
+        // The same for the files of the data set itself.
+        let list = scenes.join("image_data_split3000.json");
+        std::fs::remove_file(&list).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&list).status();
+        assert!(made.unwrap().success());
+        let error = PhraseCut::open(&scenes).unwrap_err().to_string();
+        assert!(
+            error.ends_with("json: it is a named pipe, expected a file"),
+            "{error}"
+        );
+    }
 }

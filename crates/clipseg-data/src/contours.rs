@@ -4,13 +4,36 @@ use crate::mask::{BoundingBox, Mask};
 use image::{GrayImage, Luma};
 use imageproc::contours::{BorderType, Contour, find_contours};
 
+impl Mask {
+    /// The outlines of what is inside, as polygons in PhraseCut's coordinates: columns and rows in
+    /// whole pixels. [`RasterRule::Pillow`](crate::RasterRule::Pillow), the evaluator's rule, fills
+    /// them to exactly this mask.
+    ///
+    /// PhraseCut unites polygons, so none is a hole. A mask with holes is cut in rows across them
+    /// instead, into parts that have none. Each polygon has at least three points, as COCO's tools
+    /// expect; a single pixel then has two points between pixels, which the rule truncates. The
+    /// polygons of several masks make the instances of a phrase:
+    ///
+    /// ```
+    /// use clipseg_data::{Mask, Polygons, RasterRule};
+    ///
+    /// let ring = Mask::from_vec(3, 3, vec![1, 1, 1, 1, 0, 1, 1, 1, 1]);
+    /// let polygons: Polygons = [&ring].into_iter().map(Mask::to_polygons).collect();
+    /// assert_eq!(polygons.instances(), 1);
+    /// assert_eq!(RasterRule::Pillow.mask(polygons.iter(), 3, 3), ring);
+    /// ```
+    pub fn to_polygons(&self) -> Vec<Vec<[f64; 2]>> {
+        trace(self)
+    }
+}
+
 /// The outlines of a mask: Pillow's fill of all of them gives the mask again, pixel for pixel.
 ///
 /// Outlines run through the border pixels themselves, because the fill includes its outline, and in
 /// whole steps of one pixel, straight or diagonal, because on those the fill rounds nothing. PhraseCut
 /// has no holes, so the mask is cut into bands of rows, each of which opens every hole that it has a
 /// part of. Bands share up to two rows, so that no gap opens between them when polygons are scaled.
-pub(crate) fn trace(mask: &Mask) -> Vec<Vec<[f64; 2]>> {
+fn trace(mask: &Mask) -> Vec<Vec<[f64; 2]>> {
     let Some(found) = mask.bounding_box() else {
         return Vec::new();
     };

@@ -1,6 +1,5 @@
 //! What can be wrong with a data set on disk.
 
-use crate::problems::Problem;
 use std::path::{Path, PathBuf};
 
 /// Why pictures or phrases could not be read, drawn or written.
@@ -106,10 +105,10 @@ pub enum DataError {
         state: &'static str,
     },
     /// Pictures that phrases name are missing, cannot be decoded or are cut off.
-    #[error("{}", broken(problems))]
+    #[error("{}", broken(pictures))]
     BrokenPictures {
-        /// What is wrong with each picture.
-        problems: Vec<Problem>,
+        /// What is wrong with each picture, one text for each.
+        pictures: Vec<String>,
     },
     /// A phrase names a picture that the picture list does not have.
     #[error("phrase `{task_id}`: picture {image_id} is not in the picture list")]
@@ -127,16 +126,16 @@ pub enum DataError {
 /// How many broken pictures are named.
 const NAMED: usize = 10;
 
-fn broken(problems: &[Problem]) -> String {
-    let count = problems.len();
-    let (pictures, be) = if count == 1 {
+fn broken(pictures: &[String]) -> String {
+    let count = pictures.len();
+    let (noun, be) = if count == 1 {
         ("picture", "is")
     } else {
         ("pictures", "are")
     };
-    let mut text = format!("{count} {pictures} that phrases name {be} missing or broken:");
-    for problem in problems.iter().take(NAMED) {
-        text.push_str(&format!("\n  {problem}"));
+    let mut text = format!("{count} {noun} that phrases name {be} missing or broken:");
+    for picture in pictures.iter().take(NAMED) {
+        text.push_str(&format!("\n  {picture}"));
     }
     if count > NAMED {
         text.push_str(&format!("\n  and {} more", count - NAMED));

@@ -4,9 +4,11 @@
 //! temporary file beside the target, which replaces the target once it is complete. Everything here
 //! returns [`std::io::Error`], so that each crate adds the path in its own error type.
 
+mod new_folder;
 mod reading;
 mod staging;
 
-pub(crate) use reading::{HEAD, mark_length};
-pub use reading::{decode_text, kind_of, open, read};
+pub(crate) use new_folder::NewFolder;
+pub(crate) use reading::{HEAD, is_there, kind_of, mark_length};
+pub use reading::{decode_text, open, read};
 pub use staging::{StagedFile, StagedFolder, Staging, write};

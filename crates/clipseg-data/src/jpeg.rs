@@ -6,10 +6,11 @@
 //! there. References are to ITU-T T.81.
 
 use std::borrow::Cow;
-use std::fmt;
 
 mod bits;
 mod blocks;
+mod codes;
+mod fault;
 mod header;
 mod pixels;
 mod standard_tables;
@@ -17,37 +18,9 @@ mod standard_tables;
 mod tests;
 mod walk;
 
+pub(crate) use fault::{Fault, FaultKind};
 use image::RgbImage;
 use walk::Walk;
-
-/// What is wrong with a file, and where it was found out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fault {
-    /// The byte, counted from 0.
-    pub(crate) offset: usize,
-    pub(crate) kind: FaultKind,
-    pub(crate) message: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FaultKind {
-    /// The file ends before the picture does.
-    CutOff,
-    /// Its content cannot be what was written.
-    Damaged,
-    /// It uses a part of the standard that is not read.
-    Unsupported,
-}
-
-impl Fault {
-    fn new(kind: FaultKind, offset: usize, message: impl fmt::Display) -> Self {
-        Self {
-            offset,
-            kind,
-            message: message.to_string(),
-        }
-    }
-}
 
 /// A file whose blocks are all there.
 pub(crate) enum Checked<'a> {

@@ -25,13 +25,17 @@ pub mod files;
 mod jpeg;
 mod json_list;
 mod left_out;
+mod letters;
+mod limits;
 mod mask;
 mod phrasecut;
 mod pictures;
+mod planes;
 mod problems;
 mod raster;
 mod records;
 mod render;
+mod report;
 mod resize;
 mod samples;
 mod scenes;
@@ -41,19 +45,23 @@ mod writer;
 pub use captions::{
     CAPTION_LIST, CaptionBatch, CaptionOptions, Captioned, Captions, HeldOut, LabelledPictures,
 };
-pub use check::{OTHER_SIZE_PICTURES, Report, SplitReport, check, check_splits};
+pub use check::{OTHER_SIZE_PICTURES, check, check_splits};
 pub use error::{DataError, Result};
 #[cfg(feature = "fetch")]
 pub use fetch::{FailedPicture, FetchProgress, FetchReport, Fetcher};
 pub use json_list::read_json;
 pub use left_out::{LeftOut, Omission};
-pub use mask::{BoundingBox, Mask, load_mask};
+pub use letters::{LETTER_HEIGHT, draw_text, rasterize_text, text_width};
+pub use mask::file::load_mask;
+pub use mask::{BoundingBox, Mask};
 pub use phrasecut::{PhraseCut, list_pictures, read_phrases};
 pub use pictures::{decode_rgb, load_rgb, load_stored_rgb};
+pub use planes::write_planes;
 pub use problems::{Problem, ProblemKind};
 pub use raster::RasterRule;
 pub use records::{ImageRecord, Phrase, PhraseStructure, Polygons, Split};
 pub use render::{add_legend, overlay, prompt_colour, tint};
+pub use report::{Report, SplitReport};
 pub use resize::{Filter, resize_align_corners, resize_plane, resize_rgb};
 pub use samples::{
     BatchOrder, Grouping, Loader, MaskScaling, NegativeRule, PhraseCutDataset, Preprocessing,

@@ -1,16 +1,13 @@
 //! Which pixels are inside.
 
-use crate::contours::trace;
 use crate::error::{DataError, Result};
 use image::{GrayImage, Luma};
 use std::ops::Range;
 
-mod file;
+pub(crate) mod file;
 mod morphology;
 #[cfg(test)]
 mod tests;
-
-pub use file::load_mask;
 
 /// Pixels in a word.
 const WORD: u32 = u64::BITS;
@@ -316,27 +313,6 @@ impl Mask {
             pack(columns.iter().map(|&x| bit(row, x)), words);
         }
         resized
-    }
-
-    /// The outlines of what is inside, as polygons in PhraseCut's coordinates: columns and rows in
-    /// whole pixels. [`RasterRule::Pillow`](crate::RasterRule::Pillow), the evaluator's rule, fills
-    /// them to exactly this mask.
-    ///
-    /// PhraseCut unites polygons, so none is a hole. A mask with holes is cut in rows across them
-    /// instead, into parts that have none. Each polygon has at least three points, as COCO's tools
-    /// expect; a single pixel then has two points between pixels, which the rule truncates. The
-    /// polygons of several masks make the instances of a phrase:
-    ///
-    /// ```
-    /// use clipseg_data::{Mask, Polygons, RasterRule};
-    ///
-    /// let ring = Mask::from_vec(3, 3, vec![1, 1, 1, 1, 0, 1, 1, 1, 1]);
-    /// let polygons: Polygons = [&ring].into_iter().map(Mask::to_polygons).collect();
-    /// assert_eq!(polygons.instances(), 1);
-    /// assert_eq!(RasterRule::Pillow.mask(polygons.iter(), 3, 3), ring);
-    /// ```
-    pub fn to_polygons(&self) -> Vec<Vec<[f64; 2]>> {
-        trace(self)
     }
 
     /// A picture that is white inside and black outside.

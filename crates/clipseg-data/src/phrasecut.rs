@@ -1,13 +1,14 @@
 //! A folder in the layout of `VGPhraseCut_v0`.
 
-use crate::check::Report;
 use crate::error::{DataError, Result};
+use crate::files;
 use crate::json_list::{read_list, read_list_file};
 use crate::left_out::LeftOut;
+use crate::limits::is_too_large;
 use crate::mask::Mask;
-use crate::pictures::is_too_large;
 use crate::problems::{Problem, ProblemKind, examine_phrase};
 use crate::records::{ImageRecord, Phrase, Split};
+use crate::report::Report;
 use rayon::prelude::*;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -100,7 +101,7 @@ impl PhraseCut {
     pub fn open_inputs(root: &Path, splits: &[Split]) -> Result<Self> {
         Self::open_files(root, splits, |split| {
             let path = root.join(input_file(split));
-            if path.is_file() {
+            if files::is_there(&path) {
                 Ok(Source {
                     path,
                     has_truth: false,
@@ -344,7 +345,7 @@ fn take(
 fn no_truth(root: &Path, split: Split, source: &Source) -> DataError {
     let missing = root.join(truth_file(split));
     DataError::NoTruth {
-        state: if missing.is_file() {
+        state: if files::is_there(&missing) {
             "was not read"
         } else {
             "is not there"
@@ -392,7 +393,7 @@ fn picture_list(root: &Path) -> Result<PathBuf> {
     PICTURE_LISTS
         .map(|name| root.join(name))
         .into_iter()
-        .find(|path| path.is_file())
+        .find(|path| files::is_there(path))
         .ok_or_else(|| none_of(root, PICTURE_LISTS))
 }
 
@@ -412,7 +413,7 @@ fn file_of(root: &Path, split: Split) -> Option<Source> {
             path: root.join(name),
             has_truth,
         })
-        .find(|source| source.path.is_file())
+        .find(|source| files::is_there(&source.path))
 }
 
 fn none_of<'a>(root: &Path, expected: impl IntoIterator<Item = &'a str>) -> DataError {

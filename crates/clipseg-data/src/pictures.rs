@@ -6,6 +6,7 @@
 use crate::error::{DataError, Result};
 use crate::files;
 use crate::jpeg::{self, Checked, Fault, FaultKind};
+use crate::limits::{MOST_PIXELS, is_too_large};
 use image::error::ImageError;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
@@ -17,10 +18,6 @@ mod signatures;
 #[cfg(test)]
 mod tests;
 
-/// Longest side of a picture that is decoded.
-const LONGEST_SIDE: u32 = 32_768;
-/// Most pixels of a picture that is decoded: where Pillow speaks of a decompression bomb.
-const MOST_PIXELS: u64 = 178_956_970;
 /// Most bytes that a decoder may take; enough for that many pixels of four channels.
 const MOST_BYTES: u64 = 4 * MOST_PIXELS;
 /// The formats that are read. [`signatures`] names the others.
@@ -188,9 +185,4 @@ fn refuse(fault: Fault, name: &Path) -> DataError {
             message,
         },
     }
-}
-
-/// Whether a picture of so many pixels is refused.
-pub(crate) fn is_too_large(width: u32, height: u32) -> bool {
-    width.max(height) > LONGEST_SIDE || u64::from(width) * u64::from(height) > MOST_PIXELS
 }

@@ -1,6 +1,6 @@
 //! What can be wrong with the pictures and phrases of a data set that reads well as a whole.
 
-use crate::pictures::is_too_large;
+use crate::limits::is_too_large;
 use crate::records::{ImageRecord, Phrase, Split};
 use std::fmt;
 

@@ -1,8 +1,8 @@
 //! Pictures with masks and words on them, for people to look at.
 
+use crate::letters::{draw_text, letter_width};
 use crate::mask::Mask;
 use image::{Rgb, RgbImage};
-use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
 
 /// The colour of the `index`th prompt of an overlay.
 pub fn prompt_colour(index: usize) -> [u8; 3] {
@@ -92,29 +92,12 @@ pub(crate) fn fill_square(page: &mut RgbImage, [left, top]: [u32; 2], side: u32,
 
 pub(crate) const PAPER: Rgb<u8> = Rgb([255; 3]);
 
-const LETTERS: (FontWeight, RasterHeight) = (FontWeight::Regular, RasterHeight::Size16);
-
-/// Width of every letter in pixels.
-pub(crate) fn letter_width() -> u32 {
-    get_raster_width(LETTERS.0, LETTERS.1) as u32
-}
-
-/// Writes in black on white, 16 pixels high; what does not fit the page is cut off.
+/// Writes in black on white; a letter that does not fit the width of the page completely is left out,
+/// and so are those after it.
 pub(crate) fn write_line(page: &mut RgbImage, text: &str, left: u32, top: u32) {
-    let (weight, size) = LETTERS;
-    let step = letter_width();
-    let letters = text
-        .chars()
-        .map(|letter| get_raster(letter, weight, size).or_else(|| get_raster('?', weight, size)));
-    let room = page.width().saturating_sub(left) / step.max(1);
-    for (index, letter) in letters.flatten().take(room as usize).enumerate() {
-        for (y, row) in letter.rows().enumerate() {
-            for (x, &ink) in row.iter().enumerate() {
-                let x = left + index as u32 * step + x as u32;
-                page.put_pixel(x, top + y as u32, Rgb([255 - ink; 3]));
-            }
-        }
-    }
+    let room = page.width().saturating_sub(left) / letter_width().max(1);
+    let shown: String = text.chars().take(room as usize).collect();
+    draw_text(page, &shown, left, top);
 }
 
 #[cfg(test)]

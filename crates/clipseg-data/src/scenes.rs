@@ -5,6 +5,8 @@
 //! of each object is known to the pixel, and a phrase is written only if it is true of exactly the
 //! objects that it shows and of no other thing in the picture.
 
+mod canvas;
+mod config;
 mod coverage;
 mod drawings;
 pub(crate) mod fresh;
@@ -12,6 +14,7 @@ mod ground;
 mod looks;
 mod painting;
 mod phrases;
+mod pick;
 mod placing;
 mod relations;
 mod shapes;
@@ -20,61 +23,13 @@ mod tests;
 mod unseen;
 mod writing;
 
+pub use config::ScenesConfig;
 pub use unseen::UnseenPairs;
 
 use crate::error::{DataError, Result};
-use crate::records::Split;
 use crate::writer::PhraseCutWriter;
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
+use config::MOST_SCENES;
 use std::path::Path;
-
-/// Counted up when other bytes come out for the same configuration.
-const VERSION: u32 = 3;
-
-/// Ids of relations are a thousand times those of pictures, and all have to stay far from overflowing.
-const MOST_SCENES: usize = 100_000_000;
-
-/// What is generated.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScenesConfig {
-    /// Number of pictures, up to 100 million: eight tenths to train on, the rest shared by the other
-    /// splits. Default: 1,000.
-    pub images: usize,
-    /// Side of the pictures in pixels. Default: 128.
-    pub size: u32,
-    /// Decides everything, on one platform. Default: 0.
-    pub seed: u64,
-}
-
-impl Default for ScenesConfig {
-    fn default() -> Self {
-        Self {
-            images: 1_000,
-            size: 128,
-            seed: 0,
-        }
-    }
-}
-
-impl ScenesConfig {
-    /// A name for a folder that holds just these scenes.
-    pub fn folder_name(&self) -> String {
-        format!(
-            "scenes-v{VERSION}-{}x{}-{}-seed-{}",
-            self.size, self.size, self.images, self.seed
-        )
-    }
-
-    fn split_of(&self, index: usize) -> Split {
-        match 20 * index / self.images.max(1) {
-            0..16 => Split::Train,
-            16 | 17 => Split::Val,
-            18 => Split::Test,
-            _ => Split::Miniv,
-        }
-    }
-}
 
 /// Generates scenes into a new folder. On one platform the same configuration gives the same bytes,
 /// however many threads there are; on others sines and cosines may be rounded differently, and single
@@ -110,9 +65,4 @@ pub fn generate_scenes_with(
     let mut writer = PhraseCutWriter::new(folder)?;
     writing::write_all(&mut writer, config, &progress)?;
     writer.finish()
-}
-
-/// Any of several, each as likely.
-fn pick<'a, T>(random: &mut ChaCha8Rng, of: &'a [T]) -> &'a T {
-    &of[random.random_range(0..of.len())]
 }

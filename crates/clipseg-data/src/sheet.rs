@@ -1,11 +1,12 @@
 //! Contact sheets: pictures with the outlines of what their phrases name.
 
 use crate::error::{DataError, Result};
+use crate::letters::letter_width;
 use crate::mask::Mask;
 use crate::phrasecut::PhraseCut;
 use crate::pictures::load_stored_rgb;
 use crate::records::{Phrase, Split};
-use crate::render::{GAP, LINE, PAPER, fill_square, letter_width, prompt_colour, write_line};
+use crate::render::{GAP, LINE, PAPER, fill_square, prompt_colour, write_line};
 use crate::resize::{Filter, resize_rgb};
 use image::{Rgb, RgbImage};
 use rand::SeedableRng;

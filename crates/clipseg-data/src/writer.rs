@@ -1,7 +1,7 @@
 //! Data sets of one's own in the layout of `VGPhraseCut_v0`.
 
-use crate::contours::trace;
 use crate::error::{DataError, Result};
+use crate::files::{self, NewFolder};
 use crate::mask::Mask;
 use crate::phrasecut::image_path;
 use crate::pictures::{decode_rgb, decode_stored_rgb};
@@ -11,7 +11,6 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
 
 /// Writes a new data set in the layout of `VGPhraseCut_v0`: pictures, their list, the phrases of each
 /// split and how often words occur. [`PhraseCut`](crate::PhraseCut) and the official tools read it.
@@ -38,7 +37,7 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct PhraseCutWriter {
     folder: PathBuf,
-    aside: TempDir,
+    aside: NewFolder,
     records: Vec<ImageRecord>,
     /// Places of the records, by the pictures' numbers.
     place_of: HashMap<u64, usize>,
@@ -62,10 +61,7 @@ impl PhraseCutWriter {
             .filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new("."));
         std::fs::create_dir_all(parent).map_err(DataError::io("make", parent))?;
-        let aside = tempfile::Builder::new()
-            .prefix(".writing-")
-            .tempdir_in(parent)
-            .map_err(DataError::io("make", folder))?;
+        let aside = NewFolder::create(folder).map_err(DataError::io("make", folder))?;
         let pictures = aside.path().join("images");
         std::fs::create_dir(&pictures).map_err(DataError::io("make", &pictures))?;
         Ok(Self {
@@ -88,7 +84,7 @@ impl PhraseCutWriter {
     /// picture that EXIF turns is refused: the masks are most likely those of the turned one, and data
     /// sets are read without turning.
     pub fn add_picture(&mut self, file: &Path, split: Split) -> Result<u64> {
-        let bytes = std::fs::read(file).map_err(DataError::io("read", file))?;
+        let bytes = files::read(file).map_err(DataError::io("read", file))?;
         let stored = decode_stored_rgb(&bytes, file)?;
         if stored != decode_rgb(&bytes, file)? {
             return Err(DataError::Input(format!(
@@ -177,7 +173,7 @@ impl PhraseCutWriter {
             image_id,
             ann_ids,
             instance_boxes: boxes,
-            polygons: instances.iter().map(trace).collect(),
+            polygons: instances.iter().map(Mask::to_polygons).collect(),
             phrase: phrase.to_owned(),
             phrase_structure: PhraseStructure {
                 name: phrase.to_owned(),
@@ -234,20 +230,8 @@ impl PhraseCutWriter {
             self.write_list(&format!("refer_{split}.json"), phrases)?;
         }
         let Self { folder, aside, .. } = self;
-        // A temporary folder is open to its owner only, unlike what a program normally makes.
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            std::fs::set_permissions(aside.path(), std::fs::Permissions::from_mode(0o755))
-                .map_err(DataError::io("write", &folder))?;
-        }
         refuse_what_is_there(&folder)?;
-        let whole = aside.keep();
-        std::fs::rename(&whole, &folder).map_err(|error| {
-            // Nobody else knows of the folder aside; what cannot be removed is left to the system.
-            let _ = std::fs::remove_dir_all(&whole);
-            DataError::io("write", &folder)(error)
-        })
+        aside.finish().map_err(DataError::io("write", &folder))
     }
 
     /// Writes the file of a picture whose record comes later.

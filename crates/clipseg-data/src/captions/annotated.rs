@@ -191,12 +191,12 @@ fn scaled(
 mod tests {
     use super::super::things::may_hold;
     use super::*;
-    use crate::scenes::fresh::fresh_scene;
+    use crate::scenes::fresh::{Looks, fresh_scene};
 
     #[test]
     fn every_caption_of_a_scene_holds_of_it() {
         for index in 0..30 {
-            let scene = Annotated::of_scene(fresh_scene(1, index, 64, false));
+            let scene = Annotated::of_scene(fresh_scene(1, index, 64, Looks::Seen));
             let things = scene.things();
             for said in &scene.phrases {
                 assert!(may_hold(&said.things, &things), "{}", said.text);

@@ -44,6 +44,10 @@ pub(crate) fn read_list(path: &Path) -> Result<Vec<Listed>> {
             return Err(fail(index + 1, what));
         }
         let picture = folder.join(picture);
+        if let Some(kind) = files::kind_of(&picture) {
+            let message = format!("{} is {kind}, expected a picture", picture.display());
+            return Err(fail(index + 1, &message));
+        }
         if !picture.is_file() {
             let message = format!("there is no picture {}", picture.display());
             return Err(fail(index + 1, &message));

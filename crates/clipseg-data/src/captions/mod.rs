@@ -7,6 +7,9 @@ mod list;
 mod options;
 mod sample;
 mod source;
+mod stream;
+#[cfg(test)]
+mod tests;
 mod things;
 mod window;
 
@@ -14,4 +17,5 @@ pub use batch::CaptionBatch;
 pub use held_out::{HeldOut, LabelledPictures};
 pub use options::CaptionOptions;
 pub use sample::Captioned;
-pub use source::{CAPTION_LIST, Captions};
+pub use source::CAPTION_LIST;
+pub use stream::Captions;

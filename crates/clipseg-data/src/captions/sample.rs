@@ -243,13 +243,13 @@ pub(crate) fn tests_sample(picture: RgbImage, text: &str) -> Captioned {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenes::fresh::fresh_scene;
+    use crate::scenes::fresh::{Looks, fresh_scene};
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
     fn samples(options: &CaptionOptions) -> Vec<Captioned> {
         let draw_from = |index| {
-            let known = Annotated::of_scene(fresh_scene(5, index, 64, false));
+            let known = Annotated::of_scene(fresh_scene(5, index, 64, Looks::Seen));
             draw(&known, options, &mut ChaCha8Rng::seed_from_u64(index))
         };
         (0..60).flat_map(draw_from).collect()

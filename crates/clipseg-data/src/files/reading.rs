@@ -37,9 +37,14 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Whether a path leads to something other than a folder. [`open`] reports what is no regular file.
+pub(crate) fn is_there(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|data| !data.is_dir())
+}
+
 /// What a path is if it is neither a regular file nor a folder, such as `a named pipe`; `None` also if
 /// nothing can be found out. Symbolic links are followed.
-pub fn kind_of(path: &Path) -> Option<&'static str> {
+pub(crate) fn kind_of(path: &Path) -> Option<&'static str> {
     let kind = std::fs::metadata(path).ok()?.file_type();
     (!kind.is_file() && !kind.is_dir()).then(|| special_kind(kind))
 }

@@ -1,6 +1,6 @@
 //! Markers and the segments behind them (annex B).
 
-use super::{Fault, FaultKind};
+use super::fault::{Fault, FaultKind};
 
 pub(super) const START_OF_IMAGE: [u8; 2] = [0xff, 0xd8];
 pub(super) const END_OF_IMAGE: u8 = 0xd9;
@@ -219,4 +219,19 @@ pub(super) fn segment_of_tables(tables: &[&[u8]]) -> Vec<u8> {
     segment.extend(length.to_be_bytes());
     segment.extend(tables);
     segment
+}
+
+/// The next marker and the place behind it. Anything before it is passed over, as decoders do.
+pub(super) fn next_marker(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
+    let first = bytes
+        .get(at..)?
+        .windows(2)
+        .position(|pair| pair[0] == 0xff && !matches!(pair[1], 0x00 | 0xff))?;
+    Some((bytes[at + first + 1], at + first + 2))
+}
+
+/// What a segment holds behind its length.
+pub(super) fn segment(bytes: &[u8], at: usize) -> Option<&[u8]> {
+    let length = usize::from(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
+    bytes.get(at + 2..at + length)
 }

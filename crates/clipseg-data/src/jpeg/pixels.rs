@@ -1,9 +1,10 @@
 //! From coefficients to pixels (A.3), for the files that the decoder mixes up.
 
 use super::blocks::ZIGZAG;
+use super::codes::Plane;
+use super::fault::{Fault, FaultKind};
 use super::header::{BLOCK, Frame};
-use super::walk::{Plane, Walk};
-use super::{Fault, FaultKind};
+use super::walk::Walk;
 use image::{Rgb, RgbImage};
 
 /// Samples in a row of a block.

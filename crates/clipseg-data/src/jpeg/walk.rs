@@ -1,14 +1,14 @@
 //! A walk through all segments and all codes of a file.
 
-use super::bits::{Bits, Stop, Table};
-use super::blocks::{self, Band};
+use super::bits::{Bits, Table};
+use super::codes::{Coder, Plane, Tables};
+use super::fault::{Fault, FaultKind};
 use super::header::{
     BLOCK, END_OF_IMAGE, Frame, HUFFMAN_TABLES, QUANTIZATION_TABLES, RESTART_INTERVAL,
-    START_OF_IMAGE, START_OF_SCAN, Scan, ScanComponent,
+    START_OF_IMAGE, START_OF_SCAN, Scan, next_marker, segment,
 };
 use super::standard_tables::STANDARD;
-use super::{Fault, FaultKind};
-use crate::pictures::is_too_large;
+use crate::limits::is_too_large;
 
 /// Most scans of a picture. A small file could otherwise keep a program busy for hours.
 const MOST_SCANS: usize = 100;
@@ -22,7 +22,7 @@ pub(super) struct Walk<'a> {
     keeps: bool,
     frame: Option<Frame>,
     /// Huffman tables for the first coefficients of blocks and for the others.
-    huffman: [[Option<Table>; 4]; 2],
+    huffman: Tables,
     /// Which of them come from the file.
     defined: [[bool; 4]; 2],
     quantization: [Option<[u16; BLOCK]>; 4],
@@ -38,13 +38,6 @@ pub(super) struct Walk<'a> {
     known: Vec<Vec<u64>>,
     /// For each component its blocks, if they are kept, and the table that they are multiplied by.
     pub(super) planes: Vec<Plane>,
-}
-
-/// The coefficients of a component.
-#[derive(Default)]
-pub(super) struct Plane {
-    pub(super) blocks: Vec<[i16; BLOCK]>,
-    pub(super) quantization: Option<[u16; BLOCK]>,
 }
 
 impl<'a> Walk<'a> {
@@ -319,197 +312,4 @@ impl<'a> Walk<'a> {
 fn is_refused(frame: &Frame) -> bool {
     let [width, height] = [frame.width, frame.height].map(|side| side as u32);
     width == 0 || height == 0 || is_too_large(width, height)
-}
-
-/// The next marker and the place behind it. Anything before it is passed over, as decoders do.
-fn next_marker(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
-    let first = bytes
-        .get(at..)?
-        .windows(2)
-        .position(|pair| pair[0] == 0xff && !matches!(pair[1], 0x00 | 0xff))?;
-    Some((bytes[at + first + 1], at + first + 2))
-}
-
-/// What a segment holds behind its length.
-fn segment(bytes: &[u8], at: usize) -> Option<&[u8]> {
-    let length = usize::from(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
-    bytes.get(at + 2..at + length)
-}
-
-type Tables = [[Option<Table>; 4]; 2];
-
-/// Reads the codes of one scan.
-struct Coder<'a> {
-    bits: Bits<'a>,
-    bytes: &'a [u8],
-    /// Where the scan's header is.
-    offset: usize,
-    /// Which of the file's scans it is, from 1.
-    number: usize,
-    restart_interval: usize,
-}
-
-impl Coder<'_> {
-    fn table<'t>(&self, tables: &'t [Option<Table>; 4], number: usize) -> Result<&'t Table, Fault> {
-        tables[number].as_ref().ok_or_else(|| {
-            let message = format!("Huffman table {number} is missing");
-            Fault::new(FaultKind::Damaged, self.offset, message)
-        })
-    }
-
-    /// Goes to the next restart marker where there has to be one. Tells whether it did.
-    fn restarts(&mut self, done: usize, all: usize) -> Result<bool, Fault> {
-        if done == 0 || self.restart_interval == 0 || !done.is_multiple_of(self.restart_interval) {
-            return Ok(false);
-        }
-        if self.bits.restart() {
-            return Ok(true);
-        }
-        Err(self.fault(Stop::Ended, done, all))
-    }
-
-    /// What it means that bits could not be read.
-    fn fault(&self, stop: Stop, done: usize, all: usize) -> Fault {
-        let at = self.bits.at();
-        let (done, number) = (done.min(all), self.number);
-        let there = format!("{done} of {all} groups of blocks of scan {number} are there");
-        match (stop, next_marker(self.bytes, at)) {
-            (Stop::Ended, None | Some((END_OF_IMAGE, _))) => {
-                Fault::new(FaultKind::CutOff, at, there)
-            }
-            (Stop::Ended, Some(_)) => {
-                let message = format!("the scan's codes end too early: {there}");
-                Fault::new(FaultKind::Damaged, at, message)
-            }
-            (Stop::NoCode, _) => {
-                let message = format!("bits that are no code: {there}");
-                Fault::new(FaultKind::Damaged, at, message)
-            }
-        }
-    }
-
-    fn sequential(
-        &mut self,
-        frame: &Frame,
-        scan: &Scan,
-        tables: &Tables,
-        planes: &mut [Plane],
-    ) -> Result<(), Fault> {
-        let mut of_scan = Vec::with_capacity(scan.components.len());
-        for component in &scan.components {
-            let dc = self.table(&tables[0], component.dc_table)?;
-            let ac = self.table(&tables[1], component.ac_table)?;
-            of_scan.push((component, [dc, ac], 0));
-        }
-        let layout = Layout::new(frame, &scan.components);
-        for group in 0..layout.groups() {
-            if self.restarts(group, layout.groups())? {
-                of_scan.iter_mut().for_each(|(_, _, before)| *before = 0);
-            }
-            for (component, tables, before) in &mut of_scan {
-                for index in layout.blocks(frame, component.place, group) {
-                    let kept = planes[component.place].blocks.get_mut(index);
-                    blocks::sequential(&mut self.bits, *tables, before, kept)
-                        .map_err(|stop| self.fault(stop, group, layout.groups()))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn progressive(
-        &mut self,
-        frame: &Frame,
-        scan: &Scan,
-        tables: &Tables,
-        known: &mut [Vec<u64>],
-    ) -> Result<(), Fault> {
-        let layout = Layout::new(frame, &scan.components);
-        let groups = layout.groups();
-        if scan.first == 0 {
-            for group in 0..groups {
-                self.restarts(group, groups)?;
-                for component in &scan.components {
-                    for _ in layout.blocks(frame, component.place, group) {
-                        let table = if scan.refines {
-                            None
-                        } else {
-                            Some(self.table(&tables[0], component.dc_table)?)
-                        };
-                        blocks::progressive_dc(&mut self.bits, table)
-                            .map_err(|stop| self.fault(stop, group, groups))?;
-                    }
-                }
-            }
-            return Ok(());
-        }
-        let component = scan.components[0];
-        let mut band = Band {
-            ac: self.table(&tables[1], component.ac_table)?,
-            first: scan.first,
-            last: scan.last,
-            refines: scan.refines,
-            ended: 0,
-        };
-        for group in 0..groups {
-            if self.restarts(group, groups)? {
-                band.ended = 0;
-            }
-            for index in layout.blocks(frame, component.place, group) {
-                if let Some(known) = known[component.place].get_mut(index) {
-                    band.read(&mut self.bits, known)
-                        .map_err(|stop| self.fault(stop, group, groups))?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// In which order the blocks of a scan are coded (A.2).
-struct Layout {
-    /// Groups of blocks, horizontally and vertically.
-    columns: usize,
-    rows: usize,
-    /// Whether a component has the scan to itself, and is coded block by block.
-    alone: bool,
-}
-
-impl Layout {
-    fn new(frame: &Frame, components: &[ScanComponent]) -> Self {
-        let alone = components.len() == 1;
-        let [columns, rows] = match components {
-            [component] => frame
-                .samples(component.place)
-                .map(|samples| samples.div_ceil(8)),
-            _ => frame.groups(),
-        };
-        Self {
-            columns,
-            rows,
-            alone,
-        }
-    }
-
-    fn groups(&self) -> usize {
-        self.columns * self.rows
-    }
-
-    /// The blocks of a component in a group, as places among all its blocks row by row.
-    fn blocks(
-        &self,
-        frame: &Frame,
-        component: usize,
-        group: usize,
-    ) -> impl Iterator<Item = usize> + use<> {
-        let [stride, _] = frame.padded_blocks(component);
-        let factors = &frame.components[component];
-        let (across, down) = if self.alone {
-            (1, 1)
-        } else {
-            (factors.horizontal, factors.vertical)
-        };
-        let (left, top) = (group % self.columns * across, group / self.columns * down);
-        (top..top + down).flat_map(move |y| (left..left + across).map(move |x| y * stride + x))
-    }
 }

@@ -252,3 +252,23 @@ fn a_picture_without_pixels_is_refused() {
         assert!(decode_rgb(&empty, Path::new("a.bmp")).is_err(), "{at}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_named_pipe_is_reported_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("1.jpg");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    for error in [
+        load_rgb(&path).unwrap_err(),
+        load_stored_rgb(&path).unwrap_err(),
+        crate::load_mask(&path).unwrap_err(),
+    ] {
+        let message = error.to_string();
+        assert!(
+            message.ends_with("1.jpg: it is a named pipe, expected a file"),
+            "{message}"
+        );
+    }
+}

@@ -1,7 +1,7 @@
 //! Several samples at once, as pixels and as tensors.
 
-use super::dataset::Support;
 use super::picture::SamplePicture;
+use super::sample::{Sample, Support};
 use super::view::View;
 use crate::mask::Mask;
 use burn::data::dataloader::batcher::Batcher;
@@ -89,8 +89,8 @@ impl SampleBatch {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SampleBatcher;
 
-impl Batcher<super::Sample, SegmentationBatch> for SampleBatcher {
-    fn batch(&self, samples: Vec<super::Sample>, device: &Device) -> SegmentationBatch {
+impl Batcher<Sample, SegmentationBatch> for SampleBatcher {
+    fn batch(&self, samples: Vec<Sample>, device: &Device) -> SegmentationBatch {
         SampleBatch {
             picture_of: (0..samples.len()).collect(),
             task_ids: samples

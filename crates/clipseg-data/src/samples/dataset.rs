@@ -5,10 +5,11 @@ use super::cache::SampleCache;
 use super::negatives::Negatives;
 use super::options::{MaskScaling, SampleOptions};
 use super::picture::SamplePicture;
+use super::randomness::{Purpose, random};
+use super::sample::{Sample, Support};
 use super::selection::Selection;
 use super::view::View;
 use super::words::swap_sides;
-use super::{Purpose, random};
 use crate::error::{DataError, Result};
 use crate::left_out::LeftOut;
 use crate::mask::Mask;
@@ -17,46 +18,11 @@ use crate::pictures::load_stored_rgb;
 use crate::records::Phrase;
 use burn::data::dataset::{Dataset, DatasetError};
 use burn::prelude::*;
-use image::RgbImage;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// A phrase, its picture and its mask.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Sample {
-    /// The phrase's `task_id`.
-    pub task_id: String,
-    /// The picture's number.
-    pub image_id: u64,
-    /// The words.
-    pub phrase: String,
-    /// Whether the phrase was put in place of another and does not hold.
-    pub negative: bool,
-    /// The picture.
-    pub image: SamplePicture,
-    /// What is seen of the picture.
-    pub view: View,
-    /// What the phrase names, of the same size.
-    pub mask: Mask,
-    /// Another picture of which the phrase holds, where one was asked for and there is one.
-    pub support: Option<Support>,
-}
-
-/// A picture of which a phrase holds, at its own size.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Support {
-    /// The picture's number.
-    pub image_id: u64,
-    /// The picture.
-    pub image: RgbImage,
-    /// What the phrase names in it, of the same size.
-    pub mask: Mask,
-}
 
 /// Phrases of a split, with pictures and masks made as they are asked for.
 ///

@@ -1,6 +1,7 @@
 //! Which phrases come together, and in which order.
 
 use super::dataset::PhraseCutDataset;
+use super::randomness::{Purpose, random};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +65,7 @@ impl BatchOrder {
 
     /// The batches of a pass, as places in the data set. Every phrase is in one of them.
     pub fn epoch(&self, epoch: u64) -> Vec<Vec<usize>> {
-        let mut random = super::random(self.seed, epoch, super::Purpose::Order, 0);
+        let mut random = random(self.seed, epoch, Purpose::Order, 0);
         let mut groups = self.groups.clone();
         groups.shuffle(&mut random);
         let mut batches: Vec<Vec<usize>> = Vec::new();

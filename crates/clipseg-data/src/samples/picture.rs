@@ -1,5 +1,6 @@
 //! How pictures come to the size of samples, and the pixels that they then have.
 
+use crate::planes::write_planes;
 use crate::resize::{Filter, resize_align_corners, resize_rgb};
 use image::{Rgb, Rgb32FImage, RgbImage, imageops};
 use serde::{Deserialize, Serialize};
@@ -85,22 +86,14 @@ impl SamplePicture {
 
     /// Writes the channels as planes one after another, `[3, height, width]`, from 0 to 1.
     pub(super) fn write_planes(&self, planes: &mut [f32]) {
-        let (width, height) = self.dimensions();
-        let plane = (width as usize * height as usize).max(1);
-        for (channel, values) in planes.chunks_exact_mut(plane).enumerate() {
-            match self {
-                Self::Rounded(picture) => {
-                    let levels = picture.as_raw().iter().skip(channel).step_by(3);
-                    for (value, &level) in values.iter_mut().zip(levels) {
-                        *value = f32::from(level) / 255.0;
-                    }
-                }
-                Self::Exact(picture) => {
-                    let levels = picture.as_raw().iter().skip(channel).step_by(3);
-                    for (value, &level) in values.iter_mut().zip(levels) {
-                        *value = level / 255.0;
-                    }
-                }
+        match self {
+            Self::Rounded(picture) => {
+                write_planes(picture.as_raw(), planes, |_, level| {
+                    f32::from(level) / 255.0
+                });
+            }
+            Self::Exact(picture) => {
+                write_planes(picture.as_raw(), planes, |_, level| level / 255.0);
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use super::painting::paint;
 use super::phrases::describe;
-use super::placing::{Look, Looks, place};
+pub(crate) use super::placing::Looks;
+use super::placing::{Look, place};
 use crate::mask::BoundingBox;
 use crate::records::Phrase;
 use image::RgbImage;
@@ -31,15 +32,10 @@ pub(crate) struct FreshObject {
     pub(crate) bounds: BoundingBox,
 }
 
-/// The scene of a number. Looks that are held back from training are in it only with `unseen`.
-pub(crate) fn fresh_scene(seed: u64, index: u64, side: u32, unseen: bool) -> FreshScene {
+/// The scene of a number.
+pub(crate) fn fresh_scene(seed: u64, index: u64, side: u32, looks: Looks) -> FreshScene {
     let mut random = ChaCha8Rng::seed_from_u64(seed ^ APART);
     random.set_stream(index);
-    let looks = if unseen {
-        Looks::WithUnseen
-    } else {
-        Looks::Seen
-    };
     let scene = place(&mut random, side, looks);
     let phrases = describe(&mut random, &scene, index);
     let picture = paint(&mut random, &scene);
@@ -76,7 +72,7 @@ mod tests {
 
     #[test]
     fn seed_and_number_decide() {
-        let scene = |seed, index| fresh_scene(seed, index, 48, false);
+        let scene = |seed, index| fresh_scene(seed, index, 48, Looks::Seen);
         assert_eq!(scene(1, 2).picture, scene(1, 2).picture);
         assert_ne!(scene(1, 2).picture, scene(2, 2).picture);
         assert_ne!(scene(1, 2).picture, scene(1, 3).picture);
@@ -84,9 +80,9 @@ mod tests {
 
     #[test]
     fn held_back_looks_come_up_only_where_they_may() {
-        let held_back = |unseen| {
+        let held_back = |looks: Looks| {
             let pairs = UnseenPairs::of_scenes().pairs;
-            let scenes = (0..60).map(|index| fresh_scene(7, index, 48, unseen));
+            let scenes = (0..60).map(|index| fresh_scene(7, index, 48, looks));
             let objects = scenes.flat_map(|scene| scene.objects);
             let is = |object: &FreshObject| {
                 pairs.iter().any(|(attribute, name)| {
@@ -96,14 +92,14 @@ mod tests {
             };
             objects.filter(is).count()
         };
-        assert_eq!(held_back(false), 0);
-        assert!(held_back(true) > 20);
+        assert_eq!(held_back(Looks::Seen), 0);
+        assert!(held_back(Looks::WithUnseen) > 20);
     }
 
     #[test]
     fn objects_lie_in_the_picture() {
         for index in 0..20 {
-            let scene = fresh_scene(3, index, 64, false);
+            let scene = fresh_scene(3, index, 64, Looks::Seen);
             assert!(!scene.phrases.is_empty() && !scene.objects.is_empty());
             for object in &scene.objects {
                 let BoundingBox {

@@ -1,9 +1,9 @@
 //! What lies behind the objects: grounds of several kinds, and clutter that is nothing.
 
+use super::canvas::Canvas;
 use super::coverage::Coverage;
 use super::looks::{COLOURS, Tone};
-use super::painting::Canvas;
-use super::pick;
+use super::pick::pick;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use std::f32::consts::{PI, TAU};

@@ -1,6 +1,7 @@
 //! From placed objects to a picture: textures, shading, shadows, light and noise.
 
-use super::coverage::{Coverage, index};
+use super::canvas::Canvas;
+use super::coverage::index;
 use super::drawings::Ink;
 use super::ground::paint_ground;
 use super::looks::{Size, Texture, Tone};
@@ -9,53 +10,6 @@ use image::{Rgb, RgbImage};
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 use std::f32::consts::{PI, TAU};
-
-/// A square picture in the making, channels from 0 to 255.
-pub(crate) struct Canvas {
-    side: u32,
-    pixels: Vec<Tone>,
-}
-
-impl Canvas {
-    pub(crate) fn from_fn(side: u32, tone: impl Fn(u32, u32) -> Tone) -> Self {
-        let all = (0..side).flat_map(|y| (0..side).map(move |x| (x, y)));
-        Self {
-            side,
-            pixels: all.map(|(x, y)| tone(x, y)).collect(),
-        }
-    }
-
-    pub(crate) fn side(&self) -> u32 {
-        self.side
-    }
-
-    /// Paints what is covered, as far as it lies in the picture.
-    pub(crate) fn blend(
-        &mut self,
-        coverage: &Coverage,
-        opacity: f32,
-        tone: impl Fn(f32, f32) -> Tone,
-    ) {
-        for ([x, y], share) in coverage.pixels() {
-            if let Some(pixel) = index([x, y], self.side) {
-                let share = opacity * f32::from(share) / 255.0;
-                let tone = tone(x as f32 + 0.5, y as f32 + 0.5);
-                for (value, tone) in self.pixels[pixel].iter_mut().zip(tone) {
-                    *value += (tone - *value) * share;
-                }
-            }
-        }
-    }
-
-    fn darken(&mut self, coverage: &Coverage, [right, down]: [i32; 2], by: f32) {
-        for ([x, y], share) in coverage.pixels() {
-            if let Some(pixel) = index([x + right, y + down], self.side) {
-                let left = 1.0 - by * f32::from(share) / 255.0;
-                self.pixels[pixel] = self.pixels[pixel].map(|value| value * left);
-            }
-        }
-    }
-}
 
 /// Where the light comes from, and what it does to everything.
 struct Light {
@@ -212,6 +166,7 @@ fn rim(canvas: &mut Canvas, object: &Object) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenes::coverage::Coverage;
     use rand::SeedableRng;
     use tiny_skia::{FillRule, PathBuilder, Rect};
 

@@ -1,11 +1,10 @@
 //! What is said about a scene: phrases that are true of exactly the objects that they show.
 
 use super::looks::{Size, Texture};
-use super::pick;
+use super::pick::pick;
 use super::placing::{Look, Scene, Visible};
 use super::relations::{Predicate, Relations, Truth};
 use super::shapes::Shape;
-use crate::contours::trace;
 use crate::records::{Phrase, PhraseStructure};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -234,7 +233,7 @@ fn annotate(id: u64, seen: &Visible) -> Annotation {
     Annotation {
         id,
         outlines: if seen.named {
-            trace(&seen.mask)
+            seen.mask.to_polygons()
         } else {
             Vec::new()
         },

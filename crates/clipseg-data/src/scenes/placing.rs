@@ -3,7 +3,7 @@
 use super::coverage::{Coverage, index};
 use super::drawings::Ink;
 use super::looks::{COLOURS, Colour, Size, Texture};
-use super::pick;
+use super::pick::pick;
 use super::shapes::Shape;
 use super::unseen::{unseen_colour, unseen_texture};
 use crate::mask::Mask;

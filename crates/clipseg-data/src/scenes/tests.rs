@@ -12,6 +12,7 @@ use super::*;
 use crate::phrasecut::PhraseCut;
 use crate::pictures::load_rgb;
 use crate::records::Phrase;
+use crate::records::Split;
 use std::collections::{BTreeMap, BTreeSet};
 
 fn config(images: usize, size: u32, seed: u64) -> ScenesConfig {

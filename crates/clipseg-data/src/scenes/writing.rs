@@ -1,6 +1,6 @@
 //! Scenes as files in the layout of PhraseCut.
 
-use super::ScenesConfig;
+use super::config::ScenesConfig;
 use super::painting::paint;
 use super::phrases::describe;
 use super::placing::{Looks, Scene, place};

@@ -5,7 +5,7 @@ use crate::phrasecut::PhraseCut;
 use image::RgbImage;
 
 struct Place {
-    folder: TempDir,
+    folder: tempfile::TempDir,
     picture: PathBuf,
 }
 

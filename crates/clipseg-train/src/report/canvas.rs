@@ -1,58 +1,13 @@
-//! A picture that `plotters` can draw on, with letters from a built-in font.
-//!
-//! `plotters` would look for fonts on the system and need its libraries; a training machine may have
-//! neither.
+//! A picture that `plotters` can draw on, with the letters of [`clipseg_data::draw_text`]: its own would need
+//! fonts and libraries of the system.
 
+use clipseg_data::{LETTER_HEIGHT, rasterize_text, text_width};
 use image::{Rgb, RgbImage};
-use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
 use plotters_backend::text_anchor::{HPos, VPos};
 use plotters_backend::{
     BackendColor, BackendCoord, BackendTextStyle, DrawingBackend, DrawingErrorKind, FontTransform,
 };
 use std::convert::Infallible;
-
-const WEIGHT: FontWeight = FontWeight::Regular;
-const SIZE: RasterHeight = RasterHeight::Size16;
-/// Height of a letter in pixels.
-pub(crate) const LETTER_HEIGHT: u32 = 16;
-
-/// Width of a text in pixels.
-pub(crate) fn text_width(text: &str) -> u32 {
-    (text.chars().count() * get_raster_width(WEIGHT, SIZE)) as u32
-}
-
-/// Calls `ink` with the place and the darkness of each pixel of a text.
-fn rasterise(text: &str, mut ink: impl FnMut(u32, u32, u8)) {
-    let width = get_raster_width(WEIGHT, SIZE) as u32;
-    let letters = text
-        .chars()
-        .map(|letter| get_raster(letter, WEIGHT, SIZE).or_else(|| get_raster('?', WEIGHT, SIZE)));
-    for (index, letter) in letters.enumerate() {
-        let Some(letter) = letter else { continue };
-        for (y, row) in letter.rows().enumerate() {
-            for (x, &darkness) in row
-                .iter()
-                .enumerate()
-                .filter(|(_, darkness)| **darkness > 0)
-            {
-                ink(index as u32 * width + x as u32, y as u32, darkness);
-            }
-        }
-    }
-}
-
-/// Writes black letters; what does not fit is left out.
-pub(crate) fn write_text(picture: &mut RgbImage, text: &str, left: u32, top: u32) {
-    rasterise(text, |x, y, darkness| {
-        blend(
-            picture,
-            left + x,
-            top + y,
-            [0; 3],
-            f64::from(darkness) / 255.0,
-        );
-    });
-}
 
 fn blend(picture: &mut RgbImage, x: u32, y: u32, colour: [u8; 3], share: f64) {
     if x < picture.width() && y < picture.height() {
@@ -119,7 +74,7 @@ impl DrawingBackend for Canvas<'_> {
         };
         let (colour, turn): (_, FontTransform) = (style.color(), style.transform());
         let mut drawn = Ok(());
-        rasterise(text, |right, down, darkness| {
+        rasterize_text(text, |right, down, darkness| {
             let (dx, dy) = turn.transform(left + right as i32, top + down as i32);
             let colour = BackendColor {
                 alpha: colour.alpha * f64::from(darkness) / 255.0,

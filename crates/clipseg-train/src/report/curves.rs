@@ -1,9 +1,10 @@
 //! Losses and scores of a run as a picture.
 
 use crate::error::{Result, TrainError};
-use crate::report::canvas::{Canvas, text_width, write_text};
+use crate::report::canvas::Canvas;
 use crate::run::folder::RunFolder;
 use crate::run::journal::Record;
+use clipseg_data::{draw_text, text_width};
 use image::{ImageFormat, Rgb, RgbImage};
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -173,7 +174,7 @@ fn legend(picture: &mut RgbImage, curves: &[Curve], top: u32) {
         for (x, y) in (0..14).flat_map(|x| (0..14).map(move |y| (x, y))) {
             picture.put_pixel(left + x, top + 8 + y, Rgb([red, green, blue]));
         }
-        write_text(picture, curve.name, left + 20, top + 7);
+        draw_text(picture, curve.name, left + 20, top + 7);
         left += 20 + text_width(curve.name) + 28;
     }
 }

@@ -6,12 +6,11 @@
 use crate::error::Result;
 use crate::frozen::encoding::FrozenClip;
 use crate::readback::floats;
-use crate::report::canvas::{LETTER_HEIGHT, text_width, write_text};
 use crate::report::curves::write_png;
 use crate::run::folder::RunFolder;
 use crate::scoring::evaluate::{EvaluateOptions, for_each_batch};
 use crate::scoring::phrases::Phrases;
-use clipseg_data::{Filter, load_rgb, resize_rgb};
+use clipseg_data::{Filter, LETTER_HEIGHT, draw_text, load_rgb, resize_rgb, text_width};
 use clipseg_model::{Decoder, SoftMask, heat_map};
 use image::{DynamicImage, Rgb, RgbImage, imageops};
 use std::path::{Path, PathBuf};
@@ -35,7 +34,7 @@ pub(crate) fn write_examples(
     };
     let inputs = inputs(phrases)?;
     let mut column = blank(1, phrases.len());
-    write_text(&mut column, &format!("step {step}"), GAP, GAP / 2);
+    draw_text(&mut column, &format!("step {step}"), GAP, GAP / 2);
     for (row, mask) in soft_masks(clip, decoder, phrases)?.iter().enumerate() {
         paste(&mut column, &heat_map(mask), 0, row);
     }
@@ -118,8 +117,8 @@ fn sheet(inputs: &[[RgbImage; 2]], columns: &[PathBuf], names: &[&str]) -> Resul
         tiles.height(),
         Rgb([255; 3]),
     );
-    write_text(&mut page, "picture", GAP, GAP / 2);
-    write_text(&mut page, "truth", TILE + 2 * GAP, GAP / 2);
+    draw_text(&mut page, "picture", GAP, GAP / 2);
+    draw_text(&mut page, "truth", TILE + 2 * GAP, GAP / 2);
     for (row, [picture, truth]) in inputs.iter().enumerate() {
         paste(&mut page, picture, 0, row);
         paste(&mut page, truth, 1, row);
@@ -130,7 +129,7 @@ fn sheet(inputs: &[[RgbImage; 2]], columns: &[PathBuf], names: &[&str]) -> Resul
     }
     for (row, name) in names.iter().enumerate() {
         let middle = row as u32 * (TILE + GAP) + (TILE + LETTER_HEIGHT) / 2;
-        write_text(&mut page, name, tiles.width() + GAP, middle);
+        draw_text(&mut page, name, tiles.width() + GAP, middle);
     }
     Ok(page)
 }

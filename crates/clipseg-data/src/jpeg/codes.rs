@@ -1,0 +1,192 @@
+//! The entropy-coded data of one scan (F.2, G.2).
+
+use super::bits::{Bits, Stop, Table};
+use super::blocks::{self, Band};
+use super::fault::{Fault, FaultKind};
+use super::header::{BLOCK, END_OF_IMAGE, Frame, Scan, ScanComponent, next_marker};
+
+/// The coefficients of a component.
+#[derive(Default)]
+pub(super) struct Plane {
+    pub(super) blocks: Vec<[i16; BLOCK]>,
+    pub(super) quantization: Option<[u16; BLOCK]>,
+}
+
+/// Huffman tables for the first coefficients of blocks and for the others, four of each.
+pub(super) type Tables = [[Option<Table>; 4]; 2];
+
+/// Reads the codes of one scan.
+pub(super) struct Coder<'a> {
+    pub(super) bits: Bits<'a>,
+    pub(super) bytes: &'a [u8],
+    /// Where the scan's header is.
+    pub(super) offset: usize,
+    /// Which of the file's scans it is, from 1.
+    pub(super) number: usize,
+    pub(super) restart_interval: usize,
+}
+
+impl Coder<'_> {
+    fn table<'t>(&self, tables: &'t [Option<Table>; 4], number: usize) -> Result<&'t Table, Fault> {
+        tables[number].as_ref().ok_or_else(|| {
+            let message = format!("Huffman table {number} is missing");
+            Fault::new(FaultKind::Damaged, self.offset, message)
+        })
+    }
+
+    /// Goes to the next restart marker where there has to be one. Tells whether it did.
+    fn restarts(&mut self, done: usize, all: usize) -> Result<bool, Fault> {
+        if done == 0 || self.restart_interval == 0 || !done.is_multiple_of(self.restart_interval) {
+            return Ok(false);
+        }
+        if self.bits.restart() {
+            return Ok(true);
+        }
+        Err(self.fault(Stop::Ended, done, all))
+    }
+
+    /// What it means that bits could not be read.
+    fn fault(&self, stop: Stop, done: usize, all: usize) -> Fault {
+        let at = self.bits.at();
+        let (done, number) = (done.min(all), self.number);
+        let there = format!("{done} of {all} groups of blocks of scan {number} are there");
+        match (stop, next_marker(self.bytes, at)) {
+            (Stop::Ended, None | Some((END_OF_IMAGE, _))) => {
+                Fault::new(FaultKind::CutOff, at, there)
+            }
+            (Stop::Ended, Some(_)) => {
+                let message = format!("the scan's codes end too early: {there}");
+                Fault::new(FaultKind::Damaged, at, message)
+            }
+            (Stop::NoCode, _) => {
+                let message = format!("bits that are no code: {there}");
+                Fault::new(FaultKind::Damaged, at, message)
+            }
+        }
+    }
+
+    pub(super) fn sequential(
+        &mut self,
+        frame: &Frame,
+        scan: &Scan,
+        tables: &Tables,
+        planes: &mut [Plane],
+    ) -> Result<(), Fault> {
+        let mut of_scan = Vec::with_capacity(scan.components.len());
+        for component in &scan.components {
+            let dc = self.table(&tables[0], component.dc_table)?;
+            let ac = self.table(&tables[1], component.ac_table)?;
+            of_scan.push((component, [dc, ac], 0));
+        }
+        let layout = Layout::new(frame, &scan.components);
+        for group in 0..layout.groups() {
+            if self.restarts(group, layout.groups())? {
+                of_scan.iter_mut().for_each(|(_, _, before)| *before = 0);
+            }
+            for (component, tables, before) in &mut of_scan {
+                for index in layout.blocks(frame, component.place, group) {
+                    let kept = planes[component.place].blocks.get_mut(index);
+                    blocks::sequential(&mut self.bits, *tables, before, kept)
+                        .map_err(|stop| self.fault(stop, group, layout.groups()))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn progressive(
+        &mut self,
+        frame: &Frame,
+        scan: &Scan,
+        tables: &Tables,
+        known: &mut [Vec<u64>],
+    ) -> Result<(), Fault> {
+        let layout = Layout::new(frame, &scan.components);
+        let groups = layout.groups();
+        if scan.first == 0 {
+            for group in 0..groups {
+                self.restarts(group, groups)?;
+                for component in &scan.components {
+                    for _ in layout.blocks(frame, component.place, group) {
+                        let table = if scan.refines {
+                            None
+                        } else {
+                            Some(self.table(&tables[0], component.dc_table)?)
+                        };
+                        blocks::progressive_dc(&mut self.bits, table)
+                            .map_err(|stop| self.fault(stop, group, groups))?;
+                    }
+                }
+            }
+            return Ok(());
+        }
+        let component = scan.components[0];
+        let mut band = Band {
+            ac: self.table(&tables[1], component.ac_table)?,
+            first: scan.first,
+            last: scan.last,
+            refines: scan.refines,
+            ended: 0,
+        };
+        for group in 0..groups {
+            if self.restarts(group, groups)? {
+                band.ended = 0;
+            }
+            for index in layout.blocks(frame, component.place, group) {
+                if let Some(known) = known[component.place].get_mut(index) {
+                    band.read(&mut self.bits, known)
+                        .map_err(|stop| self.fault(stop, group, groups))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// In which order the blocks of a scan are coded (A.2).
+struct Layout {
+    /// Groups of blocks, horizontally and vertically.
+    columns: usize,
+    rows: usize,
+    /// Whether a component has the scan to itself, and is coded block by block.
+    alone: bool,
+}
+
+impl Layout {
+    fn new(frame: &Frame, components: &[ScanComponent]) -> Self {
+        let alone = components.len() == 1;
+        let [columns, rows] = match components {
+            [component] => frame
+                .samples(component.place)
+                .map(|samples| samples.div_ceil(8)),
+            _ => frame.groups(),
+        };
+        Self {
+            columns,
+            rows,
+            alone,
+        }
+    }
+
+    fn groups(&self) -> usize {
+        self.columns * self.rows
+    }
+
+    /// The blocks of a component in a group, as places among all its blocks row by row.
+    fn blocks(
+        &self,
+        frame: &Frame,
+        component: usize,
+        group: usize,
+    ) -> impl Iterator<Item = usize> + use<> {
+        let [stride, _] = frame.padded_blocks(component);
+        let factors = &frame.components[component];
+        let (across, down) = if self.alone {
+            (1, 1)
+        } else {
+            (factors.horizontal, factors.vertical)
+        };
+        let (left, top) = (group % self.columns * across, group / self.columns * down);
+        (top..top + down).flat_map(move |y| (left..left + across).map(move |x| y * stride + x))
+    }
+}

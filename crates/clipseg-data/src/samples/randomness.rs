@@ -1,0 +1,19 @@
+//! Random numbers of samples.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+/// What random numbers are for, so that none are used twice.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Purpose {
+    Order,
+    View,
+    Phrase,
+}
+
+/// Numbers that depend on nothing but these four.
+pub(super) fn random(seed: u64, epoch: u64, purpose: Purpose, item: u64) -> ChaCha8Rng {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(epoch << 40 ^ item << 2 ^ purpose as u64);
+    random
+}
