@@ -11,6 +11,7 @@ use clipseg::clip::{
     normalise,
 };
 use clipseg::model::{ClipSeg, ModelError};
+use clipseg_testing::warnings_of;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -256,10 +257,13 @@ fn a_checkpoint_of_open_clip_training() {
 }
 
 #[test]
-fn what_wrappers_put_into_names_comes_off() {
+fn any_wrapper_is_removed_from_tensor_names() {
     let name = "clipseg-plain";
     for (whole, inside) in [
         ("_orig_mod.", ""),
+        ("foo.", ""),
+        ("clipseg.", ""),
+        ("teacher.model.", ""),
         ("model.", ""),
         ("module._orig_mod.", ""),
         ("state_dict.model.", "_orig_mod."),
@@ -275,6 +279,56 @@ fn what_wrappers_put_into_names_comes_off() {
             .collect();
         write(&folder.path().join("model.safetensors"), &wrapped);
         check_logits(name, &load(&folder).unwrap());
+        let clip = load_clip(folder.path(), &device()).unwrap().clip;
+        let plain = load_clip(&segmenter(name), &device()).unwrap().clip;
+        let pixels = || Tensor::<4>::ones([1, 3, 64, 64], &device());
+        assert_eq!(
+            clip.image_embedding(pixels()).unwrap().into_data(),
+            plain.image_embedding(pixels()).unwrap().into_data()
+        );
+    }
+}
+
+#[test]
+fn a_wrapped_state_dict_of_open_clip() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wrapped.safetensors");
+    let tensors = read(&checkpoints().join("open_clip.pt")).into_iter();
+    let mut wrapped: Tensors = tensors
+        .map(|(name, data)| (format!("encoder.clip_model.{name}"), data))
+        .collect();
+    let step = TensorData::new(vec![7.0f32], [1]);
+    wrapped.insert("step".into(), step);
+    write(&path, &wrapped);
+    let (_, warnings) = warnings_of(|| check_open_clip("state", &path));
+    let [warning] = warnings.as_slice() else {
+        panic!("{warnings:?}");
+    };
+    assert!(
+        warning.contains("1 tensors are not loaded") && warning.contains("tensors = \"step\""),
+        "{warning}"
+    );
+}
+
+#[test]
+fn two_models_in_one_file_are_refused() {
+    let name = "clipseg-plain";
+    let folder = folder_like(name);
+    let mut both = Tensors::new();
+    for (tensor, data) in weights(name) {
+        both.insert(format!("student.{tensor}"), data.clone());
+        both.insert(format!("teacher.model.{tensor}"), data);
+    }
+    write(&folder.path().join("model.safetensors"), &both);
+    let clip = load_clip(folder.path(), &device());
+    for (error, prefixes) in [
+        (message(load(&folder)), "`student.`, `teacher.model.`"),
+        (message(clip), "`student.clip.`, `teacher.model.clip.`"),
+    ] {
+        let expected =
+            format!("it holds 2 models with the same tensor names, under the prefixes {prefixes}");
+        assert!(error.contains(&expected), "{error}");
+        assert!(error.contains("model.safetensors"), "{error}");
     }
 }
 

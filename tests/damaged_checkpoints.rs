@@ -3,13 +3,13 @@
 use crate::checkpoints::{
     checkpoints, folder_like, load, message, read, segmenter, weights, write,
 };
-use crate::support::warnings::warnings_of;
 use crate::support::{device, shipped};
 use burn::prelude::*;
 use clipseg::clip::{
     Activation, Checkpoint, ClipError, WeightProblems, load_clip, load_openai_clip, non_finite,
 };
 use clipseg::model::{ClipSeg, ModelError};
+use clipseg_testing::warnings_of;
 use serde_json::json;
 use std::path::Path;
 

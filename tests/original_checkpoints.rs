@@ -69,6 +69,12 @@ fn decoders_with_either_head() {
         let model = load(name, &file, &options).unwrap();
         assert_eq!(*model.config(), config);
         check_logits(name, &model);
+        let wrapped: Tensors = decoder(name)
+            .into_iter()
+            .map(|(name, data)| (format!("model.decoder.{name}"), data))
+            .collect();
+        write(&file, &wrapped);
+        check_logits(name, &load(name, &file, &options).unwrap());
     }
 }
 

@@ -599,3 +599,38 @@ fn what_cannot_be_done_is_said_before_the_work() {
         "nothing was written"
     );
 }
+
+#[test]
+fn default_preprocessing_is_reported_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    let complete = fixtures().join("models/clipseg-refined");
+    for entry in std::fs::read_dir(complete).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name() != "preprocessor_config.json" {
+            std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+        }
+    }
+    let model = model.to_str().unwrap();
+    let out = folder.path().join("out");
+    let photo = fixtures().join("images/wide.png");
+    let data = shipped().join("phrasecut/VGPhraseCut_v0");
+    let segment = ["segment", photo.to_str().unwrap(), "--prompt", "a cat"];
+    let segment = [
+        &segment[..],
+        &["--model", model, "--out", out.to_str().unwrap()],
+    ]
+    .concat();
+    let eval = ["eval", "--data", data.to_str().unwrap(), "--split", "test"];
+    let eval = [&eval[..], &["--model", model]].concat();
+    for arguments in [segment, eval] {
+        let errors = stderr(&run(&arguments));
+        let warning = format!(
+            "{model} has neither preprocessor_config.json nor an `image_processor` in \
+             processor_config.json; pictures are preprocessed by default: resized to 352x352, mean \
+             [0.485, 0.456, 0.406], std [0.229, 0.224, 0.225]"
+        );
+        assert_eq!(errors.matches(&warning).count(), 1, "{errors}");
+    }
+}

@@ -1,8 +1,5 @@
 //! Reference answers and how to compare with them.
 
-#[path = "../crates/clipseg-clip/src/warnings.rs"]
-pub(crate) mod warnings;
-
 use burn::module::{ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::prelude::*;

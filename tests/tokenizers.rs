@@ -1,11 +1,11 @@
 //! Tokenizers that are damaged, do not belong to a checkpoint, or cut a text.
 
 use crate::bad_input::{copy, loading};
-use crate::support::warnings::warnings_of;
 use crate::support::{device, fixtures};
 use burn::tensor::{Int, Tensor};
 use clipseg::clip::{ClipConfig, ClipTokenizer, PretrainedClip, TextBatch, TextConfig, load_clip};
 use clipseg::model::Segmenter;
+use clipseg_testing::warnings_of;
 use serde_json::{Value, json};
 use std::path::Path;
 

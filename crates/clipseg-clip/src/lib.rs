@@ -39,14 +39,14 @@ mod outline;
 mod position;
 mod preprocess;
 mod pretrained;
+mod repo_id;
 mod resolve;
 mod source;
 mod text;
 mod tokenizer;
 mod vision;
-#[cfg(test)]
-mod warnings;
 mod weights;
+mod wrappers;
 
 pub use clip::{Clip, normalise};
 pub use config::{Activation, ClipConfig, TextConfig, VisionConfig, parse_field};

@@ -12,7 +12,8 @@ use crate::error::{ClipError, Result};
 use crate::source::Source;
 use crate::weights::Checkpoint;
 
-const PATCHES: &str = "visual.conv1.weight";
+/// A tensor that only checkpoints with these names have.
+pub(crate) const PATCHES: &str = "visual.conv1.weight";
 const PLACES: &str = "visual.positional_embedding";
 
 /// Whether the names are those of OpenAI and open_clip.

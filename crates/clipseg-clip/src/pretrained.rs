@@ -31,13 +31,10 @@ pub struct PretrainedClip {
 pub fn load_clip(folder: &Path, device: &Device) -> Result<PretrainedClip> {
     let checkpoint = Checkpoint::from_folder(folder)?;
     let config = ClipConfig::from_file(&folder.join("config.json"))?;
-    if checkpoint.names().any(|name| name.starts_with("clip.")) {
-        let checkpoint =
-            checkpoint.rename(|name| name.starts_with("clip.").then(|| name.to_owned()));
-        return fill(config, checkpoint, device, |name| {
-            Source::whole(&format!("clip.{name}"))
-        });
-    }
+    // A CLIPSeg's CLIP is under the prefix `clip.`, which loading removes. No tensor of a CLIP has
+    // `decoder` in its name.
+    let is_decoder = |name: &str| name.split('.').any(|part| part == "decoder");
+    let checkpoint = checkpoint.rename(|name| (!is_decoder(name)).then(|| name.to_owned()));
     fill(config, checkpoint, device, Source::whole)
 }
 
@@ -56,7 +53,7 @@ pub fn load_openai_clip(
     activation: Activation,
     device: &Device,
 ) -> Result<PretrainedClip> {
-    let checkpoint = Checkpoint::from_file(file)?;
+    let checkpoint = Checkpoint::from_file(file)?.remove_prefix_of(openai::PATCHES)?;
     if !openai::is_openai(&checkpoint) {
         return Err(ClipError::format(
             file,

@@ -1,21 +1,22 @@
-//! One argument for both a folder and a checkpoint on the hub.
+//! Turns what a user names as a checkpoint, a folder or an id on the Hugging Face hub, into a folder.
 //!
-//! Programs take one string. A folder on disk always wins, so that a machine without a network,
-//! and a build without the feature `hub`, behave the same for everyone who has the files.
+//! A folder on disk always takes precedence, so that a machine without a network and a build without
+//! the feature `hub` behave the same for everyone who has the files.
 
 use crate::error::{ClipError, Result};
+use crate::repo_id::RepoId;
 use std::path::{Path, PathBuf};
 
-/// The folder of a checkpoint, given as a folder or as an id on the Hugging Face hub.
+/// Returns the folder of a checkpoint that is named by its folder or by its id on the Hugging Face hub.
 ///
-/// An existing folder is taken as it is. Anything else of the form `owner/name`, or
-/// `owner/name@revision` for a branch, a tag or a commit, is downloaded as `Hub::from_env` says,
-/// if this crate was built with the feature `hub`.
+/// An existing folder is returned as it is. Anything else of the form `owner/name`, or
+/// `owner/name@revision` for a branch, a tag or a commit, is downloaded into the user's Hugging Face
+/// cache, if this crate was built with the feature `hub`; see `Hub::from_env` for the settings.
 ///
 /// # Errors
 ///
-/// [`ClipError::Hub`] if there is neither such a folder nor such a checkpoint, or if it cannot be
-/// downloaded; the message says what to pass instead.
+/// [`ClipError::Hub`] if neither such a folder nor such a checkpoint exists, or if the download
+/// fails; the message says what to pass instead.
 ///
 /// # Example
 ///
@@ -30,7 +31,7 @@ pub fn resolve(folder_or_id: &str) -> Result<PathBuf> {
     if folder.is_dir() {
         return Ok(folder.to_owned());
     }
-    if split_id(folder_or_id).is_none() {
+    if RepoId::parse(folder_or_id).is_none() {
         return Err(ClipError::hub(
             folder_or_id,
             "neither a folder nor an id like `owner/name` or `owner/name@revision`; pass the \
@@ -47,7 +48,7 @@ fn download(id: &str) -> Result<PathBuf> {
         .map_err(|error| match error {
             ClipError::Hub { id, message } => ClipError::Hub {
                 id,
-                message: format!("there is no such folder here, and {message}"),
+                message: format!("no such folder exists, and {message}"),
             },
             other => other,
         })
@@ -57,26 +58,9 @@ fn download(id: &str) -> Result<PathBuf> {
 fn download(id: &str) -> Result<PathBuf> {
     Err(ClipError::hub(
         id,
-        "there is no such folder here, and this build does not download; pass the folder of a \
-         checkpoint, or build with `--features hub`",
+        "no such folder exists, and this build cannot download; pass the folder of a checkpoint, or \
+         build with `--features hub`",
     ))
-}
-
-/// The repository and the revision that an id names, `main` if it names none.
-///
-/// Both become parts of paths in the cache, so nothing passes that could lead out of it.
-pub(crate) fn split_id(id: &str) -> Option<(&str, &str)> {
-    let (repository, revision) = id.split_once('@').unwrap_or((id, "main"));
-    let (owner, name) = repository.split_once('/')?;
-    let plain = |part: &str| {
-        !part.starts_with('.')
-            && !part.is_empty()
-            && part
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
-    };
-    (plain(owner) && plain(name) && revision.split('/').all(plain))
-        .then_some((repository, revision))
 }
 
 #[cfg(test)]
@@ -84,27 +68,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_told_from_paths() {
-        assert_eq!(split_id("a/b"), Some(("a/b", "main")));
-        assert_eq!(split_id("a-1/b_2.c@v1.0"), Some(("a-1/b_2.c", "v1.0")));
-        assert_eq!(split_id("a/b@refs/pr/1"), Some(("a/b", "refs/pr/1")));
-        for path in [
-            "", "b", "a/", "/b", "a/b/c", "../b", "./b", "a/..", "a/b@", "a/b@../c", "a/b@/c",
-            "a b/c", "C:\\a", "a/b@c@d", "~/b",
-        ] {
-            assert_eq!(split_id(path), None, "{path}");
-        }
-    }
-
-    #[test]
-    fn a_folder_wins() {
+    fn an_existing_folder_takes_precedence() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_str().unwrap();
         assert_eq!(resolve(path).unwrap(), folder.path());
     }
 
     #[test]
-    fn what_is_neither_is_explained() {
+    fn a_name_that_is_neither_folder_nor_id_is_explained() {
         let message = resolve("weights/of/mine").unwrap_err().to_string();
         assert!(message.contains("`weights/of/mine`: neither a folder"));
         assert!(message.contains("`owner/name`"));

@@ -5,18 +5,20 @@
 //! converted to single precision, and checked against the module: everything that does not fit is
 //! reported at once.
 
-use crate::container::{self, Tensors};
+use crate::container;
 use crate::error::{ClipError, Result, WeightProblems, shorten};
 use crate::layers::zeroed;
 use crate::outline::outline;
 use crate::source::{Source, Strange};
+use crate::wrappers::{Tensors, remove_fields, remove_prefix};
 use burn::module::Module;
+use burn::store::burn_pack::Tensor as PackTensor;
 use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter, bridge};
 use burn::tensor::TensorData;
 use clipseg_data::files::StagedFile;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 /// The tensors of a checkpoint, by the names in its files; none is read before it is needed.
@@ -26,7 +28,7 @@ pub struct Checkpoint {
     tensors: Tensors,
 }
 
-pub(crate) const WHOLE: &str = "model.safetensors";
+pub(crate) const SAFETENSORS: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 pub(crate) const PICKLE: &str = "pytorch_model.bin";
 const PICKLE_INDEX: &str = "pytorch_model.bin.index.json";
@@ -44,7 +46,7 @@ impl Checkpoint {
             let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "no such folder");
             return Err(ClipError::io("read", folder)(missing));
         }
-        let names = [WHOLE, INDEX, PICKLE, PICKLE_INDEX];
+        let names = [SAFETENSORS, INDEX, PICKLE, PICKLE_INDEX];
         let found = names.into_iter().find(|name| folder.join(name).is_file());
         match found {
             Some(name @ (INDEX | PICKLE_INDEX)) => Self::from_shards(folder, &folder.join(name)),
@@ -58,8 +60,9 @@ impl Checkpoint {
 
     /// Opens one file: safetensors or a PyTorch state dict. The content says which, not the name.
     ///
-    /// A state dict inside a training checkpoint is taken out of it (`state_dict`, `model`, …), and
-    /// what wrappers put into the names is taken off (`module.`, `_orig_mod.`, …), in any combination.
+    /// The fields that PyTorch's wrappers insert into names (`module.`, `_orig_mod.`, …) are removed. A
+    /// prefix that all names share, such as the `state_dict.` of a training checkpoint, is removed when
+    /// the tensors are loaded, or by [`remove_prefix_of`](Self::remove_prefix_of).
     ///
     /// # Errors
     ///
@@ -68,7 +71,7 @@ impl Checkpoint {
     pub fn from_file(path: &Path) -> Result<Self> {
         Ok(Self {
             path: path.to_owned(),
-            tensors: container::unwrap(container::open(path)?),
+            tensors: remove_fields(container::open(path)?, path),
         })
     }
 
@@ -87,7 +90,7 @@ impl Checkpoint {
         }
         Ok(Self {
             path: folder.to_owned(),
-            tensors: container::unwrap(tensors),
+            tensors: remove_fields(tensors, folder),
         })
     }
 
@@ -105,6 +108,22 @@ impl Checkpoint {
             .filter_map(|(old, tensor)| Some((name(&old)?, tensor)))
             .collect();
         Self { path, tensors }
+    }
+
+    /// Finds the tensor `known`, removes the prefix of its name from all names, and drops the tensors
+    /// outside the prefix.
+    ///
+    /// For a checkpoint that other code wraps, before its configuration is inferred from its shapes.
+    /// Nothing changes if the tensor is missing or has no prefix. The removed prefix is logged, and a
+    /// warning names the dropped tensors.
+    ///
+    /// # Errors
+    ///
+    /// If the tensor is under several prefixes; the message lists them.
+    pub fn remove_prefix_of(self, known: &str) -> Result<Self> {
+        let Self { path, tensors } = self;
+        let tensors = remove_prefix(tensors, &HashSet::from([known.to_owned()]), &path)?;
+        Ok(Self { path, tensors })
     }
 
     /// Where the tensors came from.
@@ -158,12 +177,29 @@ impl Checkpoint {
         module: &mut M,
         source: impl Fn(&str) -> Source,
     ) -> Result<()> {
+        let outline = outline(module);
+        let names = outline.iter().map(|wanted| source(&wanted.name).name);
+        let tensors = remove_prefix(self.tensors, &names.collect(), &self.path)?;
+        let found = Self {
+            path: self.path,
+            tensors,
+        };
+        found.fill(module, outline, source)
+    }
+
+    /// Loads the tensors, whose names have no prefix, into a module with this outline.
+    fn fill<M: Module>(
+        self,
+        module: &mut M,
+        outline: Vec<PackTensor>,
+        source: impl Fn(&str) -> Source,
+    ) -> Result<()> {
         let strange = Strange::default();
         let mut missing = BTreeSet::new();
         let mut mismatched = BTreeSet::new();
         let mut used = BTreeSet::new();
         let mut tensors = Vec::new();
-        for wanted in outline(module) {
+        for wanted in outline {
             let Source { name, part } = source(&wanted.name);
             match self.tensors.get(&name) {
                 None => {

@@ -76,7 +76,7 @@ impl ClipSeg {
         clip: PretrainedClip,
         options: &OriginalOptions,
     ) -> Result<Self> {
-        let checkpoint = Checkpoint::from_file(decoder)?;
+        let checkpoint = Checkpoint::from_file(decoder)?.remove_prefix_of("film_mul.weight")?;
         let PretrainedClip {
             config: clip_config,
             clip,

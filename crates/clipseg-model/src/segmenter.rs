@@ -93,7 +93,7 @@ impl Segmenter {
 
     /// Loads a folder in Hugging Face's layout, or one that [`save_pretrained`](Self::save_pretrained)
     /// wrote with another decoder. Without a `preprocessor_config.json`, pictures are
-    /// prepared as CLIPSeg is published, at 352×352.
+    /// preprocessed as for the published CLIPSeg, at 352×352, and a warning of `tracing` says so.
     ///
     /// # Errors
     ///
@@ -109,8 +109,7 @@ impl Segmenter {
             return Err(ClipError::format(folder, message).into());
         }
         let tokenizer = ClipTokenizer::from_folder(folder, &model.config().clip.text_config)?;
-        let processor =
-            ImageProcessor::from_folder(folder)?.unwrap_or_else(|| ImageProcessor::clipseg(352));
+        let processor = ImageProcessor::from_folder_or(folder, ImageProcessor::clipseg(352))?;
         Ok(Self::new(model, tokenizer, processor))
     }
 

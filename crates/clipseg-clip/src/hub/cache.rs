@@ -1,19 +1,22 @@
-//! One repository's place in the cache that the Hugging Face tools share.
+//! The cache that all Hugging Face tools share, as folders and files on disk.
 //!
-//! `refs/BRANCH` holds a commit, `snapshots/COMMIT` links to `blobs/ETAG`, which hold the content.
-//! A download grows as `blobs/ETAG.part`, beside the lock `blobs/ETAG.lock`, as with `hf-hub`.
+//! In the folder of a repository, `refs/BRANCH` holds the commit of a branch, `blobs/ETAG` the content
+//! of a file, and `snapshots/COMMIT` links to the contents. A download is written to
+//! `blobs/ETAG.part` while `blobs/ETAG.lock` is locked, as by the crate `hf-hub`.
 
 use super::fault::{Cause, Fault};
-use crate::error::Result;
+use crate::error::{ClipError, Result};
 use crate::files::write_text;
+use crate::repo_id::is_plain;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Tries to get a lock, a second apart.
+/// How many times a lock is tried again, one second apart.
 const LOCK_TRIES: usize = 5;
 
+/// The folder of one repository in the cache.
 pub(super) struct Cache {
     folder: PathBuf,
 }
@@ -24,42 +27,34 @@ impl Cache {
         Self { folder }
     }
 
-    /// The folder of a commit's files.
+    /// The folder with the files of a commit.
     pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
         self.folder.join("snapshots").join(commit)
     }
 
-    /// The commit that a branch or tag was last seen at.
+    /// The commit that is recorded for a branch or tag.
     pub(super) fn commit(&self, revision: &str) -> Option<String> {
         let text = std::fs::read_to_string(self.folder.join("refs").join(revision)).ok()?;
         let commit = text.trim();
         is_plain(commit).then(|| commit.to_owned())
     }
 
+    /// Records the commit of a branch or tag.
     pub(super) fn set_commit(&self, revision: &str, commit: &str) -> Result<()> {
         let path = self.folder.join("refs").join(revision);
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(crate::ClipError::io("make", folder))?;
+            std::fs::create_dir_all(folder).map_err(ClipError::io("make", folder))?;
         }
         write_text(&path, commit)
     }
 
-    /// Where the content of that etag is kept. The etag must be [plain](is_plain).
+    /// The file with the content of that etag, which must be [plain](is_plain).
     pub(super) fn blob(&self, etag: &str) -> PathBuf {
         self.folder.join("blobs").join(etag)
     }
 }
 
-/// Whether a name from a server can be that of a file: nothing that leads elsewhere.
-pub(super) fn is_plain(name: &str) -> bool {
-    !name.is_empty()
-        && !name.starts_with('.')
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-}
-
-/// Holds a lock until it is dropped.
+/// Locks a file until the returned handle is dropped. Waits some seconds for another program.
 pub(super) fn lock(path: &Path, what: &str) -> Result<File, Fault> {
     let disk = |error| Fault::new(what, "", Cause::Disk(path.to_owned(), error));
     let file = File::create(path).map_err(disk)?;
@@ -78,13 +73,13 @@ pub(super) fn lock(path: &Path, what: &str) -> Result<File, Fault> {
     Ok(file)
 }
 
-/// Makes `place` lead to `blob`, or be it where there are no links.
-pub(super) fn link(blob: &Path, place: &Path) -> io::Result<()> {
-    // What leads nowhere is a link whose content was deleted.
-    if place.is_symlink() && !place.exists() {
-        std::fs::remove_file(place)?;
+/// Makes `path` a link to `blob`. Where links are not supported, `blob` is moved there.
+pub(super) fn link(blob: &Path, path: &Path) -> io::Result<()> {
+    // The content of a dangling link was deleted.
+    if path.is_symlink() && !path.exists() {
+        std::fs::remove_file(path)?;
     }
-    if place.exists() {
+    if path.exists() {
         return Ok(());
     }
     let Some(name) = blob.file_name() else {
@@ -92,10 +87,10 @@ pub(super) fn link(blob: &Path, place: &Path) -> io::Result<()> {
     };
     let target = Path::new("../../blobs").join(name);
     #[cfg(unix)]
-    let linked = std::os::unix::fs::symlink(target, place);
+    let linked = std::os::unix::fs::symlink(target, path);
     #[cfg(windows)]
-    let linked = std::os::windows::fs::symlink_file(target, place);
+    let linked = std::os::windows::fs::symlink_file(target, path);
     #[cfg(not(any(unix, windows)))]
     let linked: io::Result<()> = Err(io::Error::other(target.display().to_string()));
-    linked.or_else(|_| std::fs::rename(blob, place))
+    linked.or_else(|_| std::fs::rename(blob, path))
 }

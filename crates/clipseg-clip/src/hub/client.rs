@@ -1,9 +1,9 @@
-//! Requests to the hub: what a revision holds, and the content of a file.
+//! The requests to the hub: the list of a revision's files, the etag of a file, its content.
 
-use super::Hub;
-use super::cache::is_plain;
 use super::fault::{Cause, Fault};
+use super::options::Options;
 use crate::error::{ClipError, Result};
+use crate::repo_id::is_plain;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -16,19 +16,21 @@ use ureq::http::{Response, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
-/// For a server to be reached, and to answer.
+/// Time limit for connecting to a server.
 const CONNECT: Duration = Duration::from_secs(10);
+/// Time limit for the head of an answer, and for each read of its body.
 const ANSWER: Duration = Duration::from_secs(60);
-/// Redirects within the hub that are followed while looking for an etag.
+/// Redirects that are followed to find an etag.
 const MOST_REDIRECTS: usize = 5;
 
-/// What a revision holds.
-pub(super) struct List {
+/// The files of a revision.
+pub(super) struct Listing {
     pub(super) commit: String,
-    /// The length of each file, where the hub says it.
+    /// The size in bytes of each file, if the hub lists it.
     pub(super) sizes: HashMap<String, Option<u64>>,
 }
 
+/// Sends requests about one repository.
 pub(super) struct Client {
     agent: Agent,
     endpoint: String,
@@ -38,8 +40,8 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(hub: &Hub, repository: &str) -> Result<Self> {
-        let roots = match &hub.certificates {
+    pub(super) fn new(options: &Options, repository: &str) -> Result<Self> {
+        let roots = match &options.certificates {
             Some(path) => certificates(path)?.into(),
             None => RootCerts::WebPki,
         };
@@ -58,10 +60,10 @@ impl Client {
             .into();
         Ok(Self {
             agent,
-            endpoint: hub.endpoint.clone(),
+            endpoint: options.endpoint.clone(),
             repository: repository.to_owned(),
-            token: hub.token.clone(),
-            progress: hub.progress,
+            token: options.token.clone(),
+            progress: options.progress,
         })
     }
 
@@ -71,7 +73,7 @@ impl Client {
         range: Option<String>,
         follow: bool,
     ) -> Result<Response<Body>, ureq::Error> {
-        // Lengths are those of the files, so nothing may be packed on the way.
+        // A compressed answer would have another length than the file.
         let mut request = self
             .agent
             .get(url)
@@ -88,7 +90,8 @@ impl Client {
         request.call()
     }
 
-    pub(super) fn list(&self, revision: &str) -> Result<List, Fault> {
+    /// Lists the files of a branch, a tag or a commit.
+    pub(super) fn list(&self, revision: &str) -> Result<Listing, Fault> {
         #[derive(Deserialize)]
         struct Answer {
             sha: String,
@@ -110,17 +113,18 @@ impl Client {
             .get(&url, None, true)
             .and_then(|mut response| response.body_mut().read_json())
             .map_err(|error| fault(error.into()))?;
-        // It becomes the name of a folder.
+        // The commit becomes the name of a folder.
         if !answer.sha.chars().all(|c| c.is_ascii_alphanumeric()) || answer.sha.is_empty() {
             return Err(fault(Cause::Answer("`sha` is not a commit".into())));
         }
         let sizes = answer.siblings.into_iter();
-        Ok(List {
+        Ok(Listing {
             commit: answer.sha,
             sizes: sizes.map(|file| (file.rfilename, file.size)).collect(),
         })
     }
 
+    /// The address of a file.
     pub(super) fn url(&self, commit: &str, file: &str) -> String {
         format!(
             "{}/{}/resolve/{commit}/{}",
@@ -130,7 +134,9 @@ impl Client {
         )
     }
 
-    /// The name of a file's content, which the hub gives along with the way to where it is stored.
+    /// Requests a file's etag, under which the cache stores the content.
+    ///
+    /// For large files the hub sends it along with the redirect to their storage.
     pub(super) fn etag(&self, what: &str, url: &str) -> Result<String, Fault> {
         let fault = |cause| Fault::new(what, url, cause);
         let mut next = url.to_owned();
@@ -147,7 +153,7 @@ impl Client {
             if let Some(etag) = etag {
                 let bare = etag.trim_start_matches("W/").trim_matches('"').to_owned();
                 let strange = || Cause::Answer(format!("its etag is {etag}"));
-                // It becomes the name of a file.
+                // The etag becomes the name of a file.
                 return is_plain(&bare)
                     .then_some(bare)
                     .ok_or_else(|| fault(strange()));
@@ -155,13 +161,14 @@ impl Client {
             match value("location").filter(|_| moved) {
                 Some(path) if path.starts_with('/') => next = format!("{}{path}", origin(url)),
                 Some(elsewhere) if elsewhere.contains("://") => next = elsewhere,
-                _ => return Err(fault(Cause::Answer("there is no etag".into()))),
+                _ => return Err(fault(Cause::Answer("it has no etag".into()))),
             }
         }
-        Err(fault(Cause::Answer("redirects without end".into())))
+        Err(fault(Cause::Answer("it redirects too often".into())))
     }
 
-    /// Downloads into `part`, from where an earlier download broke off if the server goes along.
+    /// Downloads into `part`. If the file exists, an interrupted download is resumed, provided that the
+    /// server can send the rest alone.
     pub(super) fn download(
         &self,
         what: &str,
@@ -173,7 +180,7 @@ impl Client {
         let disk = |error| fault(Cause::Disk(part.to_owned(), error));
         let mut file = open(part).map_err(disk)?;
         let mut start = file.seek(SeekFrom::End(0)).map_err(disk)?;
-        // One that was whole would have been renamed, so this one is something else.
+        // A complete file would have been renamed, so this is something else.
         if size.is_some_and(|size| start >= size) {
             start = restart(&mut file).map_err(disk)?;
         }
@@ -187,7 +194,7 @@ impl Client {
         }
         .map_err(|error| fault(error.into()))?;
         if response.status() != 206 && start > 0 {
-            // It sends the whole again.
+            // The server sends the entire file again.
             start = restart(&mut file).map_err(disk)?;
         }
         let length = response.body().content_length();
@@ -201,7 +208,7 @@ impl Client {
                 Ok(0) => break,
                 Ok(read) => read,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(fault(Cause::BrokenOff(error.to_string()))),
+                Err(error) => return Err(fault(Cause::Interrupted(error.to_string()))),
             };
             file.write_all(&buffer[..read]).map_err(disk)?;
             total += read as u64;
@@ -211,8 +218,8 @@ impl Client {
         file.sync_all().map_err(disk)?;
         match expected {
             Some(expected) if total < expected => {
-                let message = format!("{total} of {expected} bytes came");
-                Err(fault(Cause::BrokenOff(message)))
+                let message = format!("{total} of {expected} bytes were received");
+                Err(fault(Cause::Interrupted(message)))
             }
             Some(expected) if total > expected => {
                 restart(&mut file).map_err(disk)?;
@@ -236,6 +243,7 @@ impl Client {
     }
 }
 
+/// Opens a file for writing and keeps its content.
 fn open(part: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options
@@ -246,12 +254,13 @@ fn open(part: &Path) -> std::io::Result<File> {
         .open(part)
 }
 
+/// Empties a file and returns the position, 0.
 fn restart(file: &mut File) -> std::io::Result<u64> {
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))
 }
 
-/// Certificates to trust, from a file or from all files of a folder.
+/// Reads the certificates in a PEM file, or in all files of a folder.
 fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
     let read = |path: &Path| std::fs::read(path).map_err(ClipError::io("read", path));
     let mut found = Vec::new();
@@ -268,12 +277,13 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
     if found.is_empty() {
         return Err(ClipError::format(
             path,
-            "it holds no certificate in PEM form, expected those to trust for downloads",
+            "it holds no certificate in PEM format, expected the certificates to trust for downloads",
         ));
     }
     Ok(found)
 }
 
+/// The certificates in a PEM file; everything else in it is skipped.
 fn parse(pem: &[u8]) -> Vec<Certificate<'static>> {
     let certificate = |item| match item {
         Ok(PemItem::Certificate(certificate)) => Some(certificate),
@@ -282,14 +292,14 @@ fn parse(pem: &[u8]) -> Vec<Certificate<'static>> {
     parse_pem(pem).filter_map(certificate).collect()
 }
 
-/// `https://host` of an address below it.
+/// The scheme and the host of an address, `https://host`.
 fn origin(url: &str) -> &str {
     let host = url.find("://").map_or(0, |at| at + 3);
     let end = url[host..].find('/').map_or(url.len(), |at| host + at);
     &url[..end]
 }
 
-/// A part of a path for an address.
+/// Percent-encodes one component of an address.
 fn escape(part: &str) -> String {
     let mut escaped = String::with_capacity(part.len());
     for byte in part.bytes() {

@@ -1,15 +1,15 @@
-//! Where the Hugging Face tools of this user keep and find things, as `huggingface_hub` reads it.
+//! Reads the hub's settings from environment variables, as `huggingface_hub` does.
 //!
 //! The variables and their precedence are those of `constants.py` and `utils/_auth.py` of
-//! `huggingface_hub` 1.x. Those that name certificates are read by its HTTP library: `SSL_CERT_FILE`
-//! and `SSL_CERT_DIR` by httpx, the other two by requests, on which it was built before.
+//! `huggingface_hub` 1.x. Its HTTP library reads those that name certificates: httpx reads
+//! `SSL_CERT_FILE` and `SSL_CERT_DIR`, and requests, which it used before, reads the other two.
 
-use super::Hub;
+use super::options::Options;
 use crate::error::{ClipError, Result};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Variables that name certificates to trust; the first that is set counts.
+/// Variables that name certificates to trust. The first that is set is used.
 const CERTIFICATES: [&str; 4] = [
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
@@ -17,8 +17,9 @@ const CERTIFICATES: [&str; 4] = [
     "CURL_CA_BUNDLE",
 ];
 
-/// Reads variables through `variable`; one that is empty counts as not set.
-pub(super) fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Hub> {
+/// Reads the settings through `variable`, which returns the value of an environment variable. An empty
+/// variable counts as not set.
+pub(super) fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Options> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     let text = |name: &str| -> Result<Option<String>> {
         let text = set(name).map(OsString::into_string).transpose();
@@ -37,56 +38,58 @@ pub(super) fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Hub> {
         (None, None, Some(home)) => home.join(".cache/huggingface"),
         (None, None, None) => {
             return Err(ClipError::Input(
-                "there is no home folder to keep downloads in; set HF_HOME".into(),
+                "no home folder is known in which downloads could be cached; set HF_HOME".into(),
             ));
         }
     };
     let cache = set("HF_HUB_CACHE").or_else(|| set("HUGGINGFACE_HUB_CACHE"));
     let cache = cache.map_or_else(|| hugging_face.join("hub"), &expand);
 
-    let mut hub = Hub::new(cache)
-        .with_offline(match text("HF_HUB_OFFLINE")? {
-            Some(value) => is_true(&value),
-            None => flag("TRANSFORMERS_OFFLINE")?,
-        })
-        .with_progress(!flag("HF_HUB_DISABLE_PROGRESS_BARS")?);
+    let mut options = Options::new(cache);
+    options.offline = match text("HF_HUB_OFFLINE")? {
+        Some(value) => is_true(&value),
+        None => flag("TRANSFORMERS_OFFLINE")?,
+    };
+    options.progress = !flag("HF_HUB_DISABLE_PROGRESS_BARS")?;
     if let Some(endpoint) = text("HF_ENDPOINT")? {
-        hub = hub.with_endpoint(endpoint.trim());
-        hub.check_endpoint()
+        options.set_endpoint(endpoint.trim());
+        options
+            .check_endpoint()
             .map_err(|message| ClipError::Input(format!("HF_ENDPOINT is {message}")))?;
     }
     if let Some(name) = CERTIFICATES.into_iter().find(|name| set(name).is_some()) {
-        hub = hub.with_certificates(set(name).map(&expand));
+        options.certificates = set(name).map(&expand);
     }
     if flag("HF_HUB_DISABLE_IMPLICIT_TOKEN")? {
-        return Ok(hub);
+        return Ok(options);
     }
     let token = match text("HF_TOKEN")? {
         Some(token) => Some(token),
         None => text("HUGGING_FACE_HUB_TOKEN")?,
     };
-    let token = match token.as_deref().and_then(clean) {
+    options.token = match token.as_deref().and_then(clean) {
         Some(token) => Some(token),
         None => {
             let path = set("HF_TOKEN_PATH");
             stored(&path.map_or_else(|| hugging_face.join("token"), &expand))?
         }
     };
-    Ok(hub.with_token(token))
+    Ok(options)
 }
 
+/// Whether `huggingface_hub` treats a value as true.
 fn is_true(value: &str) -> bool {
     ["1", "ON", "YES", "TRUE"].contains(&value.to_uppercase().as_str())
 }
 
-/// A token without the line ends and spaces that copying it leaves.
+/// Removes the line breaks and spaces that copying a token can leave around it.
 fn clean(token: &str) -> Option<String> {
     let token = token.replace(['\r', '\n'], "");
     let token = token.trim();
     (!token.is_empty()).then(|| token.to_owned())
 }
 
-/// The token that `hf auth login` has stored.
+/// Reads the token that `hf auth login` has stored.
 fn stored(path: &Path) -> Result<Option<String>> {
     match std::fs::read_to_string(path) {
         Ok(token) => Ok(clean(&token)),
@@ -95,8 +98,8 @@ fn stored(path: &Path) -> Result<Option<String>> {
     }
 }
 
-/// The path with `~` in front as the home folder, and with `$NAME` and `${NAME}` as what they hold.
-/// What is not set stays as it is.
+/// Replaces a leading `~` by the home folder, and `$NAME` and `${NAME}` by the values of variables.
+/// Names of variables that are not set stay.
 fn expand(
     path: OsString,
     home: Option<&Path>,

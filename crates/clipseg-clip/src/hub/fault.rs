@@ -1,9 +1,9 @@
-//! What a failed transfer means to the person who waits for it.
+//! Why a transfer failed, and what the user can do about it.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// Why a transfer failed, and what it was about.
+/// A failed transfer: what was requested, from which address, and the cause.
 #[derive(Debug)]
 pub(super) struct Fault {
     what: String,
@@ -13,26 +13,26 @@ pub(super) struct Fault {
 
 #[derive(Debug)]
 pub(super) enum Cause {
-    /// The server answered that it does not give it.
+    /// The server answered with an error status.
     Status(u16),
-    /// The server was not reached.
-    Silence(String),
-    /// The connection could not be made secure.
+    /// The server could not be reached or did not answer.
+    NoAnswer(String),
+    /// No secure connection could be established.
     Tls(String),
-    /// The connection ended before the file did.
-    BrokenOff(String),
-    /// More came than should.
+    /// The connection ended before the end of the file.
+    Interrupted(String),
+    /// More bytes were received than the file has.
     Length {
         /// Bytes that the hub lists.
         expected: u64,
-        /// Bytes that came.
+        /// Bytes that were received.
         total: u64,
     },
-    /// The answer is not that of a hub.
+    /// The answer does not follow the hub's API.
     Answer(String),
-    /// The cache cannot be written.
+    /// The cache could not be written.
     Disk(PathBuf, io::Error),
-    /// Another program downloads the same.
+    /// Another program is downloading the same file and holds this lock.
     Locked(PathBuf),
 }
 
@@ -45,7 +45,7 @@ impl From<ureq::Error> for Cause {
         let message = error.to_string();
         match error {
             StatusCode(status) => Self::Status(status),
-            // What rustls finds wrong with a certificate comes as an error of reading.
+            // An invalid certificate that rustls finds arrives as a read error.
             Io(error) if error.kind() == ErrorKind::InvalidData => Self::Tls(error.to_string()),
             Tls(_) | Pem(_) | Rustls(_) | TlsRequired => Self::Tls(message),
             ConnectProxyFailed(_)
@@ -53,7 +53,7 @@ impl From<ureq::Error> for Cause {
             | HostNotFound
             | Io(_)
             | Protocol(_)
-            | Timeout(_) => Self::Silence(message),
+            | Timeout(_) => Self::NoAnswer(message),
             BadUri(_) | InvalidProxyUrl => Self::Answer(message),
             _ => Self::Answer(message),
         }
@@ -69,65 +69,70 @@ impl Fault {
         }
     }
 
-    /// Whether the server decided, so that a copy from an earlier day is no answer.
+    /// Whether the server refused the request. A cached copy must not be used then.
     pub(super) fn is_refusal(&self) -> bool {
-        matches!(self.cause, Cause::Status(400..500)) && !self.is_passing()
+        matches!(self.cause, Cause::Status(400..500)) && !self.is_temporary()
     }
 
-    /// Whether another try may go better.
-    pub(super) fn is_passing(&self) -> bool {
+    /// Whether another attempt may succeed.
+    pub(super) fn is_temporary(&self) -> bool {
         matches!(
             self.cause,
-            Cause::Silence(_)
-                | Cause::BrokenOff(_)
+            Cause::NoAnswer(_)
+                | Cause::Interrupted(_)
                 | Cause::Length { .. }
                 | Cause::Status(408 | 429 | 500..)
         )
     }
 
-    /// The rest of a sentence that begins with the id of the checkpoint.
+    /// Explains the failure in a sentence that continues the id of the checkpoint.
     pub(super) fn explain(&self, cache: &Path) -> String {
         let Self { what, address, .. } = self;
         let by_hand =
             "download the files of the repository by hand and pass their folder to --model";
         match &self.cause {
             Cause::Status(status @ (401 | 403)) => format!(
-                "the hub refuses {what} (status {status}): there is no such repository, or it is \
-                 private, or its terms have to be accepted first; set HF_TOKEN to a token that may \
-                 read it ({address})"
+                "the hub refuses {what} (status {status}): the repository does not exist, or it is \
+                 private, or its terms have not been accepted; set HF_TOKEN to a token with access \
+                 ({address})"
             ),
             Cause::Status(404) => format!(
                 "the hub does not have {what} (status 404); check the name and the revision \
                  ({address})"
             ),
             Cause::Status(status) => {
-                format!("the hub answers status {status} for {what} ({address})")
+                format!("the hub answers the request for {what} with status {status} ({address})")
             }
-            Cause::Silence(error) => format!(
-                "the hub does not answer for {what} ({address}: {error}); without a network, {by_hand}"
+            Cause::NoAnswer(error) => format!(
+                "the hub does not answer the request for {what} ({address}: {error}); without a \
+                 network, {by_hand}"
             ),
             Cause::Tls(error) => format!(
-                "the connection to the hub cannot be made secure for {what} ({address}: {error}); if \
-                 the hub or a proxy before it has a certificate of its own, name the file of it in \
-                 SSL_CERT_FILE, or {by_hand}"
+                "no secure connection to the hub can be established for {what} ({address}: {error}); \
+                 if the hub or a proxy uses a private certificate authority, set SSL_CERT_FILE to the \
+                 file of its certificate, or {by_hand}"
             ),
-            Cause::BrokenOff(error) => format!(
-                "the download of {what} broke off ({error}); the next one goes on from there, or \
+            Cause::Interrupted(error) => format!(
+                "the download of {what} was interrupted ({error}); the next download resumes it, or \
                  {by_hand}"
             ),
             Cause::Length { expected, total } => format!(
-                "{total} bytes of {what} came where the hub lists {expected} ({address}); try again"
+                "{total} bytes of {what} were received, but the hub lists {expected} ({address}); try \
+                 again"
             ),
             Cause::Answer(error) => {
-                format!("the hub's answer for {what} is no use ({address}): {error}")
+                format!(
+                    "the hub's answer to the request for {what} is not valid ({address}): {error}"
+                )
             }
             Cause::Disk(path, error) => format!(
-                "cannot keep {what} in {}: {}: {error}",
+                "cannot store {what} in the cache {}: {}: {error}",
                 cache.display(),
                 path.display()
             ),
             Cause::Locked(lock) => format!(
-                "another program is downloading {what} and holds {}; try again when it is done",
+                "another program is downloading {what} and holds the lock {}; try again when it has \
+                 finished",
                 lock.display()
             ),
         }

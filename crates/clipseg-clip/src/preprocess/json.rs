@@ -40,6 +40,40 @@ impl ImageProcessor {
         Self::from_json(&read_json(&path)?, &path).map(Some)
     }
 
+    /// Reads the preprocessing of a folder like [`from_folder`](Self::from_folder), or returns
+    /// `default` with a warning of `tracing` that names the folder, the missing files and the default.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_folder`](Self::from_folder).
+    pub fn from_folder_or(folder: &Path, default: Self) -> Result<Self> {
+        if let Some(own) = Self::from_folder(folder)? {
+            return Ok(own);
+        }
+        tracing::warn!(
+            "{} has neither {SAVED} nor an `image_processor` in {COMBINED}; pictures are preprocessed \
+             by default: {}, mean {:?}, std {:?}",
+            folder.display(),
+            default.geometry(),
+            default.mean,
+            default.std
+        );
+        Ok(default)
+    }
+
+    /// The size of the output in words.
+    fn geometry(&self) -> String {
+        let size = match self.size {
+            Some(TargetSize::Exact { height, width }) => format!("resized to {width}x{height}"),
+            Some(TargetSize::ShortestEdge(edge)) => format!("shorter side resized to {edge}"),
+            None => "not resized".to_owned(),
+        };
+        match self.crop {
+            Some([height, width]) => format!("{size}, centre cropped to {width}x{height}"),
+            None => size,
+        }
+    }
+
     /// Reads the parsed `preprocessor_config.json`; `path` is for messages.
     ///
     /// # Errors

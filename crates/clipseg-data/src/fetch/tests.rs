@@ -5,7 +5,7 @@ use crate::problems::ProblemKind;
 use crate::records::Split;
 use image::codecs::jpeg::JpegEncoder;
 use image::{Rgb, RgbImage};
-use server::{Reply, Server};
+use server::{Answer, PictureServer};
 use std::time::{Instant, SystemTime};
 
 mod server;
@@ -40,15 +40,15 @@ fn record(image_id: u64, url: String) -> ImageRecord {
 
 /// A server, a folder, and what is done with them.
 struct Case {
-    server: Server,
+    server: PictureServer,
     folder: tempfile::TempDir,
     pictures: Vec<ImageRecord>,
 }
 
 impl Case {
     /// A picture for each list of replies, numbered from 1.
-    fn new<R: IntoIterator<Item = Reply>>(files: impl IntoIterator<Item = R>) -> Self {
-        let server = Server::start();
+    fn new<R: IntoIterator<Item = Answer>>(files: impl IntoIterator<Item = R>) -> Self {
+        let server = PictureServer::start();
         let pictures = (1..)
             .zip(files)
             .map(|(id, replies)| record(id, server.file(&format!("{id}.jpg"), replies)))
@@ -103,7 +103,7 @@ impl Case {
 
 #[test]
 fn what_is_there_is_kept_and_the_rest_comes() {
-    let case = Case::new((0..9).map(|_| [Reply::Whole(picture())]));
+    let case = Case::new((0..9).map(|_| [Answer::body(picture())]));
     let calls = Mutex::new(Vec::new());
     let progress = |progress: FetchProgress| calls.lock().unwrap().push(progress);
     let report = case.fetcher().fetch(&case.pictures, &progress).unwrap();
@@ -118,7 +118,11 @@ fn what_is_there_is_kept_and_the_rest_comes() {
     assert!(case.server.most_open() <= 4, "{}", case.server.most_open());
     let requests = case.server.requests();
     let name = "clipseg-data/";
-    assert!(requests.iter().all(|r| r.user_agent.starts_with(name)));
+    assert!(
+        requests
+            .iter()
+            .all(|r| r.header("user-agent").unwrap().starts_with(name))
+    );
 
     // An earlier download by other means was cut off in one, and left a page in another.
     std::fs::write(case.path(3), &picture()[..picture().len() - 40]).unwrap();
@@ -138,11 +142,11 @@ fn what_is_there_is_kept_and_the_rest_comes() {
 #[test]
 fn what_breaks_off_is_begun_again() {
     let broken = [
-        Reply::Half(picture()),
-        Reply::HangUp,
-        Reply::QuietHalf(picture()),
-        Reply::Whole(b"<html>Sign in</html>".to_vec()),
-        Reply::Whole(picture()),
+        Answer::body(picture()).cut_off(),
+        Answer::hang_up(),
+        Answer::body(picture()).cut_off_without_length(),
+        Answer::body("<html>Sign in</html>"),
+        Answer::body(picture()),
     ];
     let case = Case::new([broken]);
     let report = case.fetch();
@@ -154,11 +158,11 @@ fn what_breaks_off_is_begun_again() {
 #[test]
 fn what_stays_broken_is_reported_and_leaves_nothing() {
     let case = Case::new([
-        vec![Reply::Half(picture())],
-        vec![Reply::Whole(b"<html>Sign in</html>".to_vec())],
-        vec![Reply::QuietHalf(picture())],
-        vec![Reply::Status("404 Not Found", String::new())],
-        vec![Reply::Whole(picture())],
+        vec![Answer::body(picture()).cut_off()],
+        vec![Answer::body("<html>Sign in</html>")],
+        vec![Answer::body(picture()).cut_off_without_length()],
+        vec![Answer::status("404 Not Found")],
+        vec![Answer::body(picture())],
     ]);
     let mut pictures = case.pictures.clone();
     pictures.push(record(6, String::new()));
@@ -186,7 +190,7 @@ fn what_stays_broken_is_reported_and_leaves_nothing() {
 
 #[test]
 fn a_good_file_is_not_lost_to_a_bad_download() {
-    let case = Case::new([[Reply::Whole(b"garbage".to_vec())]]);
+    let case = Case::new([[Answer::body("garbage")]]);
     std::fs::create_dir(case.folder.path().join("images")).unwrap();
     let cut = &picture()[..picture().len() - 40];
     std::fs::write(case.path(1), cut).unwrap();
@@ -197,11 +201,11 @@ fn a_good_file_is_not_lost_to_a_bad_download() {
 
 #[test]
 fn a_server_that_is_asked_too_much_gets_its_rest() {
-    let busy = || Reply::Status("429 Too Many Requests", "Retry-After: 1".into());
+    let busy = || Answer::status("429 Too Many Requests").with_header("Retry-After", "1");
     let case = Case::new([
-        vec![busy(), Reply::Whole(picture())],
-        vec![Reply::Whole(picture())],
-        vec![Reply::Whole(picture())],
+        vec![busy(), Answer::body(picture())],
+        vec![Answer::body(picture())],
+        vec![Answer::body(picture())],
     ]);
     let fetcher = case.fetcher().with_connections(1);
     let report = fetcher.fetch(&case.pictures, &|_| ()).unwrap();
@@ -211,8 +215,8 @@ fn a_server_that_is_asked_too_much_gets_its_rest() {
     assert!(requests[1].at - requests[0].at >= Duration::from_secs(1));
 
     // All connections wait, not only the one that was told to.
-    let busy = [busy(), Reply::Whole(picture())];
-    let slow = (0..6).map(|_| vec![Reply::Whole(picture())]);
+    let busy = [busy(), Answer::body(picture())];
+    let slow = (0..6).map(|_| vec![Answer::body(picture())]);
     let case = Case::new(std::iter::once(busy.to_vec()).chain(slow));
     assert_eq!(case.fetch().downloaded, 7);
     let requests = case.server.requests();
@@ -220,8 +224,9 @@ fn a_server_that_is_asked_too_much_gets_its_rest() {
     let told = told.unwrap().at;
     // Those that were under way already cannot be called back.
     let soon = Duration::from_millis(500)..Duration::from_millis(950);
-    let within =
-        |request: &server::Request| soon.contains(&(request.at.saturating_duration_since(told)));
+    let within = |request: &clipseg_testing::Request| {
+        soon.contains(&(request.at.saturating_duration_since(told)))
+    };
     assert!(!requests.iter().any(within), "{requests:?}");
 }
 
@@ -229,28 +234,23 @@ fn a_server_that_is_asked_too_much_gets_its_rest() {
 fn a_date_to_wait_for_is_understood() {
     let date = |seconds| {
         let then = SystemTime::now() + Duration::from_secs(seconds);
-        format!("Retry-After: {}", httpdate::fmt_http_date(then))
+        httpdate::fmt_http_date(then)
     };
-    let wait = |header| {
-        let status = Reply::Status("503 Service Unavailable", header);
-        let case = Case::new([[status, Reply::Whole(picture())]]);
+    let wait = |header: String| {
+        let status = Answer::status("503 Service Unavailable").with_header("Retry-After", header);
+        let case = Case::new([[status, Answer::body(picture())]]);
         let start = Instant::now();
         assert_eq!(case.fetch().downloaded, 1);
         start.elapsed()
     };
     // Dates are of whole seconds.
     assert!(wait(date(2)) >= Duration::from_secs(1));
-    assert!(wait("Retry-After: Sun, 06 Nov 1994 08:49:37 GMT".into()) < Duration::from_secs(1));
+    assert!(wait("Sun, 06 Nov 1994 08:49:37 GMT".into()) < Duration::from_secs(1));
 }
 
 #[test]
 fn a_server_that_wants_to_be_left_alone_is() {
-    let busy = || {
-        [Reply::Status(
-            "429 Too Many Requests",
-            "Retry-After: 3600".into(),
-        )]
-    };
+    let busy = || [Answer::status("429 Too Many Requests").with_header("Retry-After", "3600")];
     let case = Case::new((0..50).map(|_| busy()));
     let report = case.fetch();
     assert!(case.server.requests().len() <= 4);
@@ -266,9 +266,9 @@ fn a_picture_that_comes_does_not_undo_a_stop() {
     // The second connection must have begun before the first one is refused, which a busy machine
     // does not always grant.
     for _ in 0..50 {
-        let alone = Reply::Status("429 Too Many Requests", "Retry-After: 3600".into());
-        let slow = Reply::Slow(Duration::from_millis(400), picture());
-        let rest = (0..40).map(|_| Reply::Whole(picture()));
+        let alone = Answer::status("429 Too Many Requests").with_header("Retry-After", "3600");
+        let slow = Answer::body(picture()).after(Duration::from_millis(400));
+        let rest = (0..40).map(|_| Answer::body(picture()));
         let case = Case::new([alone, slow].into_iter().chain(rest).map(|reply| [reply]));
         let fetcher = case.fetcher().with_connections(2);
         let report = fetcher.fetch(&case.pictures, &|_| ()).unwrap();
@@ -294,7 +294,7 @@ fn a_server_that_refuses_everything_is_not_asked_for_all() {
         "404 Not Found",
         "429 Too Many Requests",
     ] {
-        let refused = || [Reply::Status(status, String::new())];
+        let refused = || [Answer::status(status)];
         let case = Case::new((0..500).map(|_| refused()));
         let fetcher = case.fetcher().with_retries(0);
         let report = fetcher.fetch(&case.pictures, &|_| ()).unwrap();
@@ -313,8 +313,8 @@ fn a_server_that_refuses_everything_is_not_asked_for_all() {
 
 #[test]
 fn pictures_that_are_gone_do_not_hide_those_behind_them() {
-    let gone = (0..60).map(|_| Reply::Status("403 Forbidden", String::new()));
-    let rest = (0..20).map(|_| Reply::Whole(picture()));
+    let gone = (0..60).map(|_| Answer::status("403 Forbidden"));
+    let rest = (0..20).map(|_| Answer::body(picture()));
     let case = Case::new(gone.chain(rest).map(|reply| [reply]));
     let report = case.fetch();
     assert_eq!((report.downloaded, report.failed.len()), (20, 60));
@@ -323,7 +323,7 @@ fn pictures_that_are_gone_do_not_hide_those_behind_them() {
 
 #[test]
 fn a_folder_that_can_no_longer_be_written_stops_all_and_is_reported() {
-    let case = Case::new((0..40).map(|_| [Reply::Whole(picture())]));
+    let case = Case::new((0..40).map(|_| [Answer::body(picture())]));
     let images = case.folder.path().join("images");
     let progress = |progress: FetchProgress| {
         if progress.done == 5 {
@@ -346,7 +346,7 @@ fn a_folder_that_can_no_longer_be_written_stops_all_and_is_reported() {
 #[test]
 fn a_picture_without_its_end_marker_is_whole() {
     let picture = picture();
-    let case = Case::new([[Reply::Whole(picture[..picture.len() - 2].to_vec())]]);
+    let case = Case::new([[Answer::body(picture[..picture.len() - 2].to_vec())]]);
     for (downloaded, kept) in [(1, 0), (0, 1)] {
         let report = case.fetch();
         assert_eq!((report.downloaded, report.kept), (downloaded, kept));
@@ -356,7 +356,7 @@ fn a_picture_without_its_end_marker_is_whole() {
 
 #[test]
 fn what_lies_in_a_pictures_place_is_never_lost() {
-    let case = Case::new((0..4).map(|_| [Reply::Whole(picture())]));
+    let case = Case::new((0..4).map(|_| [Answer::body(picture())]));
     let images = case.folder.path().join("images");
     std::fs::create_dir_all(images.join("1.jpg")).unwrap();
     std::fs::write(images.join("1.jpg/notes.txt"), "mine").unwrap();
@@ -381,7 +381,7 @@ fn what_lies_in_a_pictures_place_is_never_lost() {
 #[cfg(unix)]
 #[test]
 fn a_link_to_nowhere_stays() {
-    let case = Case::new([[Reply::Whole(picture())]]);
+    let case = Case::new([[Answer::body(picture())]]);
     std::fs::create_dir(case.folder.path().join("images")).unwrap();
     std::os::unix::fs::symlink("not-mounted/1.jpg", case.path(1)).unwrap();
     assert_eq!(case.fetch().failed.len(), 1);
@@ -391,7 +391,7 @@ fn a_link_to_nowhere_stays() {
 
 #[test]
 fn a_picture_that_is_named_twice_comes_once_or_is_kept() {
-    let case = Case::new([[Reply::Whole(picture())]]);
+    let case = Case::new([[Answer::body(picture())]]);
     let twice = [case.pictures.clone(), case.pictures.clone()].concat();
     let report = case.fetcher().fetch(&twice, &|_| ()).unwrap();
     assert_eq!(report.downloaded + report.kept, 2);
@@ -418,7 +418,7 @@ fn without_a_network_it_gives_up_in_time() {
 
 #[test]
 fn another_size_is_kept_and_reported() {
-    let case = Case::new([[Reply::Whole(jpeg(WIDTH + 7, HEIGHT))]]);
+    let case = Case::new([[Answer::body(jpeg(WIDTH + 7, HEIGHT))]]);
     for downloaded in [1, 0] {
         let report = case.fetch();
         assert_eq!(
@@ -433,7 +433,7 @@ fn another_size_is_kept_and_reported() {
 
 #[test]
 fn a_folder_that_cannot_be_written_is_an_error() {
-    let case = Case::new([[Reply::Whole(picture())]]);
+    let case = Case::new([[Answer::body(picture())]]);
     std::fs::write(case.folder.path().join("images"), "in the way").unwrap();
     let error = case.fetcher().fetch(&case.pictures, &|_| ()).unwrap_err();
     assert!(error.to_string().starts_with("cannot make "), "{error}");

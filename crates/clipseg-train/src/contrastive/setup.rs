@@ -72,9 +72,8 @@ impl PretrainSetup {
         let (parts, clip) = match started {
             Some((folder, shape, clip)) => {
                 let mut processor = ImageProcessor::clipseg(side);
-                if let Some(own) = ImageProcessor::from_folder(&folder)? {
-                    (processor.mean, processor.std) = (own.mean, own.std);
-                }
+                let own = ImageProcessor::from_folder_or(&folder, processor.clone())?;
+                (processor.mean, processor.std) = (own.mean, own.std);
                 let parts = ClipParts {
                     tokenizer: ClipTokenizer::from_folder(&folder, &shape.text_config)?,
                     config: shape,

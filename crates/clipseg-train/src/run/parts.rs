@@ -128,8 +128,7 @@ impl Parts {
         }
         let (clip, decoder) = model.into_parts();
         let (decoder, model_config) = with_dropout(choice, decoder, model_config, device)?;
-        let own = ImageProcessor::from_folder(folder)?
-            .unwrap_or_else(|| ImageProcessor::clipseg(PUBLISHED_SIDE));
+        let own = ImageProcessor::from_folder_or(folder, ImageProcessor::clipseg(PUBLISHED_SIDE))?;
         let (processor, side) = squashing(own, &config.data, note)?;
         Self::around(clip, decoder, model_config, folder, processor, side)
     }

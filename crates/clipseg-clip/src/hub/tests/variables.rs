@@ -1,19 +1,21 @@
-//! What the variables of the environment mean.
+//! What the environment variables mean.
 
+use super::super::options::{ENDPOINT, Options};
 use super::*;
+use crate::error::Result;
 
-/// A hub as the environment of these variables has it.
-fn environment(variables: &[(&str, &str)]) -> Result<Hub> {
+/// The settings for these environment variables.
+fn environment(variables: &[(&str, &str)]) -> Result<Options> {
     let mut all = vec![("HOME", "/home/me")];
     all.extend(variables);
-    environment::read(|name| {
+    super::super::environment::read(|name| {
         let (_, value) = all.iter().rev().find(|(other, _)| *other == name)?;
         Some((*value).into())
     })
 }
 
 #[test]
-fn the_environment_says_where_the_cache_is() {
+fn variables_set_the_cache_folder() {
     let cache = |variables: &[(&str, &str)]| environment(variables).unwrap().cache;
     for (variables, expected) in [
         (vec![], "/home/me/.cache/huggingface/hub"),
@@ -44,14 +46,14 @@ fn the_environment_says_where_the_cache_is() {
     ] {
         assert_eq!(cache(&variables), Path::new(expected), "{variables:?}");
     }
-    let none = environment(&[("HOME", "")]).map(|hub| hub.cache);
+    let none = environment(&[("HOME", "")]).map(|options| options.cache);
     if std::env::home_dir().is_none() {
         assert!(none.unwrap_err().to_string().contains("set HF_HOME"));
     }
 }
 
 #[test]
-fn the_environment_says_which_token_is_sent() {
+fn variables_set_the_token() {
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().to_str().unwrap();
     let token = |variables: &[(&str, &str)]| {
@@ -80,15 +82,18 @@ fn the_environment_says_which_token_is_sent() {
     ] {
         assert_eq!(token(&variables).as_deref(), expected, "{variables:?}");
     }
-    let strange = environment(&[("HF_HOME", home), ("HF_TOKEN", "t\u{e4}")]).unwrap();
-    assert!(failure(&strange, ID).contains("(HF_TOKEN) holds characters"));
+    let options = environment(&[("HF_HOME", home), ("HF_TOKEN", "t\u{e4}")]).unwrap();
+    assert!(failure(&Hub { options }, ID).contains("(HF_TOKEN) contains characters"));
 }
 
 #[test]
-fn the_environment_says_which_server_is_asked_and_how() {
-    let hub = environment(&[]).unwrap();
-    assert_eq!((hub.endpoint.as_str(), hub.offline), (ENDPOINT, false));
-    assert!(hub.progress && hub.certificates.is_none());
+fn variables_set_the_server_and_how_it_is_asked() {
+    let options = environment(&[]).unwrap();
+    assert_eq!(
+        (options.endpoint.as_str(), options.offline),
+        (ENDPOINT, false)
+    );
+    assert!(options.progress && options.certificates.is_none());
     let endpoint = |value| environment(&[("HF_ENDPOINT", value)]);
     assert_eq!(
         endpoint("https://a.b/c/\n").unwrap().endpoint,
@@ -96,7 +101,7 @@ fn the_environment_says_which_server_is_asked_and_how() {
     );
     for wrong in ["hub.example.org", "ftp://a.b", "https://", "a.b:8080"] {
         let message = match endpoint(wrong) {
-            Ok(hub) => panic!("{hub:?}"),
+            Ok(options) => panic!("{options:?}"),
             Err(error) => error.to_string(),
         };
         let start = format!("HF_ENDPOINT is `{}`", wrong.trim_end_matches('/'));
