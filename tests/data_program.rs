@@ -163,7 +163,7 @@ fn pictures_come_from_where_the_list_says() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let said = text(&output.stdout);
     assert!(
-        said.starts_with("2 of 2 pictures are there: 0 were, 2 came ("),
+        said.starts_with("2 of 2 pictures are complete: 0 existed, 2 were downloaded ("),
         "{said}"
     );
     std::fs::remove_file(images.join(&names[0])).unwrap();
@@ -172,7 +172,7 @@ fn pictures_come_from_where_the_list_says() {
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stdout);
     assert!(
-        said.starts_with("2 of 3 pictures are there: 1 were, 1 came ("),
+        said.starts_with("2 of 3 pictures are complete: 1 existed, 1 were downloaded ("),
         "{said}"
     );
     let errors = text(&output.stderr);
@@ -181,7 +181,7 @@ fn pictures_come_from_where_the_list_says() {
         "{errors}"
     );
     assert!(
-        errors.contains("clipseg: 1 picture did not come"),
+        errors.contains("clipseg: 1 picture could not be downloaded"),
         "{errors}"
     );
     let mut found: Vec<String> = std::fs::read_dir(&images)
@@ -199,7 +199,7 @@ fn there_must_be_something_to_fetch() {
     let output = data(&["fetch", name(copy.path()), "--max", "0"]);
     let errors = text(&output.stderr);
     assert!(
-        errors.contains("the picture list has no such pictures"),
+        errors.contains("the picture list has no picture of these splits"),
         "{errors}"
     );
     let output = data(&["fetch", name(&copy.path().join("images"))]);

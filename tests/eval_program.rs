@@ -66,7 +66,7 @@ fn a_table_rows_and_json() {
     let (table, errors) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{errors}");
     assert!(
-        errors.contains("1 files are of no phrase of test, such as 1__2.png"),
+        errors.contains("ignored 1 files whose task id is not in test, such as 1__2.png"),
         "{errors}"
     );
     assert!(
@@ -81,7 +81,7 @@ fn a_table_rows_and_json() {
     for expected in [
         "\ni_single  ",
         "\nd_notcocotv  ",
-        "\n1 phrase has no prediction; with 0 for them the mean IoU is 0.",
+        "\n1 phrase has no prediction; counted as IoU 0, they give a mean IoU of 0.",
         "\nmean IoU 0.",
         "\ncum IoU  +0.0000 against the other run, 95 % interval +0.0000 to +0.0000, p = 1.0000",
     ] {
@@ -140,7 +140,7 @@ fn the_same_seed_gives_the_same_output() {
         text(&output.stdout)
     };
     let first = run("1");
-    assert!(first.contains("95 % interval over pictures"), "{first}");
+    assert!(first.contains("95 % confidence interval over pictures"), "{first}");
     assert_eq!(first, run("1"));
     assert_ne!(first, run("2"));
 }
@@ -175,7 +175,7 @@ fn bad_input_is_named_and_nothing_is_written() {
     fails(
         "test",
         folder.path(),
-        "holds no prediction for test, expected <task_id>.png",
+        "contains no prediction for test, expected <task_id>.png",
     );
     let part = folder.path().join("part");
     incomplete("test", &part);
@@ -302,7 +302,7 @@ fn defects_are_told_once_and_counted() {
         );
     }
     assert!(
-        table.contains("\n2 phrases have no prediction; with 0 for them "),
+        table.contains("\n2 phrases have no prediction; counted as IoU 0, they "),
         "{table}"
     );
     assert!(
@@ -330,7 +330,7 @@ fn files_that_are_there_stay() {
         let output = score(&data(), "test", &predictions("test"), &[flag, path(&file)]);
         let errors = text(&output.stderr);
         assert!(!output.status.success());
-        assert!(errors.contains("notes: is there already"), "{errors}");
+        assert!(errors.contains("notes: exists"), "{errors}");
         assert_eq!(std::fs::read(&file).unwrap(), b"kept");
     }
     let asked = ["--csv", path(&file), "--overwrite"];
@@ -393,10 +393,10 @@ fn what_is_no_prediction_is_told() {
     let errors = text(&output.stderr);
     assert!(output.status.success(), "{errors}");
     assert!(
-        errors.contains("2 entries are not called <task_id>.png, such as "),
+        errors.contains("ignored 2 entries that are not named <task_id>.png, such as "),
         "{errors}"
     );
-    assert!(!errors.contains("shades"), "{errors}");
+    assert!(!errors.contains("grey levels"), "{errors}");
     let grey = part.join("2300573__4000062.png");
     let mask = image::open(&grey).unwrap().into_luma8();
     let (width, height) = mask.dimensions();
@@ -404,13 +404,13 @@ fn what_is_no_prediction_is_told() {
     soft.save(&grey).unwrap();
     let errors = text(&score(&data(), "test", &part, &[]).stderr);
     assert!(
-        errors.contains("1 predictions have more than two shades; all but black counts as inside"),
+        errors.contains("1 predictions have more than two grey levels; every level but black counts as mask"),
         "{errors}"
     );
     // A whole folder of another split.
     let errors = text(&score(&data(), "test", &predictions("val"), &[]).stderr);
     assert!(
-        errors.contains("holds no prediction for test, expected <task_id>.png"),
+        errors.contains("contains no prediction for test, expected <task_id>.png"),
         "{errors}"
     );
 }

@@ -61,7 +61,7 @@ fn check(folder: &Path, results: &[&str], recognised: bool, run: impl Fn(&[&Path
             .save_with_format(&path, image::ImageFormat::Png)
             .unwrap();
         let before = content(folder);
-        fails(&run(&[]), &[name, "is there already", "--overwrite"]);
+        fails(&run(&[]), &[name, ": exists", "--overwrite"]);
         assert_eq!(content(folder), before, "{name}");
         std::fs::remove_file(&path).unwrap();
 
@@ -92,14 +92,14 @@ fn check(folder: &Path, results: &[&str], recognised: bool, run: impl Fn(&[&Path
         succeeds(&run(&[]));
         assert!(content(folder) == first, "the same bytes again");
     } else {
-        fails(&run(&[]), &["is there already"]);
+        fails(&run(&[]), &[": exists"]);
     }
     for name in results {
         let path = folder.join(name);
         let mut changed = first[&path].clone();
         *changed.last_mut().unwrap() ^= 1;
         std::fs::write(&path, &changed).unwrap();
-        fails(&run(&[]), &["is there already"]);
+        fails(&run(&[]), &[": exists"]);
         assert!(std::fs::read(&path).unwrap() == changed, "{name}");
         std::fs::write(&path, &first[&path]).unwrap();
     }
@@ -153,7 +153,7 @@ fn results_beside_the_photographs_are_not_photographs() {
     let output = segment();
     succeeds(&output);
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(errors, "clipseg: 3 results of this program passed over\n");
+    assert_eq!(errors, "clipseg: skipped 3 results of this program\n");
     assert!(content(folder.path()) == first);
 }
 
@@ -212,7 +212,7 @@ fn eval_replaces_its_own_masks_only() {
     for name in [&names[0], &names[names.len() - 1]] {
         let path = folder.path().join(name);
         std::fs::write(&path, "drawn by hand").unwrap();
-        fails(&command(&[]), &[name, "is there already", "--overwrite"]);
+        fails(&command(&[]), &[name, ": exists", "--overwrite"]);
         assert_eq!(content(folder.path()).len(), 1);
         assert_eq!(std::fs::read(&path).unwrap(), b"drawn by hand");
         std::fs::remove_file(&path).unwrap();

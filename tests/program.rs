@@ -169,8 +169,8 @@ fn what_a_folder_holds_beside_pictures_is_told() {
     let output = segment(&out, &[photos.to_str().unwrap(), "--prompt", "a cat"]);
     let errors = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{errors}");
-    let told = "6 files passed over: 2 .txt, 1 .avif, 1 .gif, 1 .heic, 1 .tif; taken from folders \
-                are .jpg, .jpeg, .png, .webp, .bmp; 1 folder inside passed over";
+    let told = "skipped 6 files: 2 .txt, 1 .avif, 1 .gif, 1 .heic, 1 .tif; folders are searched for \
+                .jpg, .jpeg, .png, .webp, .bmp; skipped 1 subfolder";
     assert_eq!(errors.matches(told).count(), 1, "{errors}");
     let mut failed = vec![
         ("/empty.jpg: not a readable picture: it is an empty file", 1),
@@ -209,7 +209,7 @@ fn what_a_folder_holds_beside_pictures_is_told() {
     cases("formats", &["x.avif", "x.heic"], &others);
     let output = segment(&out, &[others.to_str().unwrap(), "--prompt", "a cat"]);
     assert_eq!(output.status.code(), Some(1));
-    let expected = "the folders hold no picture; 2 files passed over: 1 .avif, 1 .heic";
+    let expected = "the folders contain no picture; skipped 2 files: 1 .avif, 1 .heic";
     assert!(stderr(&output).contains(expected), "{}", stderr(&output));
 }
 
@@ -312,7 +312,7 @@ fn a_name_that_is_not_utf_8_and_one_that_is_long() {
         assert!(output.status.success(), "{errors}");
         assert_eq!(
             errors
-                .matches("a long name, so its results are called xxx")
+                .matches("the name is too long, so its results are named xxx")
                 .count(),
             1
         );
@@ -455,7 +455,7 @@ fn a_picture_that_is_read_is_not_replaced_by_a_result() {
         assert_eq!(output.status.code(), Some(1));
         let message = stderr(&output);
         assert!(
-            message.contains("x-overlay.png: is a picture to read"),
+            message.contains("x-overlay.png: a result of this name would replace an input picture"),
             "{message}"
         );
         assert_eq!(std::fs::read(&other).unwrap(), before);
@@ -515,7 +515,7 @@ fn what_cannot_be_done_is_said_before_the_work() {
         ),
         (
             &["--visual-prompt", photo, "--template", "a {}"],
-            "--template has no effect: there is no --prompt and no --negative",
+            "--template has no effect without --prompt or --negative",
         ),
         (
             &["--prompt", "x", "--visual-mask", photo],

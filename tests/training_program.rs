@@ -160,7 +160,7 @@ fn ctrl_c_saves_and_stops() {
     assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
     let message = stderr(&output);
     assert!(
-        message.contains("and saved; go on by `clipseg train --resume --out"),
+        message.contains("; continue with `clipseg train --resume --out"),
         "{message}"
     );
 
@@ -168,7 +168,7 @@ fn ctrl_c_saves_and_stops() {
         .unwrap()
         .lines()
         .count();
-    let done = format!("stopped after step {steps} and saved");
+    let done = format!("stopped and saved after step {steps}");
     assert!(message.contains(&done), "{message}");
     let changed = stderr(&runs.run("run", &["--resume"]));
     assert!(changed.contains("cannot go on with other settings: field `schedule.steps`"));
@@ -478,7 +478,7 @@ fn settings_and_flags_without_an_effect_are_refused() {
         .unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(
-        stderr(&output).contains("the decoder is another one"),
+        stderr(&output).contains("--decoder differs from the configured kind"),
         "{}",
         stderr(&output)
     );

@@ -157,7 +157,10 @@ impl Overrides {
 
     /// TOML writes `nan` where Rust writes `NaN`.
     fn float(&mut self, field: &str, value: Option<f64>) {
-        self.value(field, value.map(|value| format!("{value:?}").to_lowercase()));
+        self.value(
+            field,
+            value.map(|value| format!("{value:?}").to_lowercase()),
+        );
     }
 }
 

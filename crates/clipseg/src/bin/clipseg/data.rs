@@ -1,4 +1,4 @@
-//! `clipseg data …`: folders in the layout of PhraseCut.
+//! `clipseg data …`: data sets in the layout of PhraseCut.
 
 mod check;
 #[cfg(feature = "fetch")]
@@ -11,14 +11,18 @@ use clap::Subcommand;
 
 #[derive(Subcommand)]
 pub(crate) enum DataCommand {
-    /// Read a data set and all its pictures, and report what is wrong.
+    /// Read a data set and decode all its pictures, and report every problem.
+    #[command(after_help = "Example:\n  clipseg data check VGPhraseCut_v0 --split val")]
     Check(check::Arguments),
-    /// Download the pictures of a data set from the addresses in its picture list.
+    /// Download the pictures of a data set from the URLs in its picture list.
     #[cfg(feature = "fetch")]
+    #[command(after_help = "Example:\n  clipseg data fetch VGPhraseCut_v0 --split val")]
     Fetch(fetch::Arguments),
-    /// Generate pictures with exact masks and phrases, to train on.
+    /// Generate scenes: pictures with phrases and exact masks to train on.
+    #[command(after_help = "Example:\n  clipseg data scenes scenes --images 10000 --size 128")]
     Scenes(scenes::Arguments),
-    /// Write a contact sheet of pictures, with outlines of what their phrases name.
+    /// Write a contact sheet of pictures with the outlines of their phrases' masks.
+    #[command(after_help = "Example:\n  clipseg data show scenes --split val --out sheet.png")]
     Show(show::Arguments),
 }
 

@@ -1,10 +1,11 @@
-//! `clipseg eval`: predictions or a model and a data set in, PhraseCut's or CLIPSeg's figures out.
+//! `clipseg eval`: scores predictions or a model on a data set.
 
 use crate::Failure;
 use crate::eval_clipseg;
-use crate::eval_model::{ChosenThreshold, ModelArguments, bar};
+use crate::eval_model::{ChosenThreshold, ModelArguments};
 use crate::eval_report::{Figures, csv_rows, json_report, summary, table};
 use crate::output::{Output, place, print_line, tell};
+use crate::progress::progress_bar;
 use clipseg::data::{Phrase, PhraseCut, ProblemKind, Split, UnseenPairs};
 use clipseg::metrics::{
     Bootstrap, CommonTasks, Comparison, Interval, PhraseCutEvaluator, PictureFigure, Share, Subset,
@@ -14,41 +15,46 @@ use clipseg::train::{PhraseCutEvaluation, PredictionFolder, WordRanks, evaluate_
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+pub(crate) const EXAMPLE: &str = "\
+Example:
+  clipseg eval --data VGPhraseCut_v0 --split test --model runs/paper/model --save-masks masks
+  clipseg eval --data VGPhraseCut_v0 --split test --predictions masks --csv rows.csv";
+
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Folder in the layout of VGPhraseCut_v0.
+    /// Data set in the layout of VGPhraseCut_v0.
     #[arg(long, value_name = "DIR")]
     pub(crate) data: PathBuf,
-    /// train, val, test, miniv, or `val_miniv` for both.
+    /// Split: train, val, test, miniv, or `val_miniv` for val and miniv together.
     #[arg(long, value_name = "NAME")]
     pub(crate) split: Split,
-    /// phrasecut: the official evaluator's figures, at the pictures' own sizes. clipseg: those of the
-    /// CLIPSeg paper, at the model's size and 49 thresholds.
+    /// Evaluation protocol. phrasecut: PhraseCut's official evaluator, at the pictures' own sizes.
+    /// clipseg: the CLIPSeg paper's, at the model's input size and 49 thresholds.
     #[arg(long, value_name = "NAME", default_value = "phrasecut")]
     protocol: Protocol,
-    /// Folder of predictions: for each phrase a PNG, named by its task id, of the picture's size, inside
-    /// where it is not black.
+    /// Folder of predictions: `<task_id>.png` for each phrase, of the picture's size, black outside the
+    /// mask.
     #[arg(long, value_name = "DIR", required_unless_present = "model")]
     predictions: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) model: ModelArguments,
-    /// Predictions of another run, to test whether the difference could be chance.
+    /// Predictions of another run to compare with: differences, confidence intervals and p-values.
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
-    /// Write a row for each phrase.
+    /// Write a CSV file with one row for each phrase.
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// Write all figures.
+    /// Write all figures as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: Output,
-    /// Decides which pictures are drawn for the intervals. Default: 0.
+    /// Random seed of the bootstrap. Default: 0.
     #[arg(long)]
     seed: Option<u64>,
 }
 
-/// By which rules predictions are compared with the truth.
+/// The rules by which predictions are compared with the ground truth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Protocol {
     #[value(name = "phrasecut")]
@@ -72,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-/// Refuses what would have no effect, and files that must not be replaced, before anything is read.
+/// Refuses flags without effect and files that must not be replaced, before anything is read.
 fn check(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let Arguments {
         model,
@@ -87,15 +93,15 @@ fn check(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         (
             arguments.predictions.is_some(),
             "--predictions",
-            "needs a --model's probabilities",
+            "needs the probabilities of a --model",
         ),
         (
             arguments.against.is_some(),
             "--against",
-            "compares no masks",
+            "does not compare runs",
         ),
         (csv.is_some(), "--csv", sweeps),
-        (arguments.seed.is_some(), "--seed", "draws nothing"),
+        (arguments.seed.is_some(), "--seed", "uses no random numbers"),
         (model.threshold.is_some(), "--threshold", sweeps),
         (model.choose_on.is_some(), "--choose-on", sweeps),
         (model.save_masks.is_some(), "--save-masks", sweeps),
@@ -105,11 +111,11 @@ fn check(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         }
     }
     if model.threshold.is_some() && model.choose_on.is_some() {
-        return Err("--choose-on has no effect: --threshold gives the threshold".into());
+        return Err("--choose-on has no effect with --threshold".into());
     }
     let files: Vec<&PathBuf> = csv.iter().chain(json).collect();
     if output.overwrite && files.is_empty() && model.save_masks.is_none() {
-        return Err("--overwrite has no effect: no --csv, --json or --save-masks is given".into());
+        return Err("--overwrite has no effect without --csv, --json or --save-masks".into());
     }
     for file in files {
         output.check_with_folder(file)?;
@@ -121,14 +127,14 @@ fn check(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Reads one split and no other, with polygons to score by.
+/// Reads one split only, which must have polygons.
 pub(crate) fn open(folder: &Path, split: Split) -> Result<PhraseCut, Box<dyn Error>> {
     let data = PhraseCut::open_splits(folder, &[split])?;
     data.require_truth(split)?;
     Ok(data)
 }
 
-/// The phrases of a split in the order of an evaluation's tasks.
+/// The phrases of a split in the order in which they are scored: usable ones first.
 pub(crate) fn records(
     data: &PhraseCut,
     split: Split,
@@ -144,7 +150,7 @@ fn run_phrasecut(arguments: &Arguments, data: &PhraseCut) -> Result<(), Failure>
     if ranks.is_none() {
         let folder = arguments.data.display();
         tell(format_args!(
-            "{folder} has no name_att_rel_count.json: no subsets by frequency"
+            "{folder} has no name_att_rel_count.json, so subsets by word frequency are left out"
         ));
     }
     let score = |folder: &Path| score(data, split, ranks.as_ref(), folder);
@@ -231,21 +237,21 @@ fn score(
     if let Some(first) = others.first() {
         let (count, first) = (others.len(), first.display());
         tell(format_args!(
-            "{shown}: {count} entries are not called <task_id>.png, such as {first}"
+            "{shown}: ignored {count} entries that are not named <task_id>.png, such as {first}"
         ));
     }
     if unknown.len() == predictions.len() {
         return Err(
-            format!("{shown} holds no prediction for {split}, expected <task_id>.png").into(),
+            format!("{shown} contains no prediction for {split}, expected <task_id>.png").into(),
         );
     }
     if let Some(first) = unknown.first() {
         let count = unknown.len();
         tell(format_args!(
-            "{shown}: {count} files are of no phrase of {split}, such as {first}.png"
+            "{shown}: ignored {count} files whose task id is not in {split}, such as {first}.png"
         ));
     }
-    let bar = bar(records(data, split).count(), "scoring");
+    let bar = progress_bar(records(data, split).count(), "phrases").with_message("scoring");
     let evaluation = evaluate_phrasecut(data, split, ranks, |task| {
         let mask = predictions.load(task, data);
         bar.inc(1);
@@ -255,8 +261,8 @@ fn score(
     let shaded = predictions.shaded();
     if shaded > 0 {
         tell(format_args!(
-            "{shown}: {shaded} predictions have more than two shades; all but black counts as \
-             inside, as in the official evaluator"
+            "{shown}: {shaded} predictions have more than two grey levels; every level but black counts \
+             as mask, as in the official evaluator"
         ));
     }
     Ok(evaluation?)
@@ -264,7 +270,7 @@ fn score(
 
 pub(crate) type Named<T> = Vec<(&'static str, T)>;
 
-/// The scores of seen and of unseen phrases, where the data set marks pairs as unseen.
+/// Scores of seen and of unseen phrases, if the data set lists unseen pairs.
 fn unseen(
     data: &PhraseCut,
     split: Split,
@@ -306,7 +312,7 @@ fn compare(
 ) -> Result<Named<Comparison>, Box<dyn Error>> {
     let common = CommonTasks::new(first, second)?;
     if common.first.tasks().is_empty() {
-        return Err("the two runs have no phrase in common that both have predictions for".into());
+        return Err("there is no phrase for which both runs have a prediction".into());
     }
     let left_out = common.only_first + common.only_second;
     if left_out > 0 {

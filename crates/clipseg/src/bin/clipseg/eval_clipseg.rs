@@ -1,21 +1,21 @@
-//! The part of `clipseg eval` that scores by the CLIPSeg paper's protocol.
+//! `clipseg eval --protocol clipseg`: the CLIPSeg paper's protocol.
 
 use crate::Failure;
 use crate::eval::{Arguments, records};
-use crate::eval_model::bar;
 use crate::output::{print_line, tell};
+use crate::progress::progress_bar;
 use clipseg::data::PhraseCut;
 use clipseg::metrics::{BestThreshold, SweepDefinition, SweepScores, sweep_thresholds};
 use clipseg::train::{ClipSegEvaluation, score_model_by_clipseg};
 use serde_json::json;
 
-/// Places among the thresholds of those that the paper's code reports on PhraseCut.
+/// Indices of the thresholds that the paper's code reports on PhraseCut.
 const REPORTED: [usize; 2] = [14, 24];
 
 pub(crate) fn run(arguments: &Arguments, data: &PhraseCut) -> Result<(), Failure> {
     let split = arguments.split;
     let (name, segmenter) = arguments.model.load()?;
-    let bar = bar(records(data, split).count(), "scoring");
+    let bar = progress_bar(records(data, split).count(), "phrases").with_message("scoring");
     let scored = score_model_by_clipseg(&segmenter, data, split, || bar.inc(1));
     bar.finish_and_clear();
     let scored: ClipSegEvaluation = scored?;
@@ -49,33 +49,33 @@ pub(crate) fn run(arguments: &Arguments, data: &PhraseCut) -> Result<(), Failure
     Ok(())
 }
 
-/// The figures of one definition, as a table.
+/// The figures by one definition, as a table.
 fn lines(scores: &SweepScores) -> Vec<String> {
     let name = match scores.definition {
         SweepDefinition::ClipSeg => "CLIPSeg's definition, as in the paper",
-        SweepDefinition::Plain => "plain definition, without the ones that CLIPSeg's adds",
+        SweepDefinition::Plain => "plain definition, without the added ones of CLIPSeg's",
     };
     let mut lines = vec![
         format!("{name}: AP {:.4}", scores.average_precision),
         "             threshold    mIoU  IoU_FG  IoU_BIN".to_owned(),
     ];
-    let place_of = |best: BestThreshold| {
+    let index_of = |best: BestThreshold| {
         let thresholds = sweep_thresholds();
         thresholds.iter().position(|&t| t == best.threshold)
     };
-    let rows = REPORTED.map(|place| ("", Some(place))).into_iter().chain([
-        ("best mIoU", place_of(scores.best_mean_iou())),
-        ("best IoU_FG", place_of(scores.best_iou_fg())),
-        ("best IoU_BIN", place_of(scores.best_iou_bin())),
+    let rows = REPORTED.map(|index| ("", Some(index))).into_iter().chain([
+        ("best mIoU", index_of(scores.best_mean_iou())),
+        ("best IoU_FG", index_of(scores.best_iou_fg())),
+        ("best IoU_BIN", index_of(scores.best_iou_bin())),
     ]);
-    for (what, place) in rows {
-        let Some(place) = place else { continue };
+    for (what, index) in rows {
+        let Some(index) = index else { continue };
         lines.push(format!(
             "{what:<12}      {:.2}  {:.4}  {:.4}   {:.4}",
-            sweep_thresholds()[place],
-            scores.mean_iou[place],
-            scores.iou_fg[place],
-            scores.iou_bin[place]
+            sweep_thresholds()[index],
+            scores.mean_iou[index],
+            scores.iou_fg[index],
+            scores.iou_bin[index]
         ));
     }
     lines

@@ -1,26 +1,26 @@
-//! The part of `clipseg eval` that makes the predictions itself.
+//! `clipseg eval --model`: predictions by a model, and the choice of its threshold.
 
 use crate::eval::{open, records};
 use crate::output::{Output, tell};
+use crate::progress::progress_bar;
 use clipseg::clip::resolve;
 use clipseg::data::{PhraseCut, Split};
 use clipseg::metrics::SweepDefinition;
 use clipseg::model::Segmenter;
 use clipseg::train::{PhraseCutEvaluation, PredictionFolder, WordRanks, score_model, sweep_model};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
 use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
 
-/// Phrases that a threshold is chosen on.
+/// Number of phrases on which the threshold is chosen, at most.
 const CHOOSING_PHRASES: usize = 1_000;
 
 #[derive(clap::Args)]
 pub(crate) struct ModelArguments {
-    /// Folder of a CLIPSeg checkpoint or of a run's `model`, or an id on the hub, instead of predictions.
+    /// Model to score instead of predictions: a CLIPSeg checkpoint's folder or hub id, or a run's `model`.
     #[arg(long, value_name = "FOLDER-OR-ID", conflicts_with = "predictions")]
     pub(crate) model: Option<String>,
-    /// cpu, ndarray, wgpu, vulkan or cuda; cuda:1 for the second card.
+    /// Device to compute on: cpu, ndarray, wgpu, vulkan or cuda; cuda:1 is the second GPU.
     #[arg(
         long,
         default_value = "cpu",
@@ -28,11 +28,11 @@ pub(crate) struct ModelArguments {
         conflicts_with = "predictions"
     )]
     device: String,
-    /// Probability above which a pixel is inside. Without it the best on another split is taken.
-    // clap does not ask for `model` beside what conflicts with it.
+    /// Probability above which a pixel belongs to the mask. Default: the best one on --choose-on.
+    // `conflicts_with`, because clap does not require `model` where `predictions` conflicts with it.
     #[arg(long, requires = "model", conflicts_with = "predictions")]
     pub(crate) threshold: Option<f32>,
-    /// The split that the threshold is chosen on. Default: val.
+    /// Split on which the threshold is chosen. Default: val.
     #[arg(
         long,
         value_name = "NAME",
@@ -40,7 +40,7 @@ pub(crate) struct ModelArguments {
         conflicts_with = "predictions"
     )]
     pub(crate) choose_on: Option<Split>,
-    /// Write each mask as `<task_id>.png`, for this program's --predictions and the official evaluator.
+    /// Write each mask as `<task_id>.png`, as --predictions and the official evaluator read them.
     #[arg(
         long,
         value_name = "DIR",
@@ -50,12 +50,12 @@ pub(crate) struct ModelArguments {
     pub(crate) save_masks: Option<PathBuf>,
 }
 
-/// A threshold, and where it comes from.
+/// A threshold and its origin.
 pub(crate) struct ChosenThreshold {
     pub(crate) threshold: f32,
-    /// The split that it was chosen on, if it was not given.
+    /// The split on which it was chosen; `None` if the user gave it.
     pub(crate) on: Option<Split>,
-    /// Whether that is what was scored, in part at least.
+    /// Whether that split overlaps the scored one.
     on_what_was_scored: bool,
 }
 
@@ -63,11 +63,11 @@ impl Display for ChosenThreshold {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "threshold {:.2}, ", self.threshold)?;
         match self.on {
-            None => f.write_str("as given"),
+            None => f.write_str("given by --threshold"),
             Some(split) if self.on_what_was_scored => {
                 write!(
                     f,
-                    "chosen on {split}, so the figures are better than on new phrases"
+                    "chosen on {split}, which is scored too, so the figures are optimistic"
                 )
             }
             Some(split) => write!(f, "chosen on {split}"),
@@ -83,7 +83,7 @@ impl ModelArguments {
         Ok((name, Segmenter::from_pretrained(&resolve(name)?, &device)?))
     }
 
-    /// Runs the model over a split.
+    /// Scores the model on a split.
     pub(crate) fn score(
         &self,
         data: &PhraseCut,
@@ -109,9 +109,7 @@ impl ModelArguments {
         let choosing = match self.threshold {
             Some(_) => None,
             None => Some(open(data.root(), choose_on).map_err(|error| {
-                format!(
-                    "no {choose_on} phrases to choose a threshold on: {error}; give --threshold"
-                )
+                format!("cannot choose a threshold on {choose_on}: {error}; pass --threshold")
             })?),
         };
         let (_, segmenter) = self.load()?;
@@ -131,7 +129,8 @@ impl ModelArguments {
             },
         };
 
-        let bar = bar(records(data, split).count(), "scoring");
+        let phrases = records(data, split).count();
+        let bar = progress_bar(phrases, "phrases").with_message("scoring");
         let mut unwritten = 0;
         let evaluation = score_model(
             &segmenter,
@@ -155,7 +154,7 @@ impl ModelArguments {
         bar.finish_and_clear();
         if unwritten > 0 {
             tell(format_args!(
-                "{unwritten} masks were not written: their task ids cannot be names of files"
+                "{unwritten} masks were not written, because their task ids are not valid file names"
             ));
         }
         Ok((evaluation?, threshold))
@@ -165,21 +164,9 @@ impl ModelArguments {
 /// The threshold with the highest mean IoU on some phrases of a split.
 fn choose(segmenter: &Segmenter, data: &PhraseCut, split: Split) -> Result<f32, Box<dyn Error>> {
     let count = data.phrases(split).len().min(CHOOSING_PHRASES);
-    let bar = bar(count, "choosing a threshold");
+    let bar = progress_bar(count, "phrases").with_message("choosing the threshold");
     let sweeps = sweep_model(segmenter, data, split, CHOOSING_PHRASES, || bar.inc(1));
     bar.finish_and_clear();
     let best = sweeps?.scores(SweepDefinition::Plain).best_mean_iou();
     Ok(best.threshold as f32)
-}
-
-/// Progress over phrases.
-pub(crate) fn bar(length: usize, what: &'static str) -> ProgressBar {
-    let bar = ProgressBar::new(length as u64);
-    if let Ok(style) =
-        ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} phrases, {eta} left")
-    {
-        bar.set_style(style);
-    }
-    bar.set_message(what);
-    bar
 }

@@ -1,4 +1,4 @@
-//! PhraseCut's figures as a table, as JSON and as rows.
+//! The PhraseCut figures of `clipseg eval` as a table, as JSON and as CSV rows.
 
 use crate::eval::{Named, records};
 use crate::eval_model::ChosenThreshold;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::error::Error;
 use std::path::Path;
 
-/// Everything that is known of a run.
+/// All figures of a run.
 pub(crate) struct Figures {
     pub(crate) subsets: Vec<SubsetScores>,
     pub(crate) unseen: Option<Named<SubsetScores>>,
@@ -19,14 +19,14 @@ pub(crate) struct Figures {
     pub(crate) exceptions: Vec<Exception>,
 }
 
-/// `sources` are the folders of the predictions and of those of the other run.
+/// The JSON report. `sources` are the folders of the predictions and of the predictions compared with.
 pub(crate) fn json_report(
     split: Split,
     sources: [Option<&Path>; 2],
     model: Option<&str>,
     figures: &Figures,
 ) -> Value {
-    // Names of files need not be UTF-8.
+    // File names need not be UTF-8.
     let [predictions, against] =
         sources.map(|folder| folder.map(|folder| folder.display().to_string()));
     let threshold = figures.threshold.as_ref();
@@ -56,7 +56,7 @@ fn object(pairs: impl Iterator<Item = (&'static str, Value)>) -> Value {
     )
 }
 
-/// A line for each subset, with four digits as in the official evaluator.
+/// One line for each subset, with four decimals as in the official evaluator.
 pub(crate) fn table(subsets: &[SubsetScores]) -> String {
     let mut lines = vec![
         "subset       phrases  missing  mean IoU  cum IoU   Pr@.5   Pr@.6   Pr@.7   Pr@.8   Pr@.9"
@@ -77,18 +77,16 @@ pub(crate) fn table(subsets: &[SubsetScores]) -> String {
     lines.join("\n")
 }
 
-/// What stands under the table.
+/// The lines below the table.
 pub(crate) fn summary(figures: &Figures) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, scores) in figures.unseen.iter().flatten() {
         if scores.count == 0 {
-            lines.push(format!(
-                "phrases of {name} pairs of attribute and name: none"
-            ));
+            lines.push(format!("{name} pairs of attribute and name: no phrases"));
             continue;
         }
         lines.push(format!(
-            "phrases of {name} pairs of attribute and name: {}, mean IoU {:.4}, cum IoU {:.4}",
+            "{name} pairs of attribute and name: {} phrases, mean IoU {:.4}, cum IoU {:.4}",
             scores.count, scores.mean_iou, scores.cumulative_iou
         ));
     }
@@ -100,7 +98,7 @@ pub(crate) fn summary(figures: &Figures) -> Vec<String> {
     if let Some(all) = all.filter(|all| all.missing > 0) {
         let many = if all.missing == 1 { " has" } else { "s have" };
         lines.push(format!(
-            "{} phrase{many} no prediction; with 0 for them the mean IoU is {:.4}",
+            "{} phrase{many} no prediction; counted as IoU 0, they give a mean IoU of {:.4}",
             all.missing, all.mean_iou_of_all
         ));
     }
@@ -111,7 +109,7 @@ pub(crate) fn summary(figures: &Figures) -> Vec<String> {
     };
     for (name, interval) in &figures.intervals {
         lines.push(format!(
-            "{:<8} {:.4}, {:.0} % interval over pictures {:.4} to {:.4}",
+            "{:<8} {:.4}, {:.0} % confidence interval over pictures {:.4} to {:.4}",
             words(name),
             interval.estimate,
             100.0 * interval.level,
@@ -122,7 +120,7 @@ pub(crate) fn summary(figures: &Figures) -> Vec<String> {
     for (name, comparison) in &figures.comparisons {
         let difference = comparison.difference;
         lines.push(format!(
-            "{:<8} {:+.4} against the other run, {:.0} % interval {:+.4} to {:+.4}, p = {:.4}",
+            "{:<8} {:+.4} against the other run, {:.0} % confidence interval {:+.4} to {:+.4}, p = {:.4}",
             words(name),
             difference.estimate,
             100.0 * difference.level,
@@ -134,7 +132,7 @@ pub(crate) fn summary(figures: &Figures) -> Vec<String> {
     lines
 }
 
-/// A row for each phrase: the usable ones in the order of the file, then the others.
+/// One row for each phrase: usable phrases in file order, then the others.
 pub(crate) fn csv_rows(
     data: &PhraseCut,
     split: Split,

@@ -1,5 +1,4 @@
-//! The command-line program: `clipseg segment PHOTO… --prompt …`, `clipseg data check DIR`,
-//! `clipseg train --preset quick`, `clipseg eval --data DIR …`.
+//! The command-line program `clipseg`; each command has a file.
 
 mod data;
 mod eval;
@@ -9,6 +8,7 @@ mod eval_report;
 mod output;
 mod photos;
 mod pretrain;
+mod progress;
 mod report;
 mod segment;
 mod train;
@@ -18,11 +18,20 @@ use output::tell;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+const EXAMPLES: &str = "\
+Examples:
+  clipseg segment cat.jpg --model CIDAS/clipseg-rd64-refined --prompt \"a cat\"
+  clipseg train --preset quick
+  clipseg pretrain --minutes 60
+  clipseg eval --data VGPhraseCut_v0 --split test --model runs/train/model
+  clipseg data check VGPhraseCut_v0";
+
 #[derive(Parser)]
 #[command(
     name = "clipseg",
     version,
-    about = "Segment pictures by text, and train models that do"
+    about = "Segment pictures by text, and train models that do",
+    after_help = EXAMPLES
 )]
 struct Program {
     #[command(subcommand)]
@@ -31,32 +40,36 @@ struct Program {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Write heat maps, masks and an overlay for photographs and prompts.
+    /// Segment photographs: a heat map and a mask for each prompt, and an overlay of all masks.
+    #[command(after_help = segment::EXAMPLE)]
     Segment(segment::Arguments),
-    /// Train a decoder on a frozen CLIP and score it.
+    /// Train a decoder on a frozen CLIP and evaluate it.
+    #[command(after_help = train::EXAMPLE)]
     Train(Box<train::Arguments>),
-    /// Train a CLIP on captioned pictures, or on generated scenes.
+    /// Pre-train a CLIP contrastively on captioned pictures or on generated scenes.
+    #[command(after_help = pretrain::EXAMPLE)]
     Pretrain(Box<pretrain::Arguments>),
-    /// Score predictions or a model on PhraseCut: mean and cumulative IoU, Pr@.5 to Pr@.9, all subsets.
+    /// Evaluate predictions or a model on PhraseCut: mean and cumulative IoU, Pr@.5 to Pr@.9, by subset.
+    #[command(after_help = eval::EXAMPLE)]
     Eval(eval::Arguments),
-    /// Make, fetch, check and look at data in the layout of PhraseCut.
+    /// Check, download, generate and show data sets in the layout of PhraseCut.
     #[command(subcommand)]
     Data(data::DataCommand),
 }
 
-/// Why a command did not do all that it was asked for.
+/// Why a command did not complete.
 enum Failure {
-    /// Nothing was done.
-    Whole(Box<dyn std::error::Error>),
-    /// So many files were passed over; each was reported when it came up.
-    Files(usize),
-    /// It was asked to stop, and what was done by then is saved.
+    /// The command failed.
+    Error(Box<dyn std::error::Error>),
+    /// This number of photographs could not be segmented. Each was reported when it failed.
+    Photos(usize),
+    /// The user stopped the command, and its state is saved.
     Stopped,
 }
 
 impl<E: Into<Box<dyn std::error::Error>>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::Whole(error.into())
+        Self::Error(error.into())
     }
 }
 
@@ -64,7 +77,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        // What cannot be told would be told by a panic.
+        // A closed standard error would otherwise cause a panic.
         .log_internal_errors(false)
         .with_max_level(tracing::Level::WARN)
         .with_target(false)
@@ -79,17 +92,17 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Whole(error)) => {
+        Err(Failure::Error(error)) => {
             tell(format_args!("{error}"));
             ExitCode::FAILURE
         }
-        Err(Failure::Files(count)) => {
+        Err(Failure::Photos(count)) => {
             tell(format_args!(
                 "{count} of the photographs could not be segmented"
             ));
             ExitCode::FAILURE
         }
-        // What shells report of a program that Ctrl-C has ended.
+        // The exit code by which shells report Ctrl-C: 128 plus SIGINT's number.
         Err(Failure::Stopped) => ExitCode::from(130),
     }
 }

@@ -1,9 +1,9 @@
-//! What the program writes, and what it may replace.
+//! Writing results without replacing the user's files.
 //!
-//! A file that is there already is replaced if `--overwrite` was given, or if it is a picture that the
-//! program has written itself and nobody has changed since. Pictures say so in a text chunk
-//! (`Software`, section 11.3.3.2 of the PNG specification, third edition) with a checksum over all of
-//! the rest of the file, so that one that was painted over in an editor is no longer the program's.
+//! An existing file is replaced only if `--overwrite` was given, or if it is a picture that this program
+//! wrote and that has not changed since. Each written picture contains a text chunk (`Software`, section
+//! 11.3.3.2 of the PNG specification, third edition) with a checksum over the rest of the file. A
+//! picture that was edited since has another checksum and is treated as the user's.
 
 use clipseg::clip::ClipError;
 use clipseg::data::files;
@@ -13,45 +13,46 @@ use std::fs::File;
 use std::io::{Cursor, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// The longest name of a file, in bytes, that common systems take.
-pub(crate) const LONGEST_NAME: usize = 255;
+/// The longest file name, in bytes, that common file systems accept.
+pub(crate) const LONGEST_FILE_NAME: usize = 255;
 
-/// How the files of a command are written.
+/// How a command writes its files.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Output {
-    /// Replace files that are there already, also those that this program has not written.
+    /// Replace existing files, including files of other programs.
     #[arg(long)]
     pub(crate) overwrite: bool,
 }
 
 impl Output {
-    /// Whether a file may be written. To be asked before the work, for every name that is known then;
-    /// writing asks again.
+    /// Checks that a file may be written. Called before the work for every file name known by then;
+    /// writing checks again.
     pub(crate) fn check(self, path: &Path) -> Result<(), ClipError> {
         let refuse = |reason: &str| Err(ClipError::format(path, reason));
         match std::fs::symlink_metadata(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(ClipError::io("look at", path)(error)),
-            Ok(there) if there.is_dir() => refuse("a folder, expected the name of a file"),
+            Err(error) => Err(ClipError::io("access", path)(error)),
+            Ok(there) if there.is_dir() => refuse("is a folder, expected a file name"),
             Ok(there) if !there.is_file() && !there.is_symlink() => {
-                refuse("is there already and no file, so it is not replaced")
+                refuse("exists and is not a regular file, so it is not replaced")
             }
             Ok(_) if self.overwrite => Ok(()),
             Ok(there) if there.is_file() && is_ours(path)? => Ok(()),
-            Ok(_) => refuse(
-                "is there already, and not as this program has written it; choose another name, or \
-                 replace it by --overwrite",
+            Ok(_) if path.extension().is_some_and(|name| name == "png") => refuse(
+                "exists and was changed or written by another program; choose another name, or pass \
+                 --overwrite to replace it",
             ),
+            Ok(_) => refuse("exists; choose another name, or pass --overwrite to replace it"),
         }
     }
 
-    /// As [`Self::check`], and whether the file's folder takes files: it is not made.
+    /// As [`Self::check`], and checks that the file's folder exists and is writable.
     pub(crate) fn check_with_folder(self, path: &Path) -> Result<(), ClipError> {
         self.check(path)?;
         check_writable(folder_of(path))
     }
 
-    /// Writes a picture as a PNG that says whose it is, whole or not at all.
+    /// Writes a picture as a PNG with this program's mark, atomically.
     pub(crate) fn png(self, path: &Path, picture: &DynamicImage) -> Result<(), ClipError> {
         let mut bytes = Cursor::new(Vec::new());
         picture
@@ -60,48 +61,48 @@ impl Output {
         self.write(path, &signed(&bytes.into_inner()))
     }
 
-    /// Writes a file, whole or not at all.
+    /// Writes a file atomically.
     pub(crate) fn write(self, path: &Path, bytes: &[u8]) -> Result<(), ClipError> {
         self.check(path)?;
         files::write(path, bytes).map_err(ClipError::io("write", path))
     }
 }
 
-/// Where the chunk stands: right behind the signature and the header, which all PNG files begin with.
-const PLACE: usize = 8 + 25;
+/// Offset of the mark: behind the signature and the header chunk, which start every PNG file.
+const OFFSET: usize = 8 + 25;
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 const KEYWORD: &[u8] = b"tEXtSoftware\0clipseg, checksum of the rest ";
 
-/// A PNG file with a chunk that names this program and the checksum of all other bytes.
+/// Adds the mark to a PNG file: a chunk with this program's name and the checksum of all other bytes.
 fn signed(png: &[u8]) -> Vec<u8> {
-    let (head, rest) = png.split_at(PLACE.min(png.len()));
+    let (head, rest) = png.split_at(OFFSET.min(png.len()));
     [head, &chunk(checksum([head, rest])), rest].concat()
 }
 
-/// Whether a file is a picture as this program has written it.
+/// Whether a file is a picture of this program, unchanged since it was written.
 fn is_ours(path: &Path) -> Result<bool, ClipError> {
     let Some((start, mut file)) = marked(path)? else {
         return Ok(false);
     };
-    let (head, found) = start.split_at(PLACE);
+    let (head, found) = start.split_at(OFFSET);
     let mut rest = Vec::new();
     file.read_to_end(&mut rest)
         .map_err(ClipError::io("read", path))?;
     Ok(found == chunk(checksum([head, &rest])))
 }
 
-/// Whether a file is a picture of this program, changed since or not.
+/// Whether a file is a picture of this program, changed or not.
 pub(crate) fn is_marked(path: &Path) -> bool {
-    // A pipe would be waited for.
+    // Opening a named pipe would block.
     path.is_file() && marked(path).is_ok_and(|start| start.is_some())
 }
 
-/// The beginning of a picture of this program, up to the end of the chunk, and the file to read on
-/// from there. A foreign file may be of any size, so no more than that is read of it.
+/// The start of a file up to the end of the mark, and the file positioned behind it; `None` if there is
+/// no mark. Reads no more than that, because a foreign file may be of any size.
 fn marked(path: &Path) -> Result<Option<(Vec<u8>, File)>, ClipError> {
     let read = |error| ClipError::io("read", path)(error);
     let mut file = File::open(path).map_err(read)?;
-    let length = PLACE + chunk(0).len();
+    let length = OFFSET + chunk(0).len();
     let mut start = Vec::with_capacity(length);
     (&mut file)
         .take(length as u64)
@@ -109,11 +110,11 @@ fn marked(path: &Path) -> Result<Option<(Vec<u8>, File)>, ClipError> {
         .map_err(read)?;
     let is_marked = start.len() == length
         && start.starts_with(SIGNATURE)
-        && start[PLACE + 4..].starts_with(KEYWORD);
+        && start[OFFSET + 4..].starts_with(KEYWORD);
     Ok(is_marked.then_some((start, file)))
 }
 
-/// A text chunk: its length, its name and text, and a checksum over these.
+/// The text chunk: length, type and text, and the CRC over type and text.
 fn chunk(checksum_of_rest: u32) -> Vec<u8> {
     let named = [KEYWORD, format!("{checksum_of_rest:08x}").as_bytes()].concat();
     let length = (named.len() - 4) as u32;
@@ -125,7 +126,7 @@ fn chunk(checksum_of_rest: u32) -> Vec<u8> {
     .concat()
 }
 
-/// CRC-32 as PNG uses it (annex D of its specification) over parts that follow each other.
+/// CRC-32 as defined for PNG (annex D of the specification), over concatenated parts.
 pub(crate) fn checksum(parts: [&[u8]; 2]) -> u32 {
     const TABLE: [u32; 256] = {
         let mut table = [0; 256];
@@ -152,31 +153,31 @@ pub(crate) fn checksum(parts: [&[u8]; 2]) -> u32 {
     })
 }
 
-/// Prints a line of results. A reader that wants no more, such as `head`, does not end the work.
+/// Prints a line of results. A closed pipe, as `head` leaves behind, does not stop the work.
 pub(crate) fn print_line(line: &str) -> std::io::Result<()> {
     match writeln!(std::io::stdout(), "{line}") {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(std::io::Error::new(
             error.kind(),
-            format!("cannot write to the standard output: {error}"),
+            format!("cannot write to standard output: {error}"),
         )),
         Ok(()) => Ok(()),
     }
 }
 
-/// Tells something beside the results. Where nobody can be told, the work goes on.
+/// Prints a note to standard error. If that is closed, the note is dropped and the work continues.
 pub(crate) fn tell(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "clipseg: {line}");
 }
 
-/// Finds out before the work whether files can be put into a folder.
+/// Checks before the work that a folder is writable.
 pub(crate) fn check_writable(folder: &Path) -> Result<(), ClipError> {
     tempfile::tempfile_in(folder).map_err(ClipError::io("write into", folder))?;
     Ok(())
 }
 
-/// A path by which two names of the same file are the same, if its folder is there. A link at its end is
-/// not followed, because files are put in the place of links.
+/// A canonical path, by which two names of one file compare equal, if the file's folder exists. A link as
+/// the last component is not followed, because writing replaces the link itself.
 pub(crate) fn place(path: &Path) -> Option<PathBuf> {
     Some(folder_of(path).canonicalize().ok()?.join(path.file_name()?))
 }
@@ -201,7 +202,7 @@ mod tests {
     const ASKED: Output = Output { overwrite: true };
 
     #[test]
-    fn the_checksum_is_that_of_the_specification() {
+    fn the_checksum_has_the_published_check_values() {
         // The check value of CRC-32/ISO-HDLC in the catalogue of parametrised CRC algorithms.
         assert_eq!(checksum([b"1234", b"56789"]), 0xcbf4_3926);
         // The last chunk of every PNG file.
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_pictures_are_replaced_and_changed_ones_are_not() {
+    fn own_pictures_are_replaced_and_edited_ones_are_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mask.png");
         CAREFUL.png(&path, &picture(1)).unwrap();
@@ -225,7 +226,9 @@ mod tests {
             changed[at] ^= 1;
             std::fs::write(&path, &changed).unwrap();
             let error = CAREFUL.png(&path, &picture(5)).unwrap_err().to_string();
-            assert!(error.contains("mask.png: is there already") && error.contains("--overwrite"));
+            assert!(
+                error.contains("mask.png: exists and was changed") && error.contains("--overwrite")
+            );
             assert_eq!(std::fs::read(&path).unwrap(), changed);
         }
         ASKED.png(&path, &picture(5)).unwrap();
@@ -236,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_else_is_there_stays() {
+    fn other_files_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         picture(1).save(path("theirs.png")).unwrap();
@@ -262,14 +265,14 @@ mod tests {
         std::fs::write(&inside, "kept").unwrap();
         for output in [CAREFUL, ASKED] {
             let error = output.write(&path("folder"), b"new").unwrap_err();
-            assert!(error.to_string().contains(": a folder"), "{error}");
+            assert!(error.to_string().contains(": is a folder"), "{error}");
         }
         assert_eq!(std::fs::read(inside).unwrap(), b"kept");
     }
 
     #[cfg(unix)]
     #[test]
-    fn links_and_devices_are_not_replaced_by_chance() {
+    fn links_and_sockets_are_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let [file, link, nowhere] = ["file.png", "link", "nowhere"].map(|n| folder.path().join(n));
         CAREFUL.png(&file, &picture(1)).unwrap();
@@ -282,6 +285,6 @@ mod tests {
         let socket = folder.path().join("socket");
         let _listening = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         let error = ASKED.write(&socket, b"x").unwrap_err().to_string();
-        assert!(error.contains("and no file"), "{error}");
+        assert!(error.contains("not a regular file"), "{error}");
     }
 }

@@ -1,34 +1,34 @@
-//! Which photographs were asked for, what was passed over, and what their results are called.
+//! The photographs to segment, the files that are skipped, and the names of the results.
 
-use crate::output::{LONGEST_NAME, checksum, is_marked};
+use crate::output::{LONGEST_FILE_NAME, checksum, is_marked};
 use clipseg::clip::ClipError;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-/// A photograph and the start of the names of its results.
+/// A photograph and the prefix of its results' file names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Photo {
     pub(crate) path: PathBuf,
     pub(crate) name: String,
-    /// Whether `name` is only the beginning of the photograph's.
+    /// Whether `name` is a shortened form of the photograph's name.
     pub(crate) is_shortened: bool,
 }
 
-/// Endings of files that are taken from a folder.
-const ENDINGS: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
+/// File extensions of the pictures that are read from a folder.
+const EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
 
-/// What of folders is not taken, counted: files by their endings.
+/// Counts of the files in folders that are skipped, by extension.
 #[derive(Debug, Default)]
-pub(crate) struct PassedOver {
-    by_ending: BTreeMap<String, usize>,
-    /// Pictures that this program has written.
+pub(crate) struct Skipped {
+    by_extension: BTreeMap<String, usize>,
+    /// Results of this program.
     results: usize,
     folders: usize,
 }
 
-impl PassedOver {
+impl Skipped {
     fn add(&mut self, path: &Path) {
         if path.is_dir() {
             self.folders += 1;
@@ -38,69 +38,68 @@ impl PassedOver {
             self.results += 1;
             return;
         }
-        let ending = match path.extension() {
-            Some(ending) => format!(".{}", ending.to_string_lossy().to_lowercase()),
-            None => "without an ending".to_owned(),
+        let extension = match path.extension() {
+            Some(extension) => format!(".{}", extension.to_string_lossy().to_lowercase()),
+            None => "without an extension".to_owned(),
         };
-        *self.by_ending.entry(ending).or_default() += 1;
+        *self.by_extension.entry(extension).or_default() += 1;
     }
 }
 
-impl std::fmt::Display for PassedOver {
-    /// Nothing if nothing was passed over.
+impl std::fmt::Display for Skipped {
+    /// Empty if nothing was skipped.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        /// Endings that are shown.
+        /// Number of extensions that are listed.
         const SHOWN: usize = 8;
         let plural = |count: usize| if count == 1 { "" } else { "s" };
         let mut lines = Vec::new();
-        let files: usize = self.by_ending.values().sum();
+        let files: usize = self.by_extension.values().sum();
         if files > 0 {
-            let mut most_first: Vec<_> = self.by_ending.iter().collect();
+            let mut most_first: Vec<_> = self.by_extension.iter().collect();
             most_first.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
             let (shown, others) = most_first.split_at(SHOWN.min(most_first.len()));
             let mut parts: Vec<String> = shown
                 .iter()
-                .map(|(ending, count)| format!("{count} {ending}"))
+                .map(|(extension, count)| format!("{count} {extension}"))
                 .collect();
             let others: usize = others.iter().map(|(_, count)| **count).sum();
             if others > 0 {
-                parts.push(format!("{others} with other endings"));
+                parts.push(format!("{others} with other extensions"));
             }
-            let (plural, endings) = (plural(files), ENDINGS.map(|ending| format!(".{ending}")));
+            let (plural, extensions) = (plural(files), EXTENSIONS.map(|name| format!(".{name}")));
             lines.push(format!(
-                "{files} file{plural} passed over: {}; taken from folders are {}",
+                "skipped {files} file{plural}: {}; folders are searched for {}",
                 parts.join(", "),
-                endings.join(", ")
+                extensions.join(", ")
             ));
         }
         if self.results > 0 {
             let (results, plural) = (self.results, plural(self.results));
-            lines.push(format!(
-                "{results} result{plural} of this program passed over"
-            ));
+            lines.push(format!("skipped {results} result{plural} of this program"));
         }
         if self.folders > 0 {
             let (folders, plural) = (self.folders, plural(self.folders));
             lines.push(format!(
-                "{folders} folder{plural} inside passed over: name them to have their pictures"
+                "skipped {folders} subfolder{plural}; pass them by name to include them"
             ));
         }
         f.write_str(&lines.join("; "))
     }
 }
 
-/// The photographs of a list of files and folders; of a folder, the pictures right in it, by name.
+/// Collects the photographs from a list of files and folders. Folders are not searched recursively,
+/// and their pictures are sorted by name.
 ///
-/// A file is taken whatever its ending is, so that one that is no picture gets reported later; so is
-/// what has a picture's ending in a folder, if it is a link to nowhere or no file. Results of this program are
-/// taken only if they are named. `results` gives the names of
-/// the results of a photograph from the start of their names.
+/// A file that is given by name is always included, so that it is reported later if it is not a
+/// picture. In a folder, everything with a picture's extension is included but subfolders and the results
+/// of this program: broken links and named pipes are reported later too. `results` returns the file names
+/// of a photograph's results for a prefix.
 pub(crate) fn collect(
     given: &[PathBuf],
     results: impl Fn(&str) -> Vec<String>,
-) -> Result<(Vec<Photo>, PassedOver), ClipError> {
+) -> Result<(Vec<Photo>, Skipped), ClipError> {
     let mut paths = Vec::new();
-    let mut passed_over = PassedOver::default();
+    let mut skipped = Skipped::default();
     for path in given {
         if path.is_dir() {
             let read = |error| ClipError::io("read", path)(error);
@@ -110,7 +109,7 @@ pub(crate) fn collect(
                 if is_picture(&file) {
                     inside.push(file);
                 } else {
-                    passed_over.add(&file);
+                    skipped.add(&file);
                 }
             }
             inside.sort();
@@ -125,12 +124,12 @@ pub(crate) fn collect(
         let stem = path
             .file_stem()
             .map_or_else(|| "photo".into(), |stem| stem.to_string_lossy());
-        // Room for a number.
-        let longest = LONGEST_NAME.saturating_sub(longest_result + 8);
+        // Leaves room for a number.
+        let longest = LONGEST_FILE_NAME.saturating_sub(longest_result + 8);
         let (stem, is_shortened) = (shortened(&stem, longest), stem.len() > longest);
         let numbered = (2..).map(|number| format!("{stem}-{number}"));
-        // No two photographs may have a result of the same name, nor of names that some systems take
-        // for the same.
+        // No two photographs may have results of the same name, or of names that differ in case only,
+        // which some systems treat as the same.
         let name = std::iter::once(stem.clone()).chain(numbered).find(|name| {
             let files: Vec<u64> = results(name).iter().map(|file| number_of(file)).collect();
             let free = files.iter().all(|file| !taken.contains(file));
@@ -145,7 +144,7 @@ pub(crate) fn collect(
             is_shortened,
         }
     });
-    Ok((photos.collect(), passed_over))
+    Ok((photos.collect(), skipped))
 }
 
 /// A number in the place of a name, because a name takes more memory. Two names of the same number
@@ -168,8 +167,8 @@ fn shortened(name: &str, longest: usize) -> String {
 
 fn is_picture(path: &Path) -> bool {
     let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
-    let known = ending.is_some_and(|ending| ENDINGS.iter().any(|&known| ending == known));
-    // A link to nowhere, a named pipe, a socket and a device cannot be read, which reading reports.
+    let known = ending.is_some_and(|ending| EXTENSIONS.iter().any(|&known| ending == known));
+    // Loading reports broken links, named pipes, sockets and devices.
     known && !path.is_dir() && !is_marked(path)
 }
 
@@ -217,36 +216,36 @@ mod tests {
         }
         std::fs::create_dir(second.join("more.jpg")).unwrap();
         let given = [first, second, "no/such.tif".into()];
-        let (photos, passed_over) = collect(&given, overlay_only).unwrap();
+        let (photos, skipped) = collect(&given, overlay_only).unwrap();
         assert_eq!(names(&photos), ["1", "2", "1-2", "such"]);
         assert_eq!(
-            passed_over.to_string(),
-            "3 files passed over: 1 .gif, 1 .txt, 1 without an ending; taken from folders are .jpg, \
-             .jpeg, .png, .webp, .bmp; 1 folder inside passed over: name them to have their pictures"
+            skipped.to_string(),
+            "skipped 3 files: 1 .gif, 1 .txt, 1 without an extension; folders are searched for .jpg, \
+             .jpeg, .png, .webp, .bmp; skipped 1 subfolder; pass them by name to include them"
         );
-        assert_eq!(PassedOver::default().to_string(), "");
+        assert_eq!(Skipped::default().to_string(), "");
     }
 
     #[test]
-    fn endings_that_are_many_are_added_up() {
-        let mut passed_over = PassedOver::default();
+    fn rare_extensions_are_summed_up() {
+        let mut skipped = Skipped::default();
         for number in 0..11 {
-            passed_over.add(Path::new(&format!("x.{number:02}")));
+            skipped.add(Path::new(&format!("x.{number:02}")));
         }
         for name in ["a.HEIC", "b.heic"] {
-            passed_over.add(Path::new(name));
+            skipped.add(Path::new(name));
         }
-        let text = passed_over.to_string();
+        let text = skipped.to_string();
         assert!(
-            text.starts_with("13 files passed over: 2 .heic, 1 .00, ")
-                && text.contains(", 1 .06, 4 with other endings; "),
+            text.starts_with("skipped 13 files: 2 .heic, 1 .00, ")
+                && text.contains(", 1 .06, 4 with other extensions; "),
             "{text}"
         );
     }
 
     #[cfg(unix)]
     #[test]
-    fn what_cannot_be_read_is_taken_and_reported_later() {
+    fn broken_links_pipes_and_sockets_are_included_and_reported_later() {
         let folder = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("no/such/file", folder.path().join("gone.jpg")).unwrap();
         let _listening =
@@ -254,9 +253,9 @@ mod tests {
         let pipe = folder.path().join("pipe.jpg");
         let made = std::process::Command::new("mkfifo").arg(&pipe).status();
         assert!(made.unwrap().success());
-        let (photos, passed_over) = collect(&[folder.path().into()], overlay_only).unwrap();
+        let (photos, skipped) = collect(&[folder.path().into()], overlay_only).unwrap();
         assert_eq!(names(&photos), ["gone", "pipe", "socket"]);
-        assert_eq!(passed_over.to_string(), "");
+        assert_eq!(skipped.to_string(), "");
         let message = |photo: &Photo| {
             let loaded = clipseg::data::load_rgb(&photo.path);
             loaded.unwrap_err().to_string()
@@ -266,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn results_of_two_photographs_have_different_names() {
+    fn no_two_photographs_share_a_result_name() {
         // With the prompts "2 cat" and "cat", results of x-1 could be called as those of x.
         let results = |name: &str| {
             let prompts = ["1-2-cat", "2-cat"];
@@ -280,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn long_names_are_shortened_and_stay_apart() {
+    fn long_names_are_shortened_and_stay_distinct() {
         let long = |last: char| PathBuf::from(format!("{}{last}.jpg", "ä".repeat(120)));
         let given = [long('x'), long('y'), long('x')];
         let (photos, _) = collect(&given, overlay_only).unwrap();
@@ -290,7 +289,10 @@ mod tests {
             assert!(photo.is_shortened);
             assert!(photo.name.starts_with("ääää"));
             let [result] = overlay_only(&photo.name).try_into().unwrap();
-            assert!((230..=LONGEST_NAME).contains(&result.len()), "{result}");
+            assert!(
+                (230..=LONGEST_FILE_NAME).contains(&result.len()),
+                "{result}"
+            );
         }
         assert_eq!(shortened("short", 5), "short");
     }

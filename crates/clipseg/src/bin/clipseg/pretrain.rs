@@ -7,6 +7,11 @@ use clipseg::train::{End, PretrainConfig, Progress, RunFolder, Settings, StopFla
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+pub(crate) const EXAMPLE: &str = "\
+Example:
+  clipseg pretrain --data photos --minutes 60 --out runs/clip
+  clipseg train --clip runs/clip/model --set data.size=128 --out runs/on-clip";
+
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Configuration file in TOML. Fields that it leaves out have their defaults.

@@ -1,15 +1,15 @@
-//! What was found, as a table for people or as JSON lines for programs.
+//! The findings of `clipseg segment`: a table for people, JSON lines for programs.
 
 use clipseg::data::{BoundingBox, Mask};
 use clipseg::model::SoftMask;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// The figures of one prompt in one photograph.
+/// Figures of one prompt's mask in one photograph.
 pub(crate) struct Finding<'a> {
     pub(crate) prompt: &'a str,
     pub(crate) highest: f32,
-    /// Share of the photograph that is inside, from 0 to 1.
+    /// Share of the photograph's pixels in the mask, from 0 to 1.
     pub(crate) covered: f64,
     pub(crate) bounding_box: Option<BoundingBox>,
 }
@@ -25,8 +25,7 @@ impl<'a> Finding<'a> {
         }
     }
 
-    /// One line of JSON. A name that is not UTF-8 cannot stand in it and is shown as well as it can
-    /// be.
+    /// One line of JSON. File names that are not UTF-8 are written with replacement characters.
     pub(crate) fn json(&self, photo: &Path, heat: &Path, mask: &Path) -> Value {
         let shown = |path: &Path| path.display().to_string();
         let corners = |b: BoundingBox| json!([b.x, b.y, b.width, b.height]);
@@ -42,13 +41,13 @@ impl<'a> Finding<'a> {
     }
 }
 
-/// A table with a line for each prompt; boxes are left, top, width and height in pixels.
+/// A table with one line for each prompt. Boxes are left, top, width and height in pixels.
 pub(crate) fn table(photo: &Path, findings: &[Finding<'_>]) -> String {
     const WIDEST: usize = 40;
     let prompts: Vec<String> = findings
         .iter()
         .map(|finding| {
-            // A line break would tear the table apart.
+            // A line break would break the table.
             let prompt = finding.prompt.replace(char::is_control, " ");
             match prompt.char_indices().nth(WIDEST) {
                 Some((end, _)) => format!("{}…", &prompt[..end]),

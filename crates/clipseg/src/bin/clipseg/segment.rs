@@ -1,8 +1,9 @@
-//! `clipseg segment`: photographs and prompts in, pictures and a table out.
+//! `clipseg segment`: segments photographs by prompts.
 
 use crate::Failure;
 use crate::output::{Output, check_writable, place, print_line, tell};
 use crate::photos::{Photo, collect, slug};
+use crate::progress::progress_bar;
 use crate::report::{Finding, table};
 use clipseg::clip::ClipError;
 use clipseg::data::{load_mask, load_rgb};
@@ -10,50 +11,55 @@ use clipseg::model::{
     LabelMapBuilder, Prompt, SegmentOptions, Segmenter, VisualPrompt, add_legend, heat_map, tint,
 };
 use image::DynamicImage;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use std::collections::HashSet;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+pub(crate) const EXAMPLE: &str = "\
+Example:
+  clipseg segment photos cat.jpg --model CIDAS/clipseg-rd64-refined \\
+      --prompt \"a cat\" --prompt \"a sofa\" --negative \"a dog\" --out masks";
+
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Photographs, or folders of them.
+    /// Photographs, or folders of photographs.
     #[arg(required = true, value_name = "PHOTO")]
     photos: Vec<PathBuf>,
-    /// What to look for, in words; may be given several times.
+    /// Phrase to segment by; repeatable.
     #[arg(long = "prompt", value_name = "TEXT")]
     prompts: Vec<String>,
-    /// A picture of what to look for; may be given several times.
+    /// Picture of an object to segment by (visual prompt); repeatable.
     #[arg(long = "visual-prompt", value_name = "PICTURE")]
     visual_prompts: Vec<PathBuf>,
-    /// Which pixels of a visual prompt's picture are meant: those above half of this picture's largest
-    /// value, such as white on black. One for each, in their order.
+    /// Mask of the object in a visual prompt, such as white on black: pixels above half of the mask's
+    /// largest value belong to it. One for each visual prompt, in the same order.
     #[arg(long = "visual-mask", value_name = "PICTURE")]
     visual_masks: Vec<PathBuf>,
-    /// What is not meant, in words; may be given several times.
+    /// Phrase whose regions are removed from every mask; repeatable.
     #[arg(long = "negative", value_name = "TEXT")]
     negatives: Vec<String>,
-    /// A sentence with {} where a prompt goes; over several of them the prompt is averaged.
+    /// Sentence with {} in place of the prompt; embeddings are averaged over several; repeatable.
     #[arg(long = "template", value_name = "SENTENCE")]
     templates: Vec<String>,
-    /// Folder of a CLIPSeg checkpoint in Hugging Face's layout, or its id on the hub.
+    /// CLIPSeg checkpoint in Hugging Face's layout: a folder or a hub id.
     #[arg(long, value_name = "FOLDER-OR-ID")]
     model: String,
-    /// cpu, ndarray, wgpu, vulkan or cuda; cuda:1 for the second card.
+    /// Device to compute on: cpu, ndarray, wgpu, vulkan or cuda; cuda:1 is the second GPU.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Probability above which a pixel is inside.
+    /// Probability above which a pixel belongs to the mask.
     #[arg(long, default_value_t = 0.3, value_parser = probability, allow_negative_numbers = true)]
     threshold: f32,
-    /// Folder for the results; made if there is none.
+    /// Output folder, created if missing.
     #[arg(long, default_value = "runs/segment")]
     out: PathBuf,
     #[command(flatten)]
     output: Output,
-    /// Also write a label map: each pixel's most probable prompt, counted from 1, 0 for none.
+    /// Also write a label map: for each pixel the number of its most probable prompt, 0 for none.
     #[arg(long)]
     labels: bool,
-    /// Print a line of JSON for each photograph and prompt instead of tables.
+    /// Print one line of JSON for each photograph and prompt instead of tables.
     #[arg(long)]
     json: bool,
 }
@@ -61,35 +67,36 @@ pub(crate) struct Arguments {
 fn probability(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(value) if (0.0..1.0).contains(&value) => Ok(value),
-        // Nothing is above 1.
+        // No probability is above 1, so a threshold of 1 would select nothing.
         _ => Err("expected a number from 0 to less than 1".into()),
     }
 }
 
-/// The prompts, and what they are called in files and tables.
-struct Asked {
+/// The prompts, and their names in files and tables.
+struct Request {
     prompts: Vec<Prompt>,
     names: Vec<String>,
-    /// For each prompt the part of its results' names that is its own.
+    /// For each prompt, the part of the result file names that identifies it.
     slugs: Vec<String>,
     options: SegmentOptions,
 }
 
-/// The names of the results of one photograph.
+/// File names of the results of one photograph.
 struct ResultNames {
-    /// Of each prompt.
+    /// One for each prompt.
     heats: Vec<String>,
+    /// One for each prompt.
     masks: Vec<String>,
     overlay: String,
-    /// By numbers and by colours, if asked for.
+    /// As prompt numbers and as colours, if requested.
     labels: Option<[String; 2]>,
 }
 
 impl ResultNames {
-    fn new(start: &str, asked: &Asked, with_labels: bool) -> Self {
+    fn new(start: &str, request: &Request, with_labels: bool) -> Self {
         let file = |what: &str| format!("{start}-{what}.png");
         let all = |what: &str| {
-            let slugs = asked.slugs.iter();
+            let slugs = request.slugs.iter();
             slugs.map(|slug| file(&format!("{slug}-{what}"))).collect()
         };
         Self {
@@ -110,12 +117,12 @@ impl ResultNames {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let asked = prompts(arguments)?;
-    let results = |name: &str| ResultNames::new(name, &asked, arguments.labels).into_all();
-    let (photos, passed_over) = collect(&arguments.photos, results)?;
-    let passed_over = passed_over.to_string();
+    let request = prompts(arguments)?;
+    let results = |name: &str| ResultNames::new(name, &request, arguments.labels).into_all();
+    let (photos, skipped) = collect(&arguments.photos, results)?;
+    let skipped = skipped.to_string();
     if photos.is_empty() {
-        return Err(format!("the folders hold no picture; {passed_over}")
+        return Err(format!("the folders contain no picture; {skipped}")
             .trim_end_matches("; ")
             .into());
     }
@@ -125,11 +132,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let device = clipseg::device(&arguments.device)?;
     let folder = clipseg::clip::resolve(&arguments.model)?;
     let segmenter = Segmenter::from_pretrained(&folder, &device)?;
-    if !passed_over.is_empty() {
-        tell(format_args!("{passed_over}"));
+    if !skipped.is_empty() {
+        tell(&skipped);
     }
 
-    let bar = progress(photos.len());
+    let bar = match photos.len() {
+        1 => ProgressBar::hidden(),
+        count => progress_bar(count, "photographs"),
+    };
     let mut failed = 0;
     for photo in &photos {
         bar.set_message(photo.name.clone());
@@ -137,11 +147,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             let (path, name) = (photo.path.display(), &photo.name);
             bar.suspend(|| {
                 tell(format_args!(
-                    "{path}: a long name, so its results are called {name}-…"
+                    "{path}: the name is too long, so its results are named {name}-…"
                 ))
             });
         }
-        match segment(arguments, &segmenter, &asked, photo) {
+        match segment(arguments, &segmenter, &request, photo) {
             Ok(lines) => bar.suspend(|| print_line(&lines))?,
             Err(error) => {
                 failed += 1;
@@ -152,12 +162,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     bar.finish_and_clear();
     if failed > 0 {
-        return Err(Failure::Files(failed));
+        return Err(Failure::Photos(failed));
     }
     Ok(())
 }
 
-/// Finds out before the work whether a result would replace something that is not ours.
+/// Refuses, before any work, results that would replace an input or another program's file.
 fn check_results(
     arguments: &Arguments,
     photos: &[Photo],
@@ -166,7 +176,7 @@ fn check_results(
     if !arguments.out.is_dir() {
         return Ok(());
     }
-    // A photograph that is replaced by a result is lost, and what is read later is the result.
+    // A result in a photograph's place would destroy the photograph, and be read in its stead.
     let pictures = photos.iter().map(|photo| &photo.path);
     let pictures = pictures.chain(&arguments.visual_prompts);
     let inputs: HashSet<PathBuf> = pictures
@@ -180,7 +190,7 @@ fn check_results(
         if inputs.contains(&out.join(&file)) {
             let file = arguments.out.join(&file);
             let message = format!(
-                "{}: is a picture to read, and a result of that name would replace it; choose another --out",
+                "{}: a result of this name would replace an input picture; choose another --out",
                 file.display()
             );
             return Err(message.into());
@@ -189,9 +199,9 @@ fn check_results(
     })
 }
 
-/// Refuses what is asked for twice, and what is asked for and taken away.
+/// Refuses repeated phrases, and phrases that are both a prompt and a negative prompt.
 fn check_repeated(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    // The tokenizer takes no notice of case and of the number of spaces.
+    // The tokenizer ignores case and the number of spaces.
     let read = |text: &String| {
         let words: Vec<&str> = text.split_whitespace().collect();
         words.join(" ").to_lowercase()
@@ -210,13 +220,13 @@ fn check_repeated(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut negatives = arguments.negatives.iter();
     if let Some(text) = negatives.find(|text| prompts.contains(&read(text))) {
         let message =
-            format!("--negative `{text}` is a --prompt too: it takes away all that is found");
+            format!("--negative `{text}` is also a --prompt: its mask would always be empty");
         return Err(message.into());
     }
     Ok(())
 }
 
-/// The message of an error, with the photograph in front where it does not name it.
+/// The message of an error, prefixed with the photograph's path unless it contains that already.
 fn naming(photo: &Path, error: &dyn Error) -> String {
     let (photo, message) = (photo.display().to_string(), error.to_string());
     if message.contains(&photo) {
@@ -226,10 +236,10 @@ fn naming(photo: &Path, error: &dyn Error) -> String {
     }
 }
 
-fn prompts(arguments: &Arguments) -> Result<Asked, Box<dyn Error>> {
+fn prompts(arguments: &Arguments) -> Result<Request, Box<dyn Error>> {
     let (pictures, masks) = (&arguments.visual_prompts, &arguments.visual_masks);
     if arguments.prompts.is_empty() && pictures.is_empty() {
-        return Err("no prompt: pass --prompt \"a cat\", or --visual-prompt cat.jpg".into());
+        return Err("no prompt: pass --prompt \"a cat\" or --visual-prompt cat.jpg".into());
     }
     if let Some(index) = arguments.prompts.iter().position(|p| p.trim().is_empty()) {
         return Err(format!("prompt {} is empty", index + 1).into());
@@ -248,7 +258,7 @@ fn prompts(arguments: &Arguments) -> Result<Asked, Box<dyn Error>> {
     check_repeated(arguments)?;
     let has_words = !arguments.prompts.is_empty() || !arguments.negatives.is_empty();
     if !has_words && !arguments.templates.is_empty() {
-        return Err("--template has no effect: there is no --prompt and no --negative".into());
+        return Err("--template has no effect without --prompt or --negative".into());
     }
     let mut prompts: Vec<Prompt> = arguments
         .prompts
@@ -268,12 +278,12 @@ fn prompts(arguments: &Arguments) -> Result<Asked, Box<dyn Error>> {
         let stem = path.file_stem().unwrap_or(path.as_os_str());
         names.push(format!("like {}", stem.to_string_lossy()));
     }
-    // The number keeps prompts apart whose letters are the same, or that have none.
+    // The number distinguishes prompts whose slugs are equal or empty.
     let slugs = names.iter().zip(1..).map(|(name, number)| {
         let slug = format!("{number}-{}", slug(name));
         slug.trim_end_matches('-').to_owned()
     });
-    Ok(Asked {
+    Ok(Request {
         slugs: slugs.collect(),
         prompts,
         names,
@@ -281,30 +291,17 @@ fn prompts(arguments: &Arguments) -> Result<Asked, Box<dyn Error>> {
     })
 }
 
-fn progress(photos: usize) -> ProgressBar {
-    if photos < 2 {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(photos as u64);
-    if let Ok(style) =
-        ProgressStyle::with_template("{bar:30} {pos}/{len} photographs, {eta} left, {msg}")
-    {
-        bar.set_style(style);
-    }
-    bar
-}
-
-/// Writes the pictures of one photograph and gives what is printed about it.
+/// Segments one photograph, writes its results and returns the text to print.
 ///
-/// Each mask is written as soon as it is decoded and then let go, so that memory does not depend on
-/// the number of prompts.
+/// Each mask is written as soon as it is decoded and then dropped, so memory does not grow with the
+/// number of prompts.
 fn segment(
     arguments: &Arguments,
     segmenter: &Segmenter,
-    asked: &Asked,
+    request: &Request,
     photo: &Photo,
 ) -> Result<String, Box<dyn Error>> {
-    let files = ResultNames::new(&photo.name, asked, arguments.labels);
+    let files = ResultNames::new(&photo.name, request, arguments.labels);
     let save = |picture: DynamicImage, file: &str| {
         let path = arguments.out.join(file);
         arguments.output.png(&path, &picture)
@@ -312,19 +309,24 @@ fn segment(
     let mut overlay = load_rgb(&photo.path)?;
     let encoded = segmenter.encode_image(&overlay)?;
     let mut labels = LabelMapBuilder::new(arguments.threshold);
-    let mut findings = Vec::with_capacity(asked.prompts.len());
-    segmenter.for_each_mask(&encoded, &asked.prompts, &asked.options, |index, soft| {
-        let mask = soft.threshold(arguments.threshold);
-        save(heat_map(&soft).into(), &files.heats[index])?;
-        save(mask.to_gray_image().into(), &files.masks[index])?;
-        tint(&mut overlay, &mask, index);
-        if files.labels.is_some() {
-            labels.add(&soft)?;
-        }
-        findings.push(Finding::new(&asked.names[index], &soft, &mask));
-        Ok::<(), Box<dyn Error>>(())
-    })?;
-    save(add_legend(&overlay, &asked.names).into(), &files.overlay)?;
+    let mut findings = Vec::with_capacity(request.prompts.len());
+    segmenter.for_each_mask(
+        &encoded,
+        &request.prompts,
+        &request.options,
+        |index, soft| {
+            let mask = soft.threshold(arguments.threshold);
+            save(heat_map(&soft).into(), &files.heats[index])?;
+            save(mask.to_gray_image().into(), &files.masks[index])?;
+            tint(&mut overlay, &mask, index);
+            if files.labels.is_some() {
+                labels.add(&soft)?;
+            }
+            findings.push(Finding::new(&request.names[index], &soft, &mask));
+            Ok::<(), Box<dyn Error>>(())
+        },
+    )?;
+    save(add_legend(&overlay, &request.names).into(), &files.overlay)?;
     if let Some([by_number, by_colour]) = &files.labels {
         let map = labels.finish()?;
         save(map.to_image(), by_number)?;

@@ -9,6 +9,12 @@ use clipseg::train::{
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+pub(crate) const EXAMPLE: &str = "\
+Example:
+  clipseg train --preset paper --data VGPhraseCut_v0 --clip openai/clip-vit-base-patch16 \\
+      --device cuda --out runs/paper
+  clipseg train --resume --out runs/paper";
+
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Configuration file in TOML. Fields that it leaves out have their defaults.

@@ -1,21 +1,21 @@
-//! `clipseg data check`: what is wrong with a data set, counted and by example.
+//! `clipseg data check`: the problems of a data set, counted and with examples.
 
 use crate::Failure;
 use crate::output::print_line;
+use crate::progress::progress_bar;
 use clipseg::data::{PhraseCut, ProblemKind, Report, Split, check};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt::Write;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Folder in the layout of VGPhraseCut_v0.
+    /// Data set in the layout of VGPhraseCut_v0.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// Only this split; may be given several times. All that are there otherwise.
+    /// Check this split only; repeatable. Default: all splits of the data set.
     #[arg(long = "split", value_name = "SPLIT")]
     splits: Vec<Split>,
-    /// How many problems of each kind are shown.
+    /// Number of problems of each kind to list.
     #[arg(long, value_name = "N", default_value_t = 3)]
     first: usize,
 }
@@ -26,10 +26,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     } else {
         PhraseCut::open_splits(&arguments.folder, &arguments.splits)?
     };
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} pictures, {eta} left") {
-        bar.set_style(style);
-    }
+    let bar = progress_bar(0, "pictures");
     let report = check(&data, &|_, all| {
         bar.set_length(all as u64);
         bar.inc(1);
@@ -43,11 +40,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-/// The splits, the kinds of problems by split, and the first few of each.
+/// A table of the splits, a table of the problems by kind and split, and some examples of each kind.
 fn table(report: &Report, first: usize) -> String {
     let mut text = String::from("split  pictures  phrases  unusable\n");
     for line in report.splits() {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(
             text,
             "{:<5}  {:>8}  {:>7}  {:>8}",

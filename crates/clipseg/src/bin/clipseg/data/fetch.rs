@@ -1,29 +1,30 @@
-//! `clipseg data fetch`: the pictures of a data set from where they are published.
+//! `clipseg data fetch`: downloads the pictures of a data set.
 
 use crate::Failure;
 use crate::output::{print_line, tell};
+use crate::progress::progress_bar;
 use clipseg::data::{Fetcher, Split, list_pictures};
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::HumanBytes;
 use std::path::PathBuf;
 
-/// How many failures are shown.
+/// Number of failures to list.
 const SHOWN: usize = 10;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Folder with a picture list, such as VGPhraseCut_v0; pictures go into its `images`.
+    /// Data set with a picture list, such as VGPhraseCut_v0. Pictures are stored in its folder `images`.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// Only the pictures of this split; may be given several times.
+    /// Download the pictures of this split only; repeatable.
     #[arg(long = "split", value_name = "SPLIT")]
     splits: Vec<Split>,
-    /// Only the first N of these pictures in the order of the list.
+    /// Download the first N of these pictures only, in the order of the list.
     #[arg(long, value_name = "N")]
     max: Option<usize>,
-    /// How many pictures come at once.
+    /// Number of parallel downloads.
     #[arg(long, value_name = "N", default_value_t = 4)]
     connections: usize,
-    /// How often a picture that fails is tried again.
+    /// Number of retries of a failed download.
     #[arg(long, value_name = "N", default_value_t = 4)]
     retries: u32,
 }
@@ -37,13 +38,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     pictures.truncate(arguments.max.unwrap_or(usize::MAX));
     if pictures.is_empty() {
-        return Err("the picture list has no such pictures".into());
+        return Err("the picture list has no picture of these splits".into());
     }
-    let bar = ProgressBar::new(pictures.len() as u64);
-    let template = "{bar:30} {pos}/{len} pictures, {msg}, {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
+    let bar = progress_bar(pictures.len(), "pictures");
     let fetcher = Fetcher::new(&arguments.folder)
         .with_connections(arguments.connections)
         .with_retries(arguments.retries);
@@ -54,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     bar.finish_and_clear();
 
     print_line(&format!(
-        "{} of {} pictures are there: {} were, {} came ({})",
+        "{} of {} pictures are complete: {} existed, {} were downloaded ({})",
         report.kept + report.downloaded,
         pictures.len(),
         report.kept,
@@ -66,7 +63,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     for path in &report.set_aside {
         print_line(&format!(
-            "what lay in a picture's place and was none is now {}",
+            "a file that is not a picture was moved to {}",
             path.display()
         ))?;
     }
@@ -78,18 +75,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let more = report.failed.len().saturating_sub(SHOWN);
     if more > 0 {
-        tell(format_args!("and {more} more failed"));
+        tell(format_args!("and {more} more failures"));
     }
     if let Some(reason) = report.stopped {
         let untried = report.untried;
         let message = format!(
-            "gave up: {reason}; {untried} pictures were not tried, the next call goes on from there"
+            "stopped: {reason}; {untried} pictures were not tried; run the command again to continue"
         );
         return Err(message.into());
     }
     match report.failed.len() {
         0 => Ok(()),
-        1 => Err("1 picture did not come".into()),
-        failed => Err(format!("{failed} pictures did not come").into()),
+        1 => Err("1 picture could not be downloaded".into()),
+        failed => Err(format!("{failed} pictures could not be downloaded").into()),
     }
 }

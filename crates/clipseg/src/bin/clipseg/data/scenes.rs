@@ -1,23 +1,23 @@
-//! `clipseg data scenes`: generated pictures into a new folder.
+//! `clipseg data scenes`: generates a data set of scenes.
 
 use crate::Failure;
 use crate::output::print_line;
+use crate::progress::progress_bar;
 use clipseg::data::{ScenesConfig, generate_scenes_with};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Folder to make; must not be there yet.
+    /// Folder to create; it must not exist.
     #[arg(value_name = "OUT")]
     out: PathBuf,
     /// Number of pictures.
     #[arg(long, default_value_t = ScenesConfig::default().images)]
     images: usize,
-    /// Decides everything.
+    /// Random seed; on one platform the same seed gives the same bytes.
     #[arg(long, default_value_t = ScenesConfig::default().seed)]
     seed: u64,
-    /// Side of the pictures in pixels.
+    /// Width and height of the pictures in pixels.
     #[arg(long, default_value_t = ScenesConfig::default().size)]
     size: u32,
 }
@@ -28,10 +28,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         size: arguments.size,
         seed: arguments.seed,
     };
-    let bar = ProgressBar::new(config.images as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} scenes, {eta} left") {
-        bar.set_style(style);
-    }
+    let bar = progress_bar(config.images, "scenes");
     let made = generate_scenes_with(&arguments.out, &config, || bar.inc(1));
     bar.finish_and_clear();
     made?;

@@ -1,4 +1,4 @@
-//! `clipseg data show`: a contact sheet.
+//! `clipseg data show`: a contact sheet of a data set.
 
 use crate::Failure;
 use crate::output::Output;
@@ -7,13 +7,13 @@ use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Folder in the layout of VGPhraseCut_v0.
+    /// Data set in the layout of VGPhraseCut_v0.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// Which pictures: train, val, test, miniv or `val_miniv`.
+    /// Split: train, val, test, miniv, or `val_miniv` for val and miniv together.
     #[arg(long)]
     split: Split,
-    /// File for the sheet, a PNG.
+    /// PNG file to write.
     #[arg(long, value_name = "SHEET.png")]
     out: PathBuf,
     #[command(flatten)]
@@ -21,16 +21,16 @@ pub(crate) struct Arguments {
     /// Number of pictures.
     #[arg(long, default_value_t = SheetOptions::default().pictures)]
     count: usize,
-    /// Phrases under each picture, at most.
+    /// Maximum number of phrases of each picture.
     #[arg(long, default_value_t = SheetOptions::default().phrases)]
     phrases: usize,
-    /// Pictures beside each other.
+    /// Pictures in a row.
     #[arg(long, default_value_t = SheetOptions::default().columns)]
     columns: usize,
-    /// Longer side of each picture on the sheet in pixels.
+    /// Longer side of each picture in pixels.
     #[arg(long, default_value_t = SheetOptions::default().side)]
     side: u32,
-    /// Which pictures and phrases, if there are more.
+    /// Random seed by which pictures and phrases are chosen.
     #[arg(long, default_value_t = SheetOptions::default().seed)]
     seed: u64,
 }
