@@ -5,6 +5,7 @@
 //! cargo run --example training_step
 //! ```
 
+use burn::data::dataset::Dataset;
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::prelude::*;
 use clipseg::clip::{ClipTokenizer, ImageProcessor};

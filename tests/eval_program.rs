@@ -81,9 +81,9 @@ fn a_table_rows_and_json() {
     for expected in [
         "\ni_single  ",
         "\nd_notcocotv  ",
-        "\n1 phrase has no prediction; counted as IoU 0, they give a mean IoU of 0.",
+        "\n1 phrase has no prediction; with IoU 0 for these, the mean IoU is 0.",
         "\nmean IoU 0.",
-        "\ncum IoU  +0.0000 against the other run, 95 % interval +0.0000 to +0.0000, p = 1.0000",
+        "\ncum IoU  +0.0000 against the other run, 95 % confidence interval +0.0000 to +0.0000, p = 1.0000",
     ] {
         assert!(table.contains(expected), "{expected} in {table}");
     }
@@ -140,7 +140,10 @@ fn the_same_seed_gives_the_same_output() {
         text(&output.stdout)
     };
     let first = run("1");
-    assert!(first.contains("95 % confidence interval over pictures"), "{first}");
+    assert!(
+        first.contains("95 % confidence interval over pictures"),
+        "{first}"
+    );
     assert_eq!(first, run("1"));
     assert_ne!(first, run("2"));
 }
@@ -302,7 +305,7 @@ fn defects_are_told_once_and_counted() {
         );
     }
     assert!(
-        table.contains("\n2 phrases have no prediction; counted as IoU 0, they "),
+        table.contains("\n2 phrases have no prediction; with IoU 0 for these, "),
         "{table}"
     );
     assert!(
@@ -404,7 +407,9 @@ fn what_is_no_prediction_is_told() {
     soft.save(&grey).unwrap();
     let errors = text(&score(&data(), "test", &part, &[]).stderr);
     assert!(
-        errors.contains("1 predictions have more than two grey levels; every level but black counts as mask"),
+        errors.contains(
+            "1 predictions have more than two grey levels; every level but black counts as mask"
+        ),
         "{errors}"
     );
     // A whole folder of another split.

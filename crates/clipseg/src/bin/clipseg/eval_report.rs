@@ -98,7 +98,7 @@ pub(crate) fn summary(figures: &Figures) -> Vec<String> {
     if let Some(all) = all.filter(|all| all.missing > 0) {
         let many = if all.missing == 1 { " has" } else { "s have" };
         lines.push(format!(
-            "{} phrase{many} no prediction; counted as IoU 0, they give a mean IoU of {:.4}",
+            "{} phrase{many} no prediction; with IoU 0 for these, the mean IoU is {:.4}",
             all.missing, all.mean_iou_of_all
         ));
     }
