@@ -38,8 +38,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = training.apply(small)?;
     let out = training.run.folder("runs/train_clip");
     let mut progress = Progress::of("captions");
+    let device = clipseg::device(&config.device)?;
     let stop = StopFlag::on_ctrl_c()?;
-    let outcome = pretrain(&config, &out, training.run.resume, &stop, &mut progress)?;
+    let outcome = pretrain(
+        &config,
+        &device,
+        &out,
+        training.run.start(),
+        &stop,
+        &mut progress,
+    )?;
     match (outcome.end, outcome.scores()) {
         (End::Stopped, _) | (_, None) => println!("stopped; --resume continues the run"),
         (_, Some(scores)) => println!("{scores}\nrun folder: {}", out.display()),

@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let Arguments { training } = Arguments::parse();
     let config = training.apply(TrainConfig::preset("quick")?)?;
     let out = training.run.folder("runs/train_phrasecut");
+    let device = clipseg::device(&config.device)?;
     let stop = StopFlag::on_ctrl_c()?;
     let outcome = run(
         &config,

@@ -1,7 +1,7 @@
 //! Command-line flags for training, shared by the program and the examples.
 
 use clipseg_metrics::Loss;
-use clipseg_train::{PretrainConfig, Result, RunFolder, Settings, TrainConfig, TrainError};
+use clipseg_train::{PretrainConfig, Result, RunFolder, Settings, Start, TrainConfig, TrainError};
 use std::path::{Path, PathBuf};
 
 /// Flags that every kind of training has.
@@ -42,6 +42,15 @@ impl RunArguments {
             Some(out) => out.clone(),
             None if self.resume => default.as_ref().to_owned(),
             None => RunFolder::unused(default.as_ref()),
+        }
+    }
+
+    /// Whether the run is new or resumed, by `--resume`.
+    pub fn start(&self) -> Start {
+        if self.resume {
+            Start::Resume
+        } else {
+            Start::New
         }
     }
 

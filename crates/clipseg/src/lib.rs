@@ -3,10 +3,13 @@
 
 #[cfg(feature = "cli")]
 pub mod arguments;
+mod device;
+mod error;
 
 pub use clipseg_clip as clip;
-pub use clipseg_clip::device;
 pub use clipseg_data as data;
 pub use clipseg_metrics as metrics;
 pub use clipseg_model as model;
 pub use clipseg_train as train;
+pub use device::device;
+pub use error::DeviceError;

@@ -40,7 +40,8 @@ pub(crate) fn run_pretraining(arguments: &Arguments) -> Result<(), Failure> {
     }
     let stop = StopFlag::on_ctrl_c()?;
     let mut progress = Progress::of("captions");
-    let outcome = pretrain(&config, &out, flags.resume, &stop, &mut progress)?;
+    let device = clipseg::device(&config.device)?;
+    let outcome = pretrain(&config, &device, &out, flags.start(), &stop, &mut progress)?;
     let out = out.display();
     if outcome.end == End::Stopped {
         tell(format_args!(

@@ -50,7 +50,8 @@ pub(crate) fn run_training(arguments: &Arguments) -> Result<(), Failure> {
     }
     let stop = StopFlag::on_ctrl_c()?;
     let mut progress = Progress::new();
-    let outcome = run(&config, &out, flags.resume, &stop, &mut progress)?;
+    let device = clipseg::device(&config.device)?;
+    let outcome = run(&config, &device, &out, flags.start(), &stop, &mut progress)?;
     let out = out.display();
     if outcome.training.end == End::Stopped {
         tell(format_args!(
