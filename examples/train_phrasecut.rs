@@ -23,13 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = training.run.folder("runs/train_phrasecut");
     let device = clipseg::device(&config.device)?;
     let stop = StopFlag::on_ctrl_c()?;
-    let outcome = run(
-        &config,
-        &out,
-        training.run.resume,
-        &stop,
-        &mut Progress::new(),
-    )?;
+    let start = training.run.start();
+    let outcome = run(&config, &device, &out, start, &stop, &mut Progress::new())?;
     match (outcome.training.end, outcome.table) {
         (End::Stopped, _) | (_, None) => println!("stopped; --resume continues the run"),
         (_, Some(table)) => {

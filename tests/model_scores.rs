@@ -389,7 +389,7 @@ fn what_a_model_cannot_be_asked_is_said() {
     let nothing = message(&["--model", model]);
     assert!(
         nothing.contains("cannot choose a threshold on val: ")
-            && nothing.contains("; give --threshold"),
+            && nothing.contains("; pass --threshold"),
         "{nothing}"
     );
     // Without polygons there is nothing to score by, nor to choose by.

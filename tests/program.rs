@@ -555,7 +555,7 @@ fn what_cannot_be_done_is_said_before_the_work() {
         ),
         (
             &["--prompt", "y", "--prompt", "x", "--negative", "X"],
-            "--negative `X` is a --prompt too",
+            "--negative `X` is also a --prompt",
         ),
         (
             &["--prompt", "x", "--threshold", "inf"],
