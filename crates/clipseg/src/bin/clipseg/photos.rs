@@ -166,8 +166,8 @@ fn shortened(name: &str, longest: usize) -> String {
 }
 
 fn is_picture(path: &Path) -> bool {
-    let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
-    let known = ending.is_some_and(|ending| EXTENSIONS.iter().any(|&known| ending == known));
+    let extension = path.extension().map(|name| name.to_ascii_lowercase());
+    let known = extension.is_some_and(|name| EXTENSIONS.iter().any(|&known| name == known));
     // Loading reports broken links, named pipes, sockets and devices.
     known && !path.is_dir() && !is_marked(path)
 }
