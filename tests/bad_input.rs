@@ -46,7 +46,7 @@ fn folders_without_a_checkpoint() {
     );
     let empty = tempfile::tempdir().unwrap();
     let expected = format!(
-        "{} holds none of model.safetensors, model.safetensors.index.json, pytorch_model.bin, \
+        "{} contains none of model.safetensors, model.safetensors.index.json, pytorch_model.bin, \
          pytorch_model.bin.index.json",
         empty.path().display()
     );

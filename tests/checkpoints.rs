@@ -141,7 +141,7 @@ fn shards_with_an_index() {
     let mut more = map.clone();
     more.insert("extra".into(), json!("model-00001-of-00003.safetensors"));
     index(&more);
-    assert!(message(load(&folder)).contains("`extra` is in none of the files"));
+    assert!(message(load(&folder)).contains("`extra` is in none of the listed files"));
     more.insert("extra".into(), json!("../model.safetensors"));
     index(&more);
     assert!(message(load(&folder)).contains("is not a plain file name"));
@@ -345,7 +345,7 @@ fn a_saved_model_replaces_its_own_files_and_no_others() {
         std::fs::copy(segmenter("clipseg-refined").join(foreign), &path).unwrap();
         let before = std::fs::read(&path).unwrap();
         let error = message(model.save_pretrained(folder.path()));
-        let expected = format!("{} is there already", path.display());
+        let expected = format!("{} already exists", path.display());
         assert!(error.starts_with(&expected), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), before);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);

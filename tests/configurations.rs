@@ -174,7 +174,7 @@ fn the_preprocessing_of_transformers_5_is_read() {
     );
     // Saving would leave the newer file to be read in its place.
     let error = half.save(folder.path()).unwrap_err().to_string();
-    assert!(error.contains("is there already"), "{error}");
+    assert!(error.contains("already exists"), "{error}");
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn a_checkpoint_keeps_its_preprocessing_when_it_is_saved() {
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains(name) && error.contains("is there already"),
+            error.contains(name) && error.contains("already exists"),
             "{error}"
         );
         assert_eq!(

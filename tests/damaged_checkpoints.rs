@@ -177,7 +177,7 @@ fn damage_is_found_at_its_place_in_the_header_of_safetensors() {
     ] {
         std::fs::write(&path, bytes).unwrap();
         let error = message(read_all(&path));
-        let start = format!("{}: not whole: ", path.display());
+        let start = format!("{}: damaged or incomplete: ", path.display());
         assert!(error.starts_with(&start), "{what}: {error}");
     }
 }
@@ -191,21 +191,21 @@ fn eight_bit_floats_are_named() {
             format!(r#"{{"a": {{"dtype": "{kind}", "shape": [16], "data_offsets": [0, 16]}}}}"#);
         std::fs::write(&path, with_header(&header)).unwrap();
         let error = message(Checkpoint::from_file(&path));
-        let expected = format!("of the kind {kind}, and 8-bit floats are not read");
+        let expected = format!("of the data type {kind}, and 8-bit floats are not supported");
         assert!(error.contains(&expected), "{error}");
-        assert!(!error.contains("not whole"), "{error}");
+        assert!(!error.contains("damaged or incomplete"), "{error}");
     }
     let error = message(Checkpoint::from_file(&checkpoints().join("float8.pt")));
     assert!(error.contains("float8.pt: "), "{error}");
     assert!(
-        error.contains("of the kind float8_e4m3fn, and 8-bit floats are not read"),
+        error.contains("of the data type float8_e4m3fn, and 8-bit floats are not supported"),
         "{error}"
     );
     let complex = r#"{"a": {"dtype": "C64", "shape": [2], "data_offsets": [0, 16]}}"#;
     std::fs::write(&path, with_header(complex)).unwrap();
     let error = message(Checkpoint::from_file(&path));
     assert!(
-        error.contains("of the kind C64, which are not read"),
+        error.contains("of the data type C64, which is not supported"),
         "{error}"
     );
 }
@@ -276,7 +276,7 @@ fn everything_that_does_not_fit_is_listed_at_once() {
         [
             "decoder.film_add.weight has shape [16, 31], expected [16, 32]",
             "decoder.layers.1.layer_norm1.weight has shape [16, 1], expected [16]",
-            "decoder.reduces.0.bias holds I64, expected floating-point numbers",
+            "decoder.reduces.0.bias has the data type I64, expected floating-point numbers",
         ]
     );
     let lists = problems.missing.iter().chain(&problems.unexpected);
@@ -319,7 +319,10 @@ fn what_does_not_fit_has_the_names_of_open_clip() {
     );
     let path = segmenter("clipseg-plain").join("model.safetensors");
     let error = message(load_openai_clip(&path, Activation::Gelu, &device()));
-    assert!(error.contains("not the names of OpenAI"), "{error}");
+    assert!(
+        error.contains("does not have the tensor names of OpenAI"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn one_of_another_model_is_refused_when_it_is_loaded() {
     let error = loading(folder.path());
     assert!(error.starts_with(&file.display().to_string()), "{error}");
     assert!(
-        error.contains("has number 514, and 48894 tokens in all are outside")
+        error.contains("has the id 514; 48894 tokens in total are outside")
             && error.contains("vocabulary of 514 (0 to 513, `vocab_size` in config.json)"),
         "{error}"
     );
@@ -91,7 +91,7 @@ fn tokens_that_are_not_the_encoders_are_an_error() {
     let error = embed(&[&long]).unwrap_err();
     assert!(
         error.contains(&format!(
-            "has {} tokens, the text encoder has {most}",
+            "has {} tokens, but the text encoder has {most}",
             most + 1
         )),
         "{error}"
@@ -102,7 +102,7 @@ fn tokens_that_are_not_the_encoders_are_an_error() {
     let segmenter = Segmenter::new(model, ClipTokenizer::openai(most).unwrap(), processor);
     let error = segmenter.encode_text(&["a cat"]).unwrap_err().to_string();
     assert!(
-        error.contains("the tokenizer is another model's"),
+        error.contains("the tokenizer belongs to another model"),
         "{error}"
     );
 }
@@ -113,19 +113,22 @@ fn what_is_not_read_of_a_text_is_told_once() {
     let most = config.max_position_embeddings;
     let folder = fixtures().join("models/clipseg-refined");
     let tokenizer = ClipTokenizer::from_folder(&folder, &config).unwrap();
-    assert_eq!(tokenizer.unread("a cat").unwrap(), None);
-    assert_eq!(tokenizer.unread("").unwrap(), None);
+    assert_eq!(tokenizer.truncated_part("a cat").unwrap(), None);
+    assert_eq!(tokenizer.truncated_part("").unwrap(), None);
     // Letters apart are a token each, beside the two special ones.
     let letters = |count: usize| vec!["x"; count].join(" ");
-    assert_eq!(tokenizer.unread(&letters(most - 2)).unwrap(), None);
+    assert_eq!(tokenizer.truncated_part(&letters(most - 2)).unwrap(), None);
     let text = format!("{} y z", letters(most - 2));
-    assert_eq!(tokenizer.unread(&text).unwrap().as_deref(), Some("y z"));
+    assert_eq!(
+        tokenizer.truncated_part(&text).unwrap().as_deref(),
+        Some("y z")
+    );
     // What comes long after the cut is part of it, and a letter of several bytes stays whole.
     let text = format!("{} \u{e9}\u{e9} {}", letters(most - 2), "word ".repeat(500));
-    let unread = tokenizer.unread(&text).unwrap().unwrap();
+    let truncated = tokenizer.truncated_part(&text).unwrap().unwrap();
     assert!(
-        unread.starts_with("\u{e9}\u{e9} word") && unread.ends_with("word"),
-        "{unread}"
+        truncated.starts_with("\u{e9}\u{e9} word") && truncated.ends_with("word"),
+        "{truncated}"
     );
 
     let (_, warnings) = warnings_of(|| {
@@ -143,7 +146,7 @@ fn what_is_not_read_of_a_text_is_told_once() {
         panic!("{warnings:?}");
     };
     assert!(
-        warning.contains(&format!("more than {most} tokens")) && warning.contains(&unread),
+        warning.contains(&format!("more than {most} tokens")) && warning.contains(&truncated),
         "{warning}"
     );
 }

@@ -1,4 +1,4 @@
-//! Both towers, and the space in which a picture and a text can be compared.
+//! The CLIP model: both towers, their projections, and the logit scale.
 
 use crate::config::ClipConfig;
 use crate::error::Result;
@@ -9,11 +9,11 @@ use burn::module::Param;
 use burn::nn::Linear;
 use burn::prelude::*;
 
-/// CLIP: pictures and texts as vectors of one space (Radford et al. 2021, arXiv:2103.00020).
+/// A CLIP model, which embeds pictures and texts in one space (Radford et al. 2021, arXiv:2103.00020).
 ///
-/// Made by [`Clip::init`] with random weights or by [`load_clip`](crate::load_clip) from a
-/// checkpoint. On an autodiff device it can be trained; kept frozen, it belongs on the plain one,
-/// where Burn has fused attention.
+/// [`Clip::init`] creates it with random weights, and [`load_clip`](crate::load_clip) loads it from a
+/// checkpoint. It can be trained on an autodiff device. A frozen CLIP should be on the plain device,
+/// where Burn's fused attention is used.
 ///
 /// # Example
 ///
@@ -48,15 +48,15 @@ pub struct Clip {
 }
 
 impl Clip {
-    /// A CLIP with random weights; `device.seed` before it makes them reproducible.
+    /// A CLIP with random weights. Call `device.seed` before to make them reproducible.
     pub fn init(config: &ClipConfig, device: &Device) -> Self {
         let clip = Self::build(config, device);
         initialise(&clip);
         clip
     }
 
-    /// A CLIP to load weights into, whose parameters take no memory yet; one that is used before it
-    /// is loaded draws random numbers.
+    /// A CLIP to load weights into. Its parameters take no memory until they are loaded; if they are used
+    /// before, they are initialised with random numbers.
     pub fn unfilled(config: &ClipConfig, device: &Device) -> Self {
         Self::build(config, device)
     }
@@ -93,13 +93,13 @@ impl Clip {
         &self.vision_model
     }
 
-    /// The logarithm of the factor on scores, `[1]`: CLIP's learned temperature.
+    /// The logit scale, `[1]`: the logarithm of the learned factor on the similarities, which is the inverse
+    /// of the temperature.
     pub fn logit_scale(&self) -> Tensor<1> {
         self.logit_scale.val()
     }
 
-    /// The same model with a logarithm of the factor on scores of at most `most`, as CLIP keeps it at
-    /// ln 100 in training.
+    /// The same model with a logit scale of at most `most`. CLIP limits it to ln 100 in training.
     #[must_use]
     pub fn with_logit_scale_at_most(mut self, most: f64) -> Self {
         self.logit_scale = self.logit_scale.map(|scale| {
@@ -114,12 +114,12 @@ impl Clip {
         self
     }
 
-    /// The device that the weights are on.
+    /// The device of the weights.
     pub fn device(&self) -> Device {
         self.logit_scale.val().device()
     }
 
-    /// Texts as vectors, **not** normalised, as CLIPSeg's decoder takes them.
+    /// Embeds texts. The embeddings are **not** normalised, as CLIPSeg's decoder expects them.
     ///
     /// # Shapes
     ///
@@ -127,25 +127,27 @@ impl Clip {
     ///
     /// # Errors
     ///
-    /// If the tokens are not this encoder's; see [`TextEncoder::forward`].
+    /// If the tokens do not fit the text tower; see [`TextEncoder::forward`].
     pub fn text_embedding(&self, texts: &TextBatch) -> Result<Tensor<2>> {
         let pooled = self.text_model.forward(texts)?.pooled;
         Ok(self.text_projection.forward(pooled))
     }
 
-    /// [`text_embedding`](Self::text_embedding) for texts that are known to be this encoder's, such as
-    /// those of its own tokenizer, of one length. The check reads the tokens back, which waits for
-    /// everything that the device still has to do: too long for every step of a training.
+    /// Embeds texts like [`text_embedding`](Self::text_embedding) without checking the tokens.
+    ///
+    /// The check copies the tokens from the device, which waits for all of its queued work. That takes
+    /// too long in every training step. Use this for tokens of the model's own tokenizer only.
     ///
     /// # Panics
     ///
-    /// On some devices, if there are more tokens than positions or one is not in the vocabulary.
+    /// On some devices, if a text has more tokens than the tower has positions, or a token is not in the
+    /// vocabulary.
     pub fn text_embedding_unchecked(&self, texts: &TextBatch) -> Tensor<2> {
         let pooled = self.text_model.forward_unchecked(texts).pooled;
         self.text_projection.forward(pooled)
     }
 
-    /// Pictures as vectors, **not** normalised, as CLIPSeg's decoder takes them.
+    /// Embeds pictures. The embeddings are **not** normalised, as CLIPSeg's decoder expects them.
     ///
     /// # Shapes
     ///
@@ -160,7 +162,8 @@ impl Clip {
         Ok(self.project_pooled(pooled))
     }
 
-    /// The projection of the vision tower's pooled state, for callers that have run the tower.
+    /// Projects the pooled state of the vision tower into the shared space, for callers that have run the
+    /// tower themselves.
     ///
     /// # Shapes
     ///
@@ -170,7 +173,7 @@ impl Clip {
         self.visual_projection.forward(pooled)
     }
 
-    /// Cosine similarities times `exp(logit_scale)`.
+    /// The similarity of every picture with every text: cosine similarities times `exp(logit_scale)`.
     ///
     /// # Shapes
     ///
@@ -187,7 +190,7 @@ impl Clip {
     }
 }
 
-/// Divides each row by its Euclidean length.
+/// Divides each row by its Euclidean norm.
 ///
 /// # Shapes
 ///

@@ -1,62 +1,54 @@
-//! The shape of a CLIP, as Hugging Face's `config.json` writes it down.
+//! The configuration of a CLIP, as in Hugging Face's `config.json`.
 //!
-//! Defaults are those of `CLIPTextConfig` and `CLIPVisionConfig` in transformers 4.57, so a field
-//! that a checkpoint leaves out means here what it means there.
+//! The defaults are those of `CLIPTextConfig` and `CLIPVisionConfig` in transformers 4.57, so a field
+//! that is missing in a checkpoint has the same value as in transformers.
 
 use crate::error::{ClipError, Result};
 use crate::files::read_json;
+use crate::json_fields::{parse, parse_field};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
 
-/// Most tokens of a vocabulary.
-const MOST_TOKENS: usize = 1 << 22;
-/// Widest layer, and most positions.
-const WIDEST: usize = 1 << 16;
-/// Most blocks of a tower.
-const DEEPEST: usize = 1 << 10;
-/// Longest side of a picture or a patch, in pixels.
-const LONGEST_SIDE: usize = 1 << 13;
-
-/// The non-linearity between the two maps of a block's MLP.
+/// The activation of the MLP in a transformer block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Activation {
-    /// `x · sigmoid(1.702 x)`, which OpenAI's CLIP was trained with.
+    /// `x · sigmoid(1.702 x)`, used by OpenAI's models.
     QuickGelu,
-    /// `x · Φ(x)`, which most of open_clip's models were trained with.
+    /// `x · Φ(x)`, used by most models of open_clip.
     Gelu,
     /// `max(x, 0)`.
     Relu,
 }
 
-/// The text tower.
+/// The configuration of the text tower.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TextConfig {
-    /// Number of tokens. Default: 49,408.
+    /// Size of the vocabulary. Default: 49,408.
     pub vocab_size: usize,
-    /// Width of a token. Default: 512.
+    /// Width of the hidden states. Default: 512.
     pub hidden_size: usize,
     /// Inner width of the MLP. Default: 2,048.
     pub intermediate_size: usize,
     /// Number of blocks. Default: 12.
     pub num_hidden_layers: usize,
-    /// Heads of the attention. Default: 8.
+    /// Number of attention heads. Default: 8.
     pub num_attention_heads: usize,
-    /// Most tokens that a text can have. Default: 77.
+    /// Largest number of tokens of a text. Default: 77.
     pub max_position_embeddings: usize,
-    /// Non-linearity of the MLP. Default: QuickGELU.
+    /// Activation of the MLP. Default: QuickGELU.
     pub hidden_act: Activation,
-    /// Added to the variance by the norms. Default: 1e-5.
+    /// Epsilon of the layer norms. Default: 1e-5.
     pub layer_norm_eps: f64,
-    /// The token that ends a text. Default: 49,407. The value 2 stands in old exports and selects
-    /// their rule for the pooled position; see [`TextEncoder`](crate::TextEncoder).
+    /// Id of the end-of-text token. Default: 49,407. Old exports have the wrong value 2, which selects
+    /// another rule for the pooled position; see [`TextEncoder`](crate::TextEncoder).
     pub eos_token_id: i64,
-    /// The token that starts a text. Default: 49,406.
+    /// Id of the start-of-text token. Default: 49,406.
     pub bos_token_id: i64,
-    /// The token that fills up a batch. Default: 1.
+    /// Id of the padding token. Default: 1.
     pub pad_token_id: i64,
 }
 
@@ -78,30 +70,30 @@ impl Default for TextConfig {
     }
 }
 
-/// The vision tower.
+/// The configuration of the vision tower.
 ///
-/// Its JSON has every field, those with default values too: beside the weights it is all that the
-/// hidden states of a picture depend on.
+/// Every field is serialised, also with its default value. The hidden states of a picture depend on
+/// this configuration and the weights only, so caches of hidden states use it in their keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct VisionConfig {
-    /// Width of a token. Default: 768.
+    /// Width of the hidden states. Default: 768.
     pub hidden_size: usize,
     /// Inner width of the MLP. Default: 3,072.
     pub intermediate_size: usize,
     /// Number of blocks. Default: 12.
     pub num_hidden_layers: usize,
-    /// Heads of the attention. Default: 12.
+    /// Number of attention heads. Default: 12.
     pub num_attention_heads: usize,
-    /// Colour channels. Default, and the only number that [`ClipConfig::validate`] accepts: 3.
+    /// Number of colour channels. Default: 3, the only value that [`ClipConfig::validate`] accepts.
     pub num_channels: usize,
-    /// Side in pixels of the square that the position table was made for. Default: 224.
+    /// Side in pixels of the square pictures that the position embeddings are for. Default: 224.
     pub image_size: usize,
     /// Side in pixels of a patch. Default: 32.
     pub patch_size: usize,
-    /// Non-linearity of the MLP. Default: QuickGELU.
+    /// Activation of the MLP. Default: QuickGELU.
     pub hidden_act: Activation,
-    /// Added to the variance by the norms. Default: 1e-5.
+    /// Epsilon of the layer norms. Default: 1e-5.
     pub layer_norm_eps: f64,
 }
 
@@ -121,7 +113,7 @@ impl Default for VisionConfig {
     }
 }
 
-/// Both towers and the space that they share.
+/// The configuration of a CLIP: both towers and the shared embedding space.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClipConfig {
@@ -129,9 +121,9 @@ pub struct ClipConfig {
     pub text_config: TextConfig,
     /// The vision tower.
     pub vision_config: VisionConfig,
-    /// Width of the shared embeddings. Default: 512.
+    /// Width of the embeddings of pictures and texts. Default: 512.
     pub projection_dim: usize,
-    /// Logarithm of the factor on image–text scores, before training. Default: 2.6592.
+    /// Initial logit scale: the logarithm of the factor on similarities. Default: 2.6592.
     pub logit_scale_init_value: f64,
 }
 
@@ -164,11 +156,11 @@ impl ClipConfig {
         Self::default()
     }
 
-    /// A small one for demonstrations, with CLIP's vocabulary: 96-pixel pictures in patches of 8,
-    /// four blocks in each tower.
+    /// A small model for demonstrations, with CLIP's vocabulary: pictures of 96 pixels in patches of 8,
+    /// four vision blocks and two text blocks.
     ///
-    /// There are no published weights of this size. Even with random weights its towers keep
-    /// apart colours, positions and words, which is enough for a decoder to learn simple scenes.
+    /// There are no published weights of this size. Even with random weights the towers distinguish
+    /// colours, positions and words, which is enough for a decoder to learn simple scenes.
     pub fn small() -> Self {
         Self {
             text_config: TextConfig {
@@ -197,13 +189,13 @@ impl ClipConfig {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, is of another architecture, or has a field with a value that is
-    /// not supported; the message names the file and the field.
+    /// If the file cannot be read, describes another architecture, or has a field whose value is not
+    /// supported; the message names the file and the field.
     pub fn from_file(path: &Path) -> Result<Self> {
         Self::from_json(&read_json(path)?, path)
     }
 
-    /// Reads the parsed `config.json` of a CLIP or a CLIPSeg checkpoint; `path` is for messages.
+    /// Reads the parsed `config.json` of a CLIP or a CLIPSeg checkpoint; `path` is used in messages.
     ///
     /// # Errors
     ///
@@ -227,7 +219,8 @@ impl ClipConfig {
             }
         }
         let tower = |name: &str| -> Result<Value> {
-            // Exports of 2021 and 2022 hold the towers a second time under `…_dict`, which wins.
+            // Exports of 2021 and 2022 have each tower a second time under `…_dict`, which takes
+            // precedence.
             let mut merged = serde_json::Map::new();
             let mut found = false;
             for key in [name.to_owned(), format!("{name}_dict")] {
@@ -258,160 +251,9 @@ impl ClipConfig {
         config.validate(path)?;
         Ok(config)
     }
-
-    /// Checks that the numbers fit together and are of a size that models have; `path` is for messages.
-    ///
-    /// # Errors
-    ///
-    /// [`ClipError::Config`] with the first field that does not.
-    pub fn validate(&self, path: &Path) -> Result<()> {
-        let (text, vision) = (&self.text_config, &self.vision_config);
-        let fail = |field: &str, message: String| ClipError::Config {
-            path: path.to_owned(),
-            field: field.to_owned(),
-            message,
-        };
-        // The largest are well above any CLIP. Without them a wrong digit asks for more memory than
-        // there is before it can be seen that the weights do not fit.
-        let bounds = [
-            ("text_config.vocab_size", text.vocab_size, 1..=MOST_TOKENS),
-            ("text_config.hidden_size", text.hidden_size, 1..=WIDEST),
-            (
-                "text_config.intermediate_size",
-                text.intermediate_size,
-                1..=WIDEST,
-            ),
-            (
-                "text_config.num_hidden_layers",
-                text.num_hidden_layers,
-                0..=DEEPEST,
-            ),
-            (
-                "text_config.num_attention_heads",
-                text.num_attention_heads,
-                1..=WIDEST,
-            ),
-            // There must be room for the start and the end token.
-            (
-                "text_config.max_position_embeddings",
-                text.max_position_embeddings,
-                2..=WIDEST,
-            ),
-            ("vision_config.hidden_size", vision.hidden_size, 1..=WIDEST),
-            (
-                "vision_config.intermediate_size",
-                vision.intermediate_size,
-                1..=WIDEST,
-            ),
-            (
-                "vision_config.num_hidden_layers",
-                vision.num_hidden_layers,
-                0..=DEEPEST,
-            ),
-            (
-                "vision_config.num_attention_heads",
-                vision.num_attention_heads,
-                1..=WIDEST,
-            ),
-            // Photographs have three.
-            ("vision_config.num_channels", vision.num_channels, 3..=3),
-            (
-                "vision_config.patch_size",
-                vision.patch_size,
-                1..=LONGEST_SIDE,
-            ),
-            (
-                "vision_config.image_size",
-                vision.image_size,
-                1..=LONGEST_SIDE,
-            ),
-            ("projection_dim", self.projection_dim, 1..=WIDEST),
-        ];
-        for (field, value, bounds) in bounds {
-            if !bounds.contains(&value) {
-                let (least, most) = bounds.into_inner();
-                let expected = match least == most {
-                    true => least.to_string(),
-                    false => format!("{least} to {most}"),
-                };
-                return Err(fail(field, format!("{value}, expected {expected}")));
-            }
-        }
-        for (tower, width, heads) in [
-            ("text_config", text.hidden_size, text.num_attention_heads),
-            (
-                "vision_config",
-                vision.hidden_size,
-                vision.num_attention_heads,
-            ),
-        ] {
-            if !width.is_multiple_of(heads) {
-                return Err(fail(
-                    &format!("{tower}.num_attention_heads"),
-                    format!("{heads} heads do not divide the width {width}"),
-                ));
-            }
-        }
-        if vision.image_size < vision.patch_size {
-            return Err(fail(
-                "vision_config.image_size",
-                format!(
-                    "{} is smaller than a patch of {}",
-                    vision.image_size, vision.patch_size
-                ),
-            ));
-        }
-        for (field, epsilon) in [
-            ("text_config.layer_norm_eps", text.layer_norm_eps),
-            ("vision_config.layer_norm_eps", vision.layer_norm_eps),
-        ] {
-            // In single precision, as it is added.
-            if !((epsilon as f32) > 0.0 && epsilon < 1.0) {
-                return Err(fail(
-                    field,
-                    format!("{epsilon}, expected a number above 0 and below 1"),
-                ));
-            }
-        }
-        if !(self.logit_scale_init_value as f32).is_finite() {
-            let message = format!("{}, expected a number", self.logit_scale_init_value);
-            return Err(fail("logit_scale_init_value", message));
-        }
-        Ok(())
-    }
 }
 
-/// Parses one field of a JSON object; `None` if it is missing or null.
-///
-/// # Errors
-///
-/// [`ClipError::Config`] that names the field.
-pub fn parse_field<T: serde::de::DeserializeOwned>(
-    object: &serde_json::Map<String, Value>,
-    field: &str,
-    path: &Path,
-) -> Result<Option<T>> {
-    match object.get(field) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => parse(value.clone(), field, path).map(Some),
-    }
-}
-
-fn parse<T: serde::de::DeserializeOwned>(value: Value, prefix: &str, path: &Path) -> Result<T> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let inner = error.path().to_string();
-        let field = if inner == "." {
-            prefix.to_owned()
-        } else {
-            format!("{prefix}.{inner}")
-        };
-        ClipError::Config {
-            path: path.to_owned(),
-            field,
-            message: error.inner().to_string(),
-        }
-    })
-}
+mod validate;
 
 #[cfg(test)]
 mod tests;

@@ -1,16 +1,18 @@
-//! From a file to named tensors: which format it is of, and where in it the weights lie.
+//! Opens weight files: finds the format, and lists the tensors.
 //!
-//! The content decides, not the name: `.bin`, `.pt` and `.pth` mean the same three formats, and files
-//! get renamed. Formats are those of safetensors 0.8 and of `torch.save` in PyTorch 0.1 to 2.15.
+//! The content determines the format, because the names `.bin`, `.pt` and `.pth` do not, and files get
+//! renamed. Supported are safetensors 0.8 and the formats of `torch.save` in PyTorch 0.1 to 2.15.
 
 use crate::error::{ClipError, Result};
 use crate::wrappers::Tensors;
 use burn::store::{ModuleStore, PytorchStore, SafetensorsStore};
+use clipseg_data::files;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// The directory of a zip archive lies at its end; that of the largest CLIP is 60 kB long.
+/// How many bytes at the end of a zip archive are searched for its directory. The directory of the
+/// largest CLIP has 60 kB.
 const DIRECTORY: u64 = 1 << 20;
 
 enum Format {
@@ -18,22 +20,24 @@ enum Format {
     Pytorch,
 }
 
-/// Opens a safetensors file or a PyTorch state dict; names are those in the file.
+/// Opens a safetensors file or a PyTorch state dict. The names are those in the file.
 pub(crate) fn open(path: &Path) -> Result<Tensors> {
-    let mut file = File::open(path).map_err(ClipError::io("read", path))?;
+    let mut file = files::open(path).map_err(ClipError::io("read", path))?;
     if file
         .metadata()
         .map_err(ClipError::io("read", path))?
         .is_dir()
     {
-        return Err(ClipError::format(path, "a folder, expected a file"));
+        return Err(ClipError::format(path, "it is a folder, expected a file"));
     }
     let tensors = match format(&mut file, path)? {
         Format::Safetensors => SafetensorsStore::from_file(path)
             .get_all_tensors()
-            .map_err(|error| ClipError::format(path, explain(&error.to_string(), "not whole: ")))?
+            .map_err(|error| {
+                ClipError::format(path, explain(&error.to_string(), "damaged or incomplete: "))
+            })?
             .clone(),
-        // Burn renumbers lists with gaps unless told not to, which would move layers.
+        // By default Burn renumbers lists with gaps, which would move layers.
         Format::Pytorch => PytorchStore::from_file(path)
             .map_indices_contiguous(false)
             .get_all_tensors()
@@ -41,12 +45,12 @@ pub(crate) fn open(path: &Path) -> Result<Tensors> {
             .clone(),
     };
     if tensors.is_empty() {
-        return Err(ClipError::format(path, "there are no tensors in it"));
+        return Err(ClipError::format(path, "it contains no tensors"));
     }
     Ok(tensors)
 }
 
-/// Tells numbers of a kind that is not read from a damaged file, both of which the readers refuse.
+/// Explains an error of a reader: a data type that is not supported, or else a damaged file.
 fn explain(error: &str, otherwise: &str) -> String {
     let kind = ["Unsupported dtype: ", "unsupported Python type 'torch."]
         .into_iter()
@@ -59,14 +63,15 @@ fn explain(error: &str, otherwise: &str) -> String {
     let kind = kind.split(word).next().unwrap_or_default();
     if kind.starts_with("F8_") || kind.starts_with("float8_") {
         format!(
-            "it holds numbers of the kind {kind}, and 8-bit floats are not read; save the weights in \
-             half or single precision"
+            "it contains tensors of the data type {kind}, and 8-bit floats are not supported; save the \
+             weights in half or single precision"
         )
     } else {
-        format!("it holds numbers of the kind {kind}, which are not read")
+        format!("it contains tensors of the data type {kind}, which is not supported")
     }
 }
 
+/// Determines the format by the first bytes of a file.
 fn format(file: &mut File, path: &Path) -> Result<Format> {
     let mut start = Vec::new();
     file.take(64)
@@ -78,7 +83,7 @@ fn format(file: &mut File, path: &Path) -> Result<Format> {
     if start.starts_with(b"version https://git-lfs") {
         return Err(ClipError::format(
             path,
-            "a Git LFS pointer, not the weights; `git lfs pull` fetches them",
+            "it is a Git LFS pointer instead of the weights; `git lfs pull` downloads them",
         ));
     }
     if start.starts_with(b"PK") {
@@ -87,7 +92,7 @@ fn format(file: &mut File, path: &Path) -> Result<Format> {
         }
         return Ok(Format::Pytorch);
     }
-    // A safetensors file opens with the length of its header, eight bytes, and the header, JSON.
+    // A safetensors file begins with the length of its header in eight bytes, followed by JSON.
     let named = path
         .extension()
         .is_some_and(|extension| extension == "safetensors");
@@ -97,7 +102,7 @@ fn format(file: &mut File, path: &Path) -> Result<Format> {
     Ok(Format::Pytorch)
 }
 
-/// Whether a zip archive holds what only TorchScript writes.
+/// Whether a zip archive contains a file that only TorchScript writes.
 fn is_torchscript(file: &mut File) -> std::io::Result<bool> {
     let size = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(size.saturating_sub(DIRECTORY)))?;
@@ -109,8 +114,8 @@ fn is_torchscript(file: &mut File) -> std::io::Result<bool> {
 
 fn torchscript_advice(path: &Path) -> String {
     format!(
-        "a TorchScript archive, which holds programs besides weights and is not read. Convert it \
-         with: python -c \"import torch; torch.save(torch.jit.load('{}', \
+        "it is a TorchScript archive, which contains code besides weights and is not supported. \
+         Convert it with: python -c \"import torch; torch.save(torch.jit.load('{}', \
          map_location='cpu').state_dict(), 'state_dict.pt')\"",
         path.display()
     )

@@ -1,34 +1,30 @@
-//! What can go wrong between a checkpoint on disk and its tensors.
+//! The errors of this crate.
 
 use std::path::{Path, PathBuf};
 
-/// Why a CLIP could not be configured, loaded, saved or fed.
-///
-/// Variants follow whose fault it is: the file system ([`Io`](Self::Io)), a file's content
-/// ([`Format`](Self::Format), [`Config`](Self::Config), [`Weights`](Self::Weights)), the caller
-/// ([`Input`](Self::Input), [`Foreign`](Self::Foreign)), or the network ([`Hub`](Self::Hub)).
+/// Why a CLIP cannot be configured, loaded, saved or run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClipError {
-    /// A file or folder could not be read or written.
+    /// A file or folder cannot be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried: `read`, `write`, …
+        /// The failed operation: `read`, `write`, …
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system answered.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// None of the files that would do is there.
-    #[error("{} holds none of {}", folder.display(), expected.join(", "))]
+    /// A folder has none of several files, one of which is required.
+    #[error("{} contains none of {}", folder.display(), expected.join(", "))]
     NoFile {
         /// The folder that was searched.
         folder: PathBuf,
-        /// The names any one of which would have done.
+        /// The names of the files, one of which is required.
         expected: Vec<String>,
     },
-    /// A file is not of the format that its name promises.
+    /// The content of a file does not have the expected format.
     #[error("{}: {message}", path.display())]
     Format {
         /// The file.
@@ -36,17 +32,17 @@ pub enum ClipError {
         /// What was found and what was expected.
         message: String,
     },
-    /// A field of a configuration is missing or has a value that is not supported.
+    /// A field of a configuration is missing, or its value is not supported.
     #[error("{}: field `{field}`: {message}", path.display())]
     Config {
-        /// The file, or `config` for a configuration made in memory.
+        /// The file; for a configuration in memory, the name that the caller gave.
         path: PathBuf,
-        /// The field, with dots between the levels.
+        /// The field; dots separate the levels.
         field: String,
         /// What was found and what was expected.
         message: String,
     },
-    /// Tensors of a checkpoint do not fit the model.
+    /// The tensors of a checkpoint do not fit the model.
     #[error("{}: {problems}", path.display())]
     Weights {
         /// The file or folder.
@@ -54,34 +50,34 @@ pub enum ClipError {
         /// Every tensor that does not fit.
         problems: WeightProblems,
     },
-    /// A file that another program wrote is where one should be written.
+    /// Saving would overwrite a file that this program did not write.
     #[error(
-        "{} is there already and was not written by clipseg; choose another folder, or remove it",
+        "{} already exists and was not written by clipseg; choose another folder, or remove the file",
         path.display()
     )]
     Foreign {
         /// The file.
         path: PathBuf,
     },
-    /// An argument has a value that the model cannot take.
+    /// An argument has a value that is not supported.
     #[error("{0}")]
     Input(String),
-    /// A checkpoint is not to be had by the name it was asked for.
+    /// No checkpoint could be found or downloaded under the given name.
     #[error("checkpoint `{id}`: {message}")]
     Hub {
-        /// The folder or the hub's id, as given.
+        /// The folder or the id on the hub, as given.
         id: String,
-        /// What was looked for, what was answered, and what to do instead.
+        /// What failed, and what to do instead.
         message: String,
     },
-    /// A picture could not be read.
+    /// An error of `clipseg-data`, such as a picture that cannot be read.
     #[error(transparent)]
     Data(#[from] clipseg_data::DataError),
 }
 
-/// Every tensor that is missing, unexpected or misshapen in a checkpoint.
+/// The tensors of a checkpoint that are missing, unexpected or of another shape than the model's.
 ///
-/// The lists are whole; the message shows the first few of each and their number.
+/// The lists are complete. The message shows the length of each list and its first six names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WeightProblems {
@@ -89,7 +85,7 @@ pub struct WeightProblems {
     pub missing: Vec<String>,
     /// Tensors that the checkpoint has and the model lacks.
     pub unexpected: Vec<String>,
-    /// Tensors whose shape or kind differs, with what was found and expected.
+    /// Tensors with another shape or data type than the model's, each with the found and the expected one.
     pub mismatched: Vec<String>,
 }
 
@@ -105,7 +101,7 @@ impl std::fmt::Display for WeightProblems {
         let lists = [
             ("missing", &self.missing),
             ("unexpected", &self.unexpected),
-            ("of another shape or kind", &self.mismatched),
+            ("of another shape or data type", &self.mismatched),
         ];
         write!(f, "the tensors do not fit the model")?;
         for (what, names) in lists.into_iter().filter(|(_, names)| !names.is_empty()) {
@@ -115,7 +111,7 @@ impl std::fmt::Display for WeightProblems {
     }
 }
 
-/// The first few of a list of names, and how many more there are.
+/// The first six names of a list, and the number of the others.
 pub(crate) fn shorten(names: &[String]) -> String {
     const SHOWN: usize = 6;
     let shown = names[..names.len().min(SHOWN)].join(", ");
@@ -126,7 +122,7 @@ pub(crate) fn shorten(names: &[String]) -> String {
 }
 
 impl ClipError {
-    /// For `map_err` on an operation on `path`.
+    /// Converts an error of the operating system; for `map_err`.
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io {
             action,
@@ -135,7 +131,7 @@ impl ClipError {
         }
     }
 
-    /// A checkpoint that could not be had.
+    /// A checkpoint that cannot be found or downloaded.
     pub(crate) fn hub(id: &str, message: impl Into<String>) -> Self {
         Self::Hub {
             id: id.to_owned(),
@@ -143,7 +139,7 @@ impl ClipError {
         }
     }
 
-    /// A file whose content is not what it should be.
+    /// A file whose content does not have the expected format.
     pub fn format(path: &Path, message: impl ToString) -> Self {
         Self::Format {
             path: path.to_owned(),
@@ -152,7 +148,7 @@ impl ClipError {
     }
 }
 
-/// The result of this crate's functions.
+/// The result of a function of this crate.
 pub type Result<T, E = ClipError> = std::result::Result<T, E>;
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
     files::decode_text(bytes).map_err(|error| ClipError::format(path, error))
 }
 
-/// Reads and parses a JSON file; a byte order mark is passed over.
+/// Reads and parses a JSON file in UTF-8. A byte order mark is skipped.
 ///
 /// # Errors
 ///
@@ -26,25 +26,26 @@ pub fn read_json(path: &Path) -> Result<Value> {
         .map_err(|error| ClipError::format(path, format!("not JSON: {error}")))
 }
 
-/// The field of a saved `config.json` that says which program wrote the folder.
+/// The field of a saved `config.json` that names the program that wrote the folder.
 const WRITTEN_BY: &str = "written_by";
 const OWN: &str = "clipseg";
 
-/// Marks a `config.json`, an object, as this program's, for [`refuse_foreign`]; transformers passes over the mark.
+/// Marks the JSON object of a `config.json` as written by this program, for [`refuse_foreign`].
+/// Transformers ignores the mark.
 pub fn mark_as_own(config: &mut Value) {
     if let Some(fields) = config.as_object_mut() {
         fields.insert(WRITTEN_BY.into(), OWN.into());
     }
 }
 
-/// Makes sure that saving a model into a folder replaces no file of another program.
+/// Checks that saving a model into a folder overwrites no file that this program did not write.
 ///
-/// `files` are the names that are going to be written. They may be there already if the folder's
-/// `config.json` is [marked](mark_as_own); write it before the others.
+/// `files` are the names of the files to write. They may exist if the folder's `config.json` is
+/// [marked](mark_as_own), so write that file before the others.
 ///
 /// # Errors
 ///
-/// [`ClipError::Foreign`] with the first file that is in the way.
+/// [`ClipError::Foreign`] with the first file that exists and is not this program's.
 pub fn refuse_foreign(folder: &Path, files: &[&str]) -> Result<()> {
     let mut there = files.iter().map(|name| folder.join(name));
     let Some(path) = there.find(|path| path.symlink_metadata().is_ok()) else {

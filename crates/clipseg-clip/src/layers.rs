@@ -1,6 +1,6 @@
-//! The parts that every transformer here is made of.
+//! The layers of the text tower, the vision tower and the decoders of `clipseg-model`.
 //!
-//! Field names are those of Hugging Face's checkpoints (`self_attn.q_proj`, `mlp.fc1`, …), so that
+//! The fields have the names of Hugging Face's checkpoints (`self_attn.q_proj`, `mlp.fc1`, …), so that
 //! loading and saving need no table of names.
 
 use crate::config::Activation;
@@ -12,7 +12,7 @@ use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
 
 impl Activation {
-    /// Applies it to every element.
+    /// Applies the activation to every element.
     pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
             Self::QuickGelu => x.clone() * sigmoid(x.mul_scalar(1.702)),
@@ -22,17 +22,17 @@ impl Activation {
     }
 }
 
-/// Which keys a query may look at.
+/// Which keys a query may attend to.
 #[derive(Debug, Clone, Default)]
 pub struct AttentionMask {
-    /// Hide the tokens after the query.
+    /// Whether the tokens after the query are masked.
     pub causal: bool,
-    /// `[batch, 1, queries, keys]`, true where a key is hidden. Must include the causal part,
-    /// because Burn's kernels take one or the other.
+    /// `[batch, 1, queries, keys]`, true where a key is masked. Must include the causal mask, because
+    /// Burn's kernels accept only one of the two.
     pub hidden: Option<Tensor<4, Bool>>,
 }
 
-/// Multi-head attention of a sequence with itself.
+/// Multi-head self-attention.
 #[derive(Module, Debug)]
 pub struct SelfAttention {
     q_proj: Linear,
@@ -43,7 +43,8 @@ pub struct SelfAttention {
 }
 
 impl SelfAttention {
-    /// Attention with the given maps, all of one width, which `heads` divides.
+    /// Attention with the linear maps for queries, keys, values and output. All have the same width, which
+    /// must be a multiple of `heads`.
     pub fn new([q_proj, k_proj, v_proj, out_proj]: [Linear; 4], heads: usize) -> Self {
         Self {
             q_proj,
@@ -54,6 +55,8 @@ impl SelfAttention {
         }
     }
 
+    /// Applies the attention, with Burn's fused kernel where no gradient is needed.
+    ///
     /// # Shapes
     ///
     /// - x: `[batch, tokens, width]`
@@ -61,25 +64,26 @@ impl SelfAttention {
     pub fn forward(&self, x: Tensor<3>, mask: &AttentionMask) -> Tensor<3> {
         let [query, key, value] = self.split(x);
         if query.is_autodiff() {
-            return self.join(on_the_tape(query, key, value, mask));
+            return self.join(with_gradients(query, key, value, mask));
         }
         let options = AttentionModuleOptions {
             is_causal: mask.causal && mask.hidden.is_none(),
             ..Default::default()
         };
-        // Masks of one head for all of them are repeated: not every backend broadcasts here.
+        // Not every backend broadcasts a mask over the heads, so it is repeated.
         let hidden = mask.hidden.clone().map(|m| m.repeat_dim(1, self.heads));
         self.join(attention(query, key, value, hidden, None, options))
     }
 
-    /// Without a mask, and with something done to the attention weights before they are used, such
-    /// as dropout. Slower than [`forward`](Self::forward), because no fused kernel can do it.
+    /// Applies the attention without a mask, and `on_weights`, such as dropout, to the attention weights.
+    ///
+    /// Slower than [`forward`](Self::forward), because no fused kernel supports it.
     ///
     /// # Shapes
     ///
     /// - x: `[batch, tokens, width]`
-    /// - the weights: `[batch, heads, queries, keys]`, each row adds up to 1
-    /// - output: as x
+    /// - attention weights: `[batch, heads, queries, keys]`; each row sums to 1
+    /// - output: same as x
     pub fn forward_with(
         &self,
         x: Tensor<3>,
@@ -91,7 +95,7 @@ impl SelfAttention {
         self.join(on_weights(softmax(scores, 3)).matmul(value))
     }
 
-    /// Queries, keys and values, `[batch, heads, tokens, width / heads]` each.
+    /// The queries, keys and values, each `[batch, heads, tokens, width / heads]`.
     fn split(&self, x: Tensor<3>) -> [Tensor<4>; 3] {
         let [batch, tokens, width] = x.dims();
         [&self.q_proj, &self.k_proj, &self.v_proj].map(|map| {
@@ -101,7 +105,8 @@ impl SelfAttention {
         })
     }
 
-    /// `[batch, heads, tokens, width / heads]` → `[batch, tokens, width]`, through the last map.
+    /// Concatenates the heads and applies the output map:
+    /// `[batch, heads, tokens, width / heads]` → `[batch, tokens, width]`.
     fn join(&self, mixed: Tensor<4>) -> Tensor<3> {
         let [batch, heads, tokens, width] = mixed.dims();
         let mixed = mixed.swap_dims(1, 2);
@@ -110,11 +115,13 @@ impl SelfAttention {
     }
 }
 
-/// Attention for training. Burn's own would record the largest score of each row, although a softmax
-/// does not depend on it, and its backward pass is a scatter over all scores.
+/// Attention for training.
 ///
-/// Shapes: `[batch, heads, tokens, width]`, all of them.
-fn on_the_tape(
+/// Burn's own attention records the maximum of each row of scores, although a softmax does not depend
+/// on it, and the backward pass of the maximum is a slow scatter over all scores.
+///
+/// All shapes are `[batch, heads, tokens, width]`.
+fn with_gradients(
     query: Tensor<4>,
     key: Tensor<4>,
     value: Tensor<4>,
@@ -139,7 +146,7 @@ fn on_the_tape(
     softmax(scores, 3).matmul(value)
 }
 
-/// Two maps with a non-linearity between them.
+/// A multilayer perceptron: two linear maps with an activation between them.
 #[derive(Module, Debug)]
 pub struct Mlp {
     fc1: Linear,
@@ -149,7 +156,7 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// An MLP of the given maps.
+    /// An MLP with the given linear maps.
     pub fn new([fc1, fc2]: [Linear; 2], activation: Activation) -> Self {
         Self {
             fc1,
@@ -158,6 +165,8 @@ impl Mlp {
         }
     }
 
+    /// Applies the MLP to every token.
+    ///
     /// # Shapes
     ///
     /// - x: `[batch, tokens, width]`
@@ -166,14 +175,13 @@ impl Mlp {
         self.forward_with(x, |hidden| hidden)
     }
 
-    /// With something done to the values between the two maps, after the non-linearity, such as
-    /// dropout.
+    /// Applies the MLP, and `on_hidden`, such as dropout, to the values after the activation.
     ///
     /// # Shapes
     ///
     /// - x: `[batch, tokens, width]`
-    /// - the values between: `[batch, tokens, inner width]`
-    /// - output: as x
+    /// - values after the activation: `[batch, tokens, inner width]`
+    /// - output: same as x
     pub fn forward_with(
         &self,
         x: Tensor<3>,
@@ -193,7 +201,7 @@ pub(crate) struct EncoderLayer {
     mlp: Mlp,
 }
 
-/// The numbers that an [`EncoderLayer`] is made from.
+/// The sizes of an [`Encoder`] and its [`EncoderLayer`]s.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EncoderShape {
     pub(crate) width: usize,
@@ -205,7 +213,8 @@ pub(crate) struct EncoderShape {
 }
 
 impl EncoderLayer {
-    /// Deviations as in `initialize_parameters` of OpenAI's `model.py`.
+    /// A block with random weights; the standard deviations are those of `initialize_parameters` in
+    /// OpenAI's `model.py`.
     pub(crate) fn init(shape: &EncoderShape, device: &Device) -> Self {
         let EncoderShape {
             width,
@@ -241,7 +250,7 @@ impl EncoderLayer {
     }
 }
 
-/// The stack of blocks of one tower.
+/// The blocks of one tower.
 #[derive(Module, Debug)]
 pub(crate) struct Encoder {
     layers: Vec<EncoderLayer>,
@@ -261,7 +270,7 @@ impl Encoder {
     }
 }
 
-/// A linear map with normal weights and a zero bias.
+/// A linear map with weights drawn from a normal distribution with standard deviation `std`, and zero bias.
 pub fn linear(input: usize, output: usize, std: f64, device: &Device) -> Linear {
     let mut linear = LinearConfig::new(input, output)
         .with_initializer(Initializer::Normal { mean: 0.0, std })
@@ -270,10 +279,10 @@ pub fn linear(input: usize, output: usize, std: f64, device: &Device) -> Linear 
     linear
 }
 
-/// Draws every parameter that has not been drawn yet.
+/// Initialises every parameter that is not initialised yet.
 ///
-/// Burn initialises a parameter at its first use, so the order of use would decide what a seed
-/// means. Call this right after a model is made.
+/// Burn initialises a parameter at its first use, so the result of a random seed would depend on the
+/// order of use. Call this right after a model is created.
 pub fn initialise<M: Module>(module: &M) {
     struct Touch;
     impl ModuleVisitor for Touch {
@@ -284,9 +293,10 @@ pub fn initialise<M: Module>(module: &M) {
     module.visit(&mut Touch);
 }
 
-/// Makes zeros of every parameter that has not been drawn yet.
+/// Sets every parameter that is not initialised yet to zeros.
 ///
-/// Loading looks at a parameter before it replaces it, which would draw it.
+/// Loading accesses a parameter before it replaces it. The access would initialise it with random
+/// numbers, which takes longer.
 pub(crate) fn zeroed<M: Module>(module: M) -> M {
     struct Zero;
     impl ModuleMapper for Zero {

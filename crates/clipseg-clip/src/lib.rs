@@ -1,8 +1,17 @@
 //! CLIP's text and vision encoders on Burn: tokenizer, preprocessing, weights.
 //!
-//! A port of CLIP (Radford et al. 2021, arXiv:2103.00020) as Hugging Face's transformers has it,
-//! made to serve as a frozen backbone: the vision tower hands out its inner hidden states, takes
-//! pictures of any size, and computes no block more than was asked for.
+//! This is a port of CLIP (Radford et al. 2021, arXiv:2103.00020) as in Hugging Face's transformers,
+//! for use as a frozen backbone: the vision tower returns the hidden states of selected blocks, skips the
+//! blocks after them, and accepts pictures of any size.
+//!
+//! - Models: [`Clip`], its towers [`TextEncoder`] and [`VisionEncoder`], and [`ClipConfig`].
+//! - Inputs: [`ClipTokenizer`] for texts, [`ImageProcessor`] for pictures.
+//! - Checkpoints: [`resolve`] finds or downloads a folder; [`load_clip`], [`load_openai_clip`] and
+//!   [`save_clip`] read and write one. [`Checkpoint`], [`Source`] and [`save_module`] do the same for
+//!   other modules, such as the decoders of `clipseg-model`.
+//! - Layers for such modules: [`SelfAttention`], [`Mlp`], [`linear`], [`initialise`].
+//! - Files of such modules: [`read_json`] and [`parse_field`] read configurations, and [`mark_as_own`] and
+//!   [`refuse_foreign`] protect files of other programs, so that all crates do these in the same way.
 //!
 //! ```no_run
 //! use burn::tensor::Device;
@@ -13,7 +22,7 @@
 //! let folder = Path::new("clip-vit-base-patch16");
 //! let PretrainedClip { config, clip } = load_clip(folder, &device)?;
 //! let tokenizer = ClipTokenizer::from_folder(folder, &config.text_config)?;
-//! let processor = ImageProcessor::from_folder(folder)?.unwrap_or(ImageProcessor::clip(224));
+//! let processor = ImageProcessor::from_folder_or(folder, ImageProcessor::clip(224))?;
 //!
 //! let photo = clipseg_data::load_rgb(Path::new("cat.jpg"))?;
 //! let image = clip.image_embedding(processor.pixel_values(&[photo], &device)?)?;
@@ -22,7 +31,7 @@
 //! # Ok::<(), clipseg_clip::ClipError>(())
 //! ```
 //!
-//! A runnable example without a checkpoint stands at [`Clip`].
+//! [`Clip`] has an example that runs without a checkpoint.
 
 #![deny(missing_docs)]
 
@@ -33,6 +42,7 @@ mod error;
 mod files;
 #[cfg(feature = "hub")]
 mod hub;
+mod json_fields;
 mod layers;
 mod openai;
 mod outline;
@@ -49,11 +59,12 @@ mod weights;
 mod wrappers;
 
 pub use clip::{Clip, normalise};
-pub use config::{Activation, ClipConfig, TextConfig, VisionConfig, parse_field};
+pub use config::{Activation, ClipConfig, TextConfig, VisionConfig};
 pub use error::{ClipError, Result, WeightProblems};
 pub use files::{mark_as_own, read_json, refuse_foreign};
 #[cfg(feature = "hub")]
 pub use hub::Hub;
+pub use json_fields::parse_field;
 pub use layers::{AttentionMask, Mlp, SelfAttention, initialise, linear};
 pub use preprocess::{ImageProcessor, TargetSize};
 pub use pretrained::{PretrainedClip, load_clip, load_openai_clip, save_clip};

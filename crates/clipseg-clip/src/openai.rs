@@ -1,6 +1,6 @@
-//! Checkpoints of OpenAI and open_clip: other names, and three matrices in one.
+//! The tensor names of OpenAI and open_clip, and where the parameters of [`Clip`](crate::Clip) are.
 //!
-//! | Theirs | Hugging Face's |
+//! | OpenAI and open_clip | Hugging Face |
 //! |---|---|
 //! | `visual.conv1`, `visual.positional_embedding`, `visual.proj` | `vision_model.embeddings.…`, `visual_projection` |
 //! | `transformer.resblocks.N.attn.in_proj_weight` | `…encoder.layers.N.self_attn.{q,k,v}_proj.weight` |
@@ -14,28 +14,29 @@ use crate::weights::Checkpoint;
 
 /// A tensor that only checkpoints with these names have.
 pub(crate) const PATCHES: &str = "visual.conv1.weight";
-const PLACES: &str = "visual.positional_embedding";
+const POSITIONS: &str = "visual.positional_embedding";
 
-/// Whether the names are those of OpenAI and open_clip.
+/// Whether a checkpoint has the names of OpenAI and open_clip.
 pub(crate) fn is_openai(checkpoint: &Checkpoint) -> bool {
     checkpoint.shape(PATCHES).is_some()
 }
 
-/// Heads of a tower, which the shapes do not tell.
+/// The number of attention heads of the text tower, which cannot be inferred from the shapes.
 ///
-/// Heads are 64 wide in every text tower that was published under these names, and in the vision
-/// towers up to ViT-L, whose width is 1,024. The wider ones, ViT-H to ViT-bigG, have 16 heads.
+/// Heads have a width of 64 in all text towers that were published under these names, and in the
+/// vision towers up to ViT-L with its width of 1,024.
 fn heads(width: usize) -> usize {
     (width / 64).max(1)
 }
 
+/// The number of attention heads of the vision tower. ViT-H to ViT-bigG, which are wider than ViT-L, have
+/// 16 heads.
 fn vision_heads(width: usize) -> usize {
     if width > 1_024 { 16 } else { heads(width) }
 }
 
-/// Reads the configuration off the shapes. The activation is not in the file: OpenAI's models, and
-/// those of open_clip whose names end in `-quickgelu`, have [`Activation::QuickGelu`], the others
-/// [`Activation::Gelu`].
+/// Infers the configuration from the shapes. The activation cannot be inferred; see
+/// [`load_openai_clip`](crate::load_openai_clip).
 pub(crate) fn infer_config(checkpoint: &Checkpoint, activation: Activation) -> Result<ClipConfig> {
     let shape = |name: &str| {
         checkpoint.shape(name).ok_or_else(|| {
@@ -60,7 +61,7 @@ pub(crate) fn infer_config(checkpoint: &Checkpoint, activation: Activation) -> R
     };
     let vision_width = side(PATCHES, 0)?;
     let patch_size = side(PATCHES, 2)?;
-    let grid = (side(PLACES, 0)?.saturating_sub(1)).isqrt();
+    let grid = (side(POSITIONS, 0)?.saturating_sub(1)).isqrt();
     let text_width = side("ln_final.weight", 0)?;
     let vocab_size = side("token_embedding.weight", 0)?;
     let config = ClipConfig {
@@ -72,8 +73,8 @@ pub(crate) fn infer_config(checkpoint: &Checkpoint, activation: Activation) -> R
             num_attention_heads: heads(text_width),
             max_position_embeddings: side("positional_embedding", 0)?,
             hidden_act: activation,
-            // They take a text's vector at the highest number in it: CLIP's vocabulary has the
-            // end of text as its last token and the start before it.
+            // OpenAI's code pools at the highest token id. In CLIP's vocabulary the end-of-text token
+            // is the last, and the start-of-text token precedes it.
             eos_token_id: vocab_size as i64 - 1,
             bos_token_id: vocab_size as i64 - 2,
             pad_token_id: 0,
@@ -97,7 +98,7 @@ pub(crate) fn infer_config(checkpoint: &Checkpoint, activation: Activation) -> R
     Ok(config)
 }
 
-/// Where in the file a parameter of [`Clip`](crate::Clip) lies.
+/// The tensor of the file for a parameter of [`Clip`](crate::Clip).
 pub(crate) fn source(ours: &str) -> Source {
     for (tower, theirs) in [("vision_model", "visual."), ("text_model", "")] {
         let block = ours
@@ -122,7 +123,7 @@ pub(crate) fn source(ours: &str) -> Source {
     match ours {
         "vision_model.embeddings.class_embedding" => Source::whole("visual.class_embedding"),
         "vision_model.embeddings.patch_embedding.weight" => Source::whole(PATCHES),
-        "vision_model.embeddings.position_embedding.weight" => Source::whole(PLACES),
+        "vision_model.embeddings.position_embedding.weight" => Source::whole(POSITIONS),
         "visual_projection.weight" => Source::transposed("visual.proj"),
         "text_model.embeddings.token_embedding.weight" => Source::whole("token_embedding.weight"),
         "text_model.embeddings.position_embedding.weight" => Source::whole("positional_embedding"),
@@ -131,6 +132,7 @@ pub(crate) fn source(ours: &str) -> Source {
     }
 }
 
+/// The same for a parameter of a transformer block.
 fn block_source(block: &str, parameter: &str) -> Source {
     if let Some(rest) = parameter.strip_prefix("self_attn.") {
         return Source::packed_attention(&format!("{block}attn."), rest);
@@ -142,7 +144,8 @@ fn block_source(block: &str, parameter: &str) -> Source {
     Source::whole(&format!("{block}{parameter}"))
 }
 
-/// Names of what TorchScript archives carry besides the weights: sizes, which the shapes tell too.
+/// Whether a tensor is one of the sizes that TorchScript archives contain besides the weights. The shapes
+/// give the same sizes.
 pub(crate) fn is_size(name: &str) -> bool {
     matches!(name, "input_resolution" | "context_length" | "vocab_size")
 }

@@ -1,7 +1,8 @@
-//! Names and shapes of a module's parameters, without the memory that the parameters take.
+//! Lists the names and shapes of a module's parameters without allocating the parameters.
 //!
-//! Burn's own collector draws every parameter that it looks at. A configuration with a wrong digit
-//! would then ask for more memory than there is before its shapes could be compared with a file's.
+//! Burn's own collector initialises every parameter that it visits. With a wrong number in the
+//! configuration, that could need more memory than the machine has, before the shapes could be
+//! compared with a file's.
 
 use burn::module::{Module, ModuleVisitor, Param, Parameter};
 use burn::prelude::*;
@@ -9,7 +10,7 @@ use burn::store::burn_pack::{Error, Tensor as PackTensor};
 use burn::store::{BurnToPyTorchAdapter, ModuleAdapter, ModuleContext, bridge};
 use burn::tensor::{Bool, DType};
 
-/// The parameters as PyTorch names and lays them out; their values cannot be read.
+/// The parameters with the names and shapes that they have in PyTorch. Their values cannot be read.
 pub(crate) fn outline<M: Module>(module: &M) -> Vec<PackTensor> {
     let mut outline = Outline::default();
     module.visit(&mut outline);
@@ -26,7 +27,7 @@ struct Outline {
 impl Outline {
     fn add<T: Parameter>(&mut self, _: &Param<T>, dtype: DType, shape: Shape) {
         let name = self.path.join(".");
-        let unread = || Err(Error::ValidationError("only the shape is known".into()));
+        let unread = || Err(Error::ValidationError("only the shape is available".into()));
         let tensor = bridge::deferred(name, dtype, shape, None, unread);
         let context = ModuleContext::new(&self.containers);
         self.tensors
@@ -69,7 +70,7 @@ mod tests {
     use burn::store::ModuleSnapshot;
 
     #[test]
-    fn it_is_what_collecting_gives_and_draws_nothing() {
+    fn the_outline_equals_the_collected_parameters_and_initialises_none() {
         let device = Device::flex();
         let clip = Clip::unfilled(&ClipConfig::small(), &device);
         let list = |tensors: Vec<PackTensor>| -> Vec<(String, Vec<usize>)> {
@@ -78,16 +79,16 @@ mod tests {
         };
         let found = list(outline(&clip));
         assert!(found.len() > 60);
-        struct Drawn(usize);
-        impl ModuleVisitor for Drawn {
+        struct Initialised(usize);
+        impl ModuleVisitor for Initialised {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
                 self.0 += usize::from(param.is_initialized());
             }
         }
-        let mut drawn = Drawn(0);
-        clip.visit(&mut drawn);
-        // The factor on the scores has a value of its own from the start.
-        assert_eq!(drawn.0, 1);
+        let mut initialised = Initialised(0);
+        clip.visit(&mut initialised);
+        // The logit scale is initialised from the configuration.
+        assert_eq!(initialised.0, 1);
         let collected = clip.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
         assert_eq!(found, list(collected));
     }

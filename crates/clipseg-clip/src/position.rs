@@ -1,27 +1,30 @@
-//! Resizing a table of position embeddings to another grid.
+//! Interpolates position embeddings for another grid of patches.
 //!
-//! PyTorch's bicubic interpolation (`align_corners=False`, a = −0.75, no antialiasing), written as
-//! two matrix products: that is differentiable on every device, where Burn's own interpolation has
-//! a backward pass on some only, and rectangular grids cost nothing extra.
+//! This is PyTorch's bicubic interpolation (`align_corners=False`, a = −0.75, no antialiasing) as two
+//! matrix products. They are differentiable on every device, unlike Burn's own interpolation, and
+//! support rectangular grids.
 
 use burn::prelude::*;
 use burn::tensor::FloatDType;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The weights of the last sizes seen, by (from, to).
+/// A cache of interpolation weights.
 ///
-/// Only these are kept and not the resized table, which training may change under our feet.
+/// The interpolated table is not cached, because training may change the table.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CubicWeights(Arc<Mutex<WeightsBySizes>>);
 
+/// Weights by the old and the new number of positions along an axis.
 type WeightsBySizes = HashMap<(usize, usize), Vec<f32>>;
 
 impl CubicWeights {
+    /// Interpolates a table for a grid of `to` rows and columns.
+    ///
     /// # Shapes
     ///
     /// - table: `[1 + from · from, width]`, the class position first
-    /// - output: `[1, 1 + height · width_in_patches, width]`
+    /// - output: `[1, 1 + rows · columns, width]`
     pub(crate) fn resize(&self, table: Tensor<2>, from: usize, to: [usize; 2]) -> Tensor<3> {
         if to == [from, from] {
             return table.unsqueeze();
@@ -29,7 +32,7 @@ impl CubicWeights {
         let [_, width] = table.dims();
         let device = table.device();
         let [height, columns] = to;
-        // The weights are single precision, the table may be half.
+        // The weights have single precision; the table may have half.
         let dtype = table.dtype();
         let table = table.cast(FloatDType::F32);
         let class = table.clone().slice(s![0..1, ..]);
@@ -44,6 +47,7 @@ impl CubicWeights {
         resized.cast(FloatDType::from(dtype)).unsqueeze()
     }
 
+    /// The weights as a matrix `[to, from]`.
     fn matrix(&self, from: usize, to: usize, device: &Device) -> Tensor<2> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let weights = known.entry((from, to)).or_insert_with(|| cubic(from, to));
@@ -51,7 +55,7 @@ impl CubicWeights {
     }
 }
 
-/// `[to, from]`, row-major: how much each old position counts for each new one.
+/// The weight of every old position for every new one: `[to, from]`, row-major.
 fn cubic(from: usize, to: usize) -> Vec<f32> {
     const A: f64 = -0.75;
     let near = |x: f64| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
@@ -66,7 +70,7 @@ fn cubic(from: usize, to: usize) -> Vec<f32> {
             (1.0, near(1.0 - t)),
             (2.0, far(2.0 - t)),
         ] {
-            // The table ends at its border: positions beyond it repeat the last one.
+            // Positions beyond the border repeat the last one.
             let source = (first + offset).clamp(0.0, (from - 1) as f64) as usize;
             row[source] += weight as f32;
         }
@@ -79,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weights_of_a_doubling_are_the_published_ones() {
+    fn weights_equal_those_of_pytorch() {
         // torch.nn.functional.interpolate of one-hot vectors of 4, to 8, bicubic.
         let weights = cubic(4, 8);
         let row = &weights[3 * 4..4 * 4];
@@ -95,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_square_table_becomes_an_oblong_one() {
+    fn a_square_table_is_interpolated_for_a_rectangular_grid() {
         // torch.nn.functional.interpolate of this table to (2, 4), bicubic, align_corners=False;
         // 7 is the class position.
         let table = [7.0, 3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0, 5.0];

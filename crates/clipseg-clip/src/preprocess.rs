@@ -1,8 +1,7 @@
-//! From a photograph to `pixel_values`, as `preprocessor_config.json` describes it.
+//! Converts photographs to `pixel_values` as `preprocessor_config.json` describes.
 //!
-//! Follows `ViTImageProcessor` and `CLIPImageProcessor` of transformers 4.57 and their older
-//! `…FeatureExtractor` forms. Resizing is Pillow's, or that of CLIPSeg's own code, and comes from
-//! `clipseg-data`.
+//! The results are those of `ViTImageProcessor` and `CLIPImageProcessor` in transformers 4.57, formerly
+//! `…FeatureExtractor`. `clipseg-data` resizes, either like Pillow or like CLIPSeg's original code.
 
 use crate::error::{ClipError, Result};
 use burn::prelude::*;
@@ -14,61 +13,65 @@ pub(crate) use json::COMBINED;
 
 mod json;
 
-/// How large a picture becomes.
+/// The size to which a picture is resized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TargetSize {
-    /// Squashed to exactly this size.
+    /// Exactly this size; the aspect ratio may change.
     Exact {
         /// Rows.
         height: u32,
         /// Columns.
         width: u32,
     },
-    /// Its shorter side becomes this long, its shape is kept.
+    /// The length of the shorter side; the aspect ratio is kept.
     ShortestEdge(u32),
 }
 
-/// Prepares pictures for a checkpoint.
+/// The preprocessing of a checkpoint: resizing, cropping, rescaling and normalising.
 ///
-/// # Two ways of squashing
+/// # Two kinds of resizing
 ///
-/// The published CLIPSeg models come with Hugging Face's preprocessing, which shrinks with
-/// antialiasing and rounds to eight bits. The paper's figures were computed by CLIPSeg's own code,
-/// which interpolates between the four nearest pixels with the corners aligned and does not round.
-/// Both are here, as [`preprocessing`](Self::preprocessing). On 55 photographs of 300 to 640 pixels a
-/// side, squashed to 352×352, the two differ by 2.6 of 255 levels in the mean (0.6 to 10.3 by
-/// photograph: most where there is fine texture), and at single edges by more than 60.
+/// The published CLIPSeg models have Hugging Face's preprocessing, which resizes with antialiasing and
+/// rounds to eight bits. The scores in the paper were computed with CLIPSeg's original code, which
+/// interpolates between the four nearest pixels with aligned corners and does not round.
+/// [`preprocessing`](Self::preprocessing) selects one of them. On 55 photographs with sides of 300 to
+/// 640 pixels, resized to 352×352, the mean difference is 2.6 of 255 levels. It is 0.6 to 10.3 for
+/// single photographs, largest with fine texture, and exceeds 60 at single edges.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ImageProcessor {
-    /// How large a picture becomes; `None` keeps its size.
+    /// The size to which a picture is resized; `None` keeps its size.
     pub size: Option<TargetSize>,
-    /// How pixels are interpolated.
+    /// The interpolation filter.
     pub filter: Filter,
-    /// Whose way of squashing it is. CLIPSeg's is bilinear and to an exact size, without a crop.
+    /// The kind of resizing. That of CLIPSeg's original code requires an exact size, a bilinear filter and
+    /// no crop.
     pub preprocessing: Preprocessing,
-    /// Rows and columns cut from the middle; what the picture lacks is black.
+    /// Rows and columns of the centre crop; missing pixels are black. `None` crops nothing.
     pub crop: Option<[u32; 2]>,
-    /// Factor on the 8-bit values; 1/255 as a rule, 1 if they are not rescaled.
+    /// The factor on the 8-bit values; usually 1/255, and 1 without rescaling.
     pub rescale_factor: f64,
-    /// Subtracted from each channel after rescaling.
+    /// The mean of each channel, which is subtracted after rescaling.
     pub mean: [f32; 3],
-    /// What each channel is divided by after that.
+    /// The standard deviation of each channel, by which it is divided then.
     pub std: [f32; 3],
 }
 
+/// Mean and standard deviation of ImageNet.
 const IMAGENET: [[f32; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
+/// Mean and standard deviation that OpenAI trained CLIP with.
 #[expect(clippy::excessive_precision, reason = "the published digits")]
 const OPENAI: [[f32; 3]; 2] = [
     [0.48145466, 0.4578275, 0.40821073],
     [0.26862954, 0.26130258, 0.27577711],
 ];
-/// The widest result of a resize; guards against a picture of 1×40,000 with its short side at 224.
+/// The largest result of resizing. A picture of 1×40,000 with a shorter side of 224 would exceed it.
 const MOST_PIXELS: u64 = 1 << 26;
 
 impl ImageProcessor {
-    /// As CLIPSeg is published: squashed to a square, bilinear, ImageNet's mean and deviation.
+    /// The preprocessing of the published CLIPSeg: resized to a square with a bilinear filter, normalised
+    /// with ImageNet's mean and standard deviation.
     pub fn clipseg(side: u32) -> Self {
         let [mean, std] = IMAGENET;
         Self {
@@ -85,8 +88,8 @@ impl ImageProcessor {
         }
     }
 
-    /// As CLIP is published: shorter side resized, bicubic, middle cut out, CLIP's own mean and
-    /// deviation.
+    /// The preprocessing of the published CLIP: the shorter side resized with a bicubic filter, the centre
+    /// cropped, normalised with CLIP's mean and standard deviation.
     pub fn clip(side: u32) -> Self {
         let [mean, std] = OPENAI;
         Self {
@@ -100,38 +103,38 @@ impl ImageProcessor {
         }
     }
 
-    /// Squashes by another way than Hugging Face's; see the type's documentation.
+    /// Selects the kind of resizing; see the type's documentation.
     #[must_use]
     pub fn with_preprocessing(mut self, preprocessing: Preprocessing) -> Self {
         self.preprocessing = preprocessing;
         self
     }
 
-    /// The size that CLIPSeg's own way squashes to; `None` if this is Hugging Face's.
-    fn squashed(&self) -> Result<Option<[u32; 2]>> {
+    /// The target size if the resizing is that of CLIPSeg's original code; `None` for Hugging Face's.
+    fn original_size(&self) -> Result<Option<[u32; 2]>> {
         match (self.preprocessing, self.size, self.crop, self.filter) {
             (Preprocessing::HuggingFace, ..) => Ok(None),
             (_, Some(TargetSize::Exact { height, width }), None, Filter::Bilinear) => {
                 let pixels = u64::from(height) * u64::from(width);
                 if pixels == 0 || pixels > MOST_PIXELS {
                     return Err(ClipError::Input(format!(
-                        "pictures would become {width}x{height}, expected 1 to {MOST_PIXELS} pixels"
+                        "pictures would be resized to {width}x{height}, expected 1 to {MOST_PIXELS} pixels"
                     )));
                 }
                 Ok(Some([height, width]))
             }
             _ => Err(ClipError::Input(format!(
-                "the preprocessing `{}` squashes to an exact size, bilinearly and without a crop",
+                "the preprocessing `{}` requires an exact size, a bilinear filter and no crop",
                 self.preprocessing.name()
             ))),
         }
     }
 
-    /// Resizes and crops as Hugging Face's processor does, and leaves the values alone.
+    /// Resizes and crops a picture as Hugging Face's image processor does. The values stay 8-bit.
     ///
     /// # Errors
     ///
-    /// If the picture is empty or so oblong that resizing it would take more than 64 megapixels.
+    /// If the picture is empty, or the resized picture would have more than 64 megapixels.
     pub fn resize(&self, picture: &RgbImage) -> Result<RgbImage> {
         let (width, height) = picture.dimensions();
         if width == 0 || height == 0 {
@@ -157,7 +160,7 @@ impl ImageProcessor {
                 };
                 if height * width > MOST_PIXELS {
                     return Err(ClipError::Input(format!(
-                        "a picture of {}x{} would become one of {width}x{height}, which is too large",
+                        "a picture of {}x{} would be resized to {width}x{height}, which is too large",
                         picture.width(),
                         picture.height()
                     )));
@@ -175,7 +178,7 @@ impl ImageProcessor {
             && u64::from(height) * u64::from(width) > MOST_PIXELS
         {
             return Err(ClipError::Input(format!(
-                "a crop of {width}x{height}, which is too large"
+                "a crop of {width}x{height} is too large"
             )));
         }
         Ok(match self.crop {
@@ -184,7 +187,7 @@ impl ImageProcessor {
         })
     }
 
-    /// Resizes, crops, rescales and normalises pictures that all end up with the same size.
+    /// Resizes, crops, rescales and normalises pictures into one tensor.
     ///
     /// # Shapes
     ///
@@ -192,10 +195,10 @@ impl ImageProcessor {
     ///
     /// # Errors
     ///
-    /// If there is no picture, one cannot be resized, or the results differ in size.
+    /// If there is no picture, one cannot be resized, or the resized pictures differ in size.
     pub fn pixel_values(&self, pictures: &[RgbImage], device: &Device) -> Result<Tensor<4>> {
-        if let Some(size) = self.squashed()? {
-            return self.squash(pictures, size, device);
+        if let Some(size) = self.original_size()? {
+            return self.resize_like_original(pictures, size, device);
         }
         let resized: Vec<RgbImage> = pictures
             .iter()
@@ -228,8 +231,8 @@ impl ImageProcessor {
         Ok(Tensor::from_data(TensorData::new(values, shape), device))
     }
 
-    /// Pictures by CLIPSeg's own way.
-    fn squash(
+    /// Resizes with CLIPSeg's original code, rescales and normalises.
+    fn resize_like_original(
         &self,
         pictures: &[RgbImage],
         [height, width]: [u32; 2],
@@ -259,7 +262,7 @@ impl ImageProcessor {
         Ok(Tensor::from_data(TensorData::new(values, shape), device))
     }
 
-    /// Normalises pictures whose values run from 0 to 1.
+    /// Normalises pictures with values from 0 to 1.
     ///
     /// # Shapes
     ///
@@ -274,7 +277,7 @@ impl ImageProcessor {
         (pixels.mul_scalar(scale) - channel(self.mean)) / channel(self.std)
     }
 
-    /// The normalised value of each byte, in double precision as the reference rescales.
+    /// The normalised value of each byte. Rescaled in double precision, like the reference.
     fn table(&self, channel: usize) -> [f32; 256] {
         std::array::from_fn(|byte| {
             let rescaled = (byte as f64 * self.rescale_factor) as f32;
@@ -283,7 +286,8 @@ impl ImageProcessor {
     }
 }
 
-/// `center_crop` of transformers: the odd row or column stays at the end, what is missing is black.
+/// Crops the centre like `center_crop` of transformers: an odd row or column is cut from the end, and
+/// missing pixels are black.
 fn center_crop(picture: &RgbImage, height: u32, width: u32) -> RgbImage {
     let offset = |have: u32, want: u32| {
         if have >= want {

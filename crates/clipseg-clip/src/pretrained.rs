@@ -1,4 +1,4 @@
-//! A CLIP from a folder or a file.
+//! Loads a CLIP from a folder or a file, and saves it.
 
 use crate::clip::Clip;
 use crate::config::{Activation, ClipConfig};
@@ -22,12 +22,16 @@ pub struct PretrainedClip {
     pub clip: Clip,
 }
 
-/// Loads both towers from a Hugging Face folder of a CLIP, or of a CLIPSeg, whose decoder is then
-/// left where it is.
+/// Loads both towers from a folder with a CLIP or a CLIPSeg in Hugging Face's layout. The decoder of a
+/// CLIPSeg is not loaded.
+///
+/// A prefix that all tensor names share is removed. Weights that are NaN or infinite are loaded with a
+/// warning of `tracing`; [`non_finite`](crate::non_finite) lists them.
 ///
 /// # Errors
 ///
-/// If the configuration or the weights cannot be read or do not fit each other.
+/// If the configuration or the weights cannot be read or do not fit each other, or if the file contains
+/// several models.
 pub fn load_clip(folder: &Path, device: &Device) -> Result<PretrainedClip> {
     let checkpoint = Checkpoint::from_folder(folder)?;
     let config = ClipConfig::from_file(&folder.join("config.json"))?;
@@ -38,16 +42,19 @@ pub fn load_clip(folder: &Path, device: &Device) -> Result<PretrainedClip> {
     fill(config, checkpoint, device, Source::whole)
 }
 
-/// Loads both towers from one file with the names of OpenAI and open_clip: safetensors, a PyTorch
-/// state dict, or a checkpoint of open_clip's training. Its configuration is read off the shapes, except for the activation: OpenAI's
-/// own models and those of open_clip that end in `-quickgelu` have [`Activation::QuickGelu`], the
-/// others [`Activation::Gelu`].
+/// Loads both towers from one file with the tensor names of OpenAI and open_clip.
+///
+/// The file is a safetensors file, a PyTorch state dict, or a checkpoint of open_clip's training. The
+/// configuration is inferred from the shapes, except for the activation: it is
+/// [`Activation::QuickGelu`] for OpenAI's models and for those of open_clip whose names end in
+/// `-quickgelu`, and [`Activation::Gelu`] for the others. Prefixes, NaN and infinite weights are treated
+/// as by [`load_clip`].
 ///
 /// # Errors
 ///
 /// If the file cannot be read, or has other names or shapes. OpenAI's own downloads are TorchScript
-/// archives, which hold programs besides weights and are not read; the message says how to convert
-/// one.
+/// archives, which contain code besides weights and are not supported; the message gives the command
+/// that converts one.
 pub fn load_openai_clip(
     file: &Path,
     activation: Activation,
@@ -57,8 +64,8 @@ pub fn load_openai_clip(
     if !openai::is_openai(&checkpoint) {
         return Err(ClipError::format(
             file,
-            "the tensor `visual.conv1.weight` is missing, so these are not the names of OpenAI and \
-             open_clip",
+            "the tensor `visual.conv1.weight` is missing, so it does not have the tensor names of OpenAI \
+             and open_clip",
         ));
     }
     let config = openai::infer_config(&checkpoint, activation)?;
@@ -66,12 +73,14 @@ pub fn load_openai_clip(
     fill(config, checkpoint, device, openai::source)
 }
 
-/// Writes `config.json` and `model.safetensors`, which [`load_clip`] reads, and transformers as
-/// `CLIPModel`. Makes the folder if there is none.
+/// Writes `config.json` and `model.safetensors` into a folder, which is created if it does not exist.
+///
+/// [`load_clip`] reads the folder, and transformers reads it as `CLIPModel`.
 ///
 /// # Errors
 ///
-/// If the folder cannot be written, or holds such files of another program; see [`refuse_foreign`].
+/// If the folder cannot be written, or contains such files that this program did not write; see
+/// [`refuse_foreign`].
 pub fn save_clip(folder: &Path, config: &ClipConfig, clip: &Clip) -> Result<()> {
     let weights = folder.join("model.safetensors");
     refuse_foreign(folder, &["model.safetensors", "config.json"])?;
@@ -82,7 +91,7 @@ pub fn save_clip(folder: &Path, config: &ClipConfig, clip: &Clip) -> Result<()> 
         fields.insert("architectures".into(), json!(["CLIPModel"]));
     }
     mark_as_own(&mut json);
-    // First, so that the folder counts as one of these from then on.
+    // Written first, because it marks the folder as written by this program.
     write_text(&folder.join("config.json"), &format!("{json:#}\n"))?;
     save_module(clip, &weights, &["logit_scale"], str::to_owned)
 }

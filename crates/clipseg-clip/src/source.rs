@@ -1,8 +1,7 @@
-//! Where in a file a parameter lies, and how it gets from there into a module.
+//! Describes from which tensor of a file a parameter of a module is taken.
 //!
-//! Names are asked for from the module's side: each parameter says which tensor it comes from, so
-//! what is missing, unexpected or misshapen can be told in the file's own names and shapes, before
-//! anything is read.
+//! Every parameter maps to one tensor of the file. Missing, unexpected and misshapen tensors can
+//! therefore be reported under the file's names and shapes, before any tensor is read.
 
 use burn::module::Module;
 use burn::prelude::*;
@@ -12,33 +11,33 @@ use burn::tensor::DType;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The place of a parameter in a file of another naming.
+/// The tensor of a file from which a parameter is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// The tensor in the file.
+    /// The name of the tensor in the file.
     pub name: String,
-    /// How the parameter lies in it.
+    /// Which part of the tensor the parameter is.
     pub part: Part,
 }
 
-/// How a parameter lies in a tensor of a file.
+/// Which part of a tensor a parameter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// It is the tensor.
+    /// The entire tensor.
     Whole,
-    /// It is the matrix with rows and columns exchanged.
+    /// The entire matrix, transposed.
     Transposed,
-    /// It is one of several equal groups of rows.
+    /// One of several groups of rows of equal size.
     Rows {
-        /// Which of them, from 0.
+        /// The index of the group, from 0.
         index: usize,
-        /// How many there are.
+        /// The number of groups.
         of: usize,
     },
 }
 
 impl Source {
-    /// A whole tensor.
+    /// The entire tensor of this name.
     pub fn whole(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -46,7 +45,7 @@ impl Source {
         }
     }
 
-    /// A matrix with rows and columns exchanged.
+    /// The transpose of the matrix of this name.
     pub fn transposed(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -54,9 +53,10 @@ impl Source {
         }
     }
 
-    /// A parameter of an attention whose file is PyTorch's: `q_proj.weight` and its like are thirds
-    /// of `in_proj_weight` or `in_proj_bias`, and everything else has its own name. `attention` is
-    /// what stands before these names in the file, with its dot.
+    /// The tensor for a parameter of an attention layer in a file with the names of PyTorch's
+    /// `nn.MultiheadAttention`: the `q_proj`, `k_proj` and `v_proj` are thirds of `in_proj_weight` and
+    /// `in_proj_bias`; the other names are the same. `attention` is the prefix of the layer in the
+    /// file, with its dot, and `parameter` the name without prefix.
     pub fn packed_attention(attention: &str, parameter: &str) -> Self {
         let third = ["q_proj.", "k_proj.", "v_proj."]
             .into_iter()
@@ -73,7 +73,7 @@ impl Source {
 }
 
 impl Part {
-    /// What keeps a parameter of shape `wanted` from being taken from a tensor.
+    /// Why a parameter of shape `wanted` cannot be taken from a tensor; `None` if it can.
     pub(crate) fn misfit(self, found: &PackTensor, wanted: &Shape) -> Option<String> {
         let mut expected = wanted.to_vec();
         match self {
@@ -86,18 +86,22 @@ impl Part {
         if shape != expected && !scalar {
             return Some(format!("has shape {shape:?}, expected {expected:?}"));
         }
-        (!found.dtype.is_float())
-            .then(|| format!("holds {:?}, expected floating-point numbers", found.dtype))
+        (!found.dtype.is_float()).then(|| {
+            format!(
+                "has the data type {:?}, expected floating-point numbers",
+                found.dtype
+            )
+        })
     }
 
-    /// The parameter in single precision, to be read when it is needed. `found` must fit.
+    /// The parameter in single precision, which is read from `found` when it is used. `found` must fit.
     pub(crate) fn take(
         self,
         found: PackTensor,
         file_name: String,
         wanted: String,
         shape: Shape,
-        strange: Strange,
+        non_finite: NonFinite,
     ) -> PackTensor {
         let target = shape.clone();
         bridge::map_data(found, wanted, DType::F32, shape, move |data| {
@@ -109,14 +113,14 @@ impl Part {
                     TensorData::from_bytes_vec(rows, target.clone(), dtype)
                 }
                 (Self::Transposed, &[rows, columns]) => {
-                    let turned = transpose(&bytes, rows, columns, dtype.size());
-                    TensorData::from_bytes_vec(turned, target.clone(), dtype)
+                    let transposed = transpose(&bytes, rows, columns, dtype.size());
+                    TensorData::from_bytes_vec(transposed, target.clone(), dtype)
                 }
                 _ => TensorData::from_bytes(bytes, target.clone(), dtype),
             };
             let data = data.convert::<f32>();
             if !all_finite(data.as_bytes()) {
-                strange.insert(file_name.clone());
+                non_finite.insert(file_name.clone());
             }
             data
         })
@@ -124,21 +128,21 @@ impl Part {
 }
 
 fn transpose(bytes: &[u8], rows: usize, columns: usize, width: usize) -> Vec<u8> {
-    let mut turned = Vec::with_capacity(bytes.len());
+    let mut transposed = Vec::with_capacity(bytes.len());
     for column in 0..columns {
         for row in 0..rows {
             let at = (row * columns + column) * width;
-            turned.extend_from_slice(&bytes[at..at + width]);
+            transposed.extend_from_slice(&bytes[at..at + width]);
         }
     }
-    turned
+    transposed
 }
 
-/// Names of tensors that hold infinities or what is no number, collected while they are read.
+/// Collects the names of tensors with NaN or infinite values while the tensors are read.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Strange(Arc<Mutex<BTreeSet<String>>>);
+pub(crate) struct NonFinite(Arc<Mutex<BTreeSet<String>>>);
 
-impl Strange {
+impl NonFinite {
     fn insert(&self, name: String) {
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         names.insert(name);
@@ -150,11 +154,23 @@ impl Strange {
     }
 }
 
-/// Names of the parameters that hold an infinity or what is no number, as
-/// [`save_module`](crate::save_module) is given them.
+/// Returns the names of the parameters that contain a NaN or an infinite value, as in saved files.
 ///
-/// A parameter that cannot be read from its device is named too, for nothing is known of it. Loading
-/// does this by itself, at less cost; this is for weights after training.
+/// Check a model with it after training, or after loading if such weights must be refused: loading
+/// only warns. All parameters are copied from their device. A parameter that cannot be copied is
+/// listed too, because nothing is known about it.
+///
+/// # Example
+///
+/// ```
+/// use burn::tensor::Device;
+/// use clipseg_clip::{Clip, ClipConfig, non_finite};
+///
+/// let mut config = ClipConfig::small();
+/// config.text_config.hidden_size = 32; // small enough for an example
+/// let clip = Clip::init(&config, &Device::flex());
+/// assert!(non_finite(&clip).is_empty());
+/// ```
 pub fn non_finite<M: Module>(module: &M) -> Vec<String> {
     let finite = |data: TensorData| all_finite(data.convert::<f32>().as_bytes());
     module
@@ -168,7 +184,7 @@ pub fn non_finite<M: Module>(module: &M) -> Vec<String> {
         .collect()
 }
 
-/// Burn calls the parameters of a norm `gamma` and `beta`; files call them `weight` and `bias`.
+/// The name of a parameter in files. Norms have `gamma` and `beta` in Burn, `weight` and `bias` in files.
 fn file_name(path: &str) -> String {
     match path.rsplit_once('.') {
         Some((parent, "gamma")) => format!("{parent}.weight"),
@@ -177,19 +193,19 @@ fn file_name(path: &str) -> String {
     }
 }
 
-/// Whether single-precision numbers are all finite: the exponent of those that are not is all ones.
+/// Whether all single-precision numbers are finite. NaN and infinity have an exponent of all ones.
 ///
-/// There is no early end within a run, so that the processor can look at several at once: half a
-/// gigabyte of weights takes as long as reading it from memory.
+/// The check does not stop within a chunk, so that the compiler can vectorise it: half a gigabyte of
+/// weights takes no longer than reading it from memory.
 fn all_finite(bytes: &[u8]) -> bool {
     const EXPONENT: u32 = 0x7f80_0000;
-    const RUN: usize = 1 << 14;
-    bytes.chunks(RUN).all(|run| {
-        let (numbers, _) = run.as_chunks::<4>();
-        let strange = numbers.iter().fold(false, |strange, number| {
-            strange | (u32::from_ne_bytes(*number) & EXPONENT == EXPONENT)
+    const CHUNK: usize = 1 << 14;
+    bytes.chunks(CHUNK).all(|chunk| {
+        let (numbers, _) = chunk.as_chunks::<4>();
+        let found = numbers.iter().fold(false, |found, number| {
+            found | (u32::from_ne_bytes(*number) & EXPONENT == EXPONENT)
         });
-        !strange
+        !found
     })
 }
 
@@ -198,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attention_is_taken_from_thirds() {
+    fn queries_keys_and_values_are_thirds_of_a_packed_tensor() {
         let source = |parameter| Source::packed_attention("blocks.1.self_attn.", parameter);
         let third = |kind: &str, index| Source {
             name: format!("blocks.1.self_attn.in_proj_{kind}"),
@@ -212,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn only_infinities_and_what_is_no_number_are_strange() {
+    fn only_nan_and_infinity_are_not_finite() {
         let finite = |values: &[f32]| {
             let bytes: Vec<u8> = values
                 .iter()
@@ -228,17 +244,17 @@ mod tests {
             f32::MIN,
             f32::MIN_POSITIVE / 2.0
         ]));
-        for strange in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for value in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut values = vec![1.0; 10_000];
             assert!(finite(&values));
-            values[9_999] = strange;
+            values[9_999] = value;
             assert!(!finite(&values));
         }
     }
 
     #[test]
-    fn transposing_exchanges_rows_and_columns() {
-        let turned = transpose(&[0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5], 2, 3, 2);
-        assert_eq!(turned, [0, 0, 3, 3, 1, 1, 4, 4, 2, 2, 5, 5]);
+    fn transposing_swaps_rows_and_columns() {
+        let transposed = transpose(&[0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5], 2, 3, 2);
+        assert_eq!(transposed, [0, 0, 3, 3, 1, 1, 4, 4, 2, 2, 5, 5]);
     }
 }

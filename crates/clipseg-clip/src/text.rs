@@ -1,4 +1,4 @@
-//! CLIP's text transformer (Radford et al. 2021, arXiv:2103.00020).
+//! CLIP's text tower (Radford et al. 2021, arXiv:2103.00020).
 
 use crate::config::TextConfig;
 use crate::error::{ClipError, Result};
@@ -6,15 +6,15 @@ use crate::layers::{AttentionMask, Encoder, EncoderShape};
 use burn::nn::{Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig};
 use burn::prelude::*;
 
-/// What `eos_token_id` says in checkpoints exported before 2023, whatever their vocabulary.
+/// The wrong `eos_token_id` in all checkpoints exported before 2023.
 pub(crate) const LEGACY_END: i64 = 2;
 
-/// A batch of tokenized texts, filled up at the end to the length of the longest.
+/// A batch of tokenized texts, padded at the end to the length of the longest.
 #[derive(Debug, Clone)]
 pub struct TextBatch {
-    /// `[batch, tokens]`.
+    /// The token ids, `[batch, tokens]`.
     pub input_ids: Tensor<2, Int>,
-    /// `[batch, tokens]`, 1 on the text and 0 on what fills it up; `None` if nothing is filled up.
+    /// `[batch, tokens]`, 1 for the text and 0 for padding; `None` if there is no padding.
     pub attention_mask: Option<Tensor<2, Int>>,
 }
 
@@ -24,12 +24,12 @@ struct TextEmbeddings {
     position_embedding: Embedding,
 }
 
-/// Turns texts into tokens, each of which has seen those before it, and into one vector.
+/// CLIP's text tower: a transformer with causal attention, and one pooled state for each text.
 ///
-/// The vector is the hidden state at the end-of-text token. Two rules say where that is. With the
-/// token's number known, it is the first position that holds it. Checkpoints exported before 2023
-/// say `eos_token_id: 2`, which is wrong for CLIP's vocabulary; for them it is the first position of
-/// the highest number, which in CLIP's vocabulary is the same thing.
+/// The pooled state is the hidden state at the end-of-text token, which is the first token with the id
+/// `eos_token_id`. Checkpoints exported before 2023 have `eos_token_id: 2`, which is wrong for CLIP's
+/// vocabulary. For them it is the first token with the highest id of the text, which is the same
+/// token in CLIP's vocabulary.
 #[derive(Module, Debug)]
 pub struct TextEncoder {
     embeddings: TextEmbeddings,
@@ -38,18 +38,18 @@ pub struct TextEncoder {
     eos_token_id: i64,
 }
 
-/// What a pass through the text tower gives.
+/// The result of [`TextEncoder::forward`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TextOutput {
-    /// `[batch, tokens, hidden_size]`, after the last norm.
+    /// The hidden states after the final norm, `[batch, tokens, hidden_size]`.
     pub last_hidden_state: Tensor<3>,
-    /// `[batch, hidden_size]`, at the end-of-text token.
+    /// The hidden state at the end-of-text token, `[batch, hidden_size]`.
     pub pooled: Tensor<2>,
 }
 
 impl TextEncoder {
-    /// A tower with random weights, drawn as OpenAI's `model.py` draws them.
+    /// A tower with random weights, initialised as in OpenAI's `model.py`.
     pub fn init(config: &TextConfig, device: &Device) -> Self {
         let width = config.hidden_size;
         let table = |rows, std| {
@@ -86,27 +86,26 @@ impl TextEncoder {
     ///
     /// # Errors
     ///
-    /// [`ClipError::Input`] if a text has more tokens than there are positions, a token is not in the
-    /// vocabulary, or a text has no end-of-text token: it then has no vector of its own.
+    /// [`ClipError::Input`] if a text has more tokens than the tower has positions, a token is not in the
+    /// vocabulary, or a text has no end-of-text token, so that there is no state to pool.
     pub fn forward(&self, texts: &TextBatch) -> Result<TextOutput> {
         self.check(texts)?;
         Ok(self.forward_unchecked(texts))
     }
 
-    /// [`forward`](Self::forward) for texts that are known to be this encoder's. Checking reads the
-    /// tokens back, which waits for everything that the device still has to do: too long for every
-    /// step of a training.
+    /// Encodes a batch like [`forward`](Self::forward) without checking the tokens; see
+    /// [`Clip::text_embedding_unchecked`](crate::Clip::text_embedding_unchecked).
     pub(crate) fn forward_unchecked(&self, texts: &TextBatch) -> TextOutput {
         let input_ids = texts.input_ids.clone();
         let [_, tokens] = input_ids.dims();
-        let place = self
+        let positions = self
             .embeddings
             .position_embedding
             .weight
             .val()
             .slice(s![0..tokens, ..]);
         let mut hidden =
-            self.embeddings.token_embedding.forward(input_ids.clone()) + place.unsqueeze();
+            self.embeddings.token_embedding.forward(input_ids.clone()) + positions.unsqueeze();
         let mask = AttentionMask {
             causal: true,
             hidden: texts.attention_mask.clone().map(causal_and_padding),
@@ -122,25 +121,25 @@ impl TextEncoder {
         }
     }
 
-    /// Whether the tokens are of this encoder's vocabulary, and each text ends.
+    /// Checks that all tokens are in the vocabulary, and that each text has an end-of-text token.
     fn check(&self, texts: &TextBatch) -> Result<()> {
         let [batch, tokens] = texts.input_ids.dims();
         if batch == 0 || tokens == 0 {
             return Err(ClipError::Input(
-                "no token was given, expected at least one text".into(),
+                "the batch has no tokens, expected at least one text".into(),
             ));
         }
         let [positions, _] = self.embeddings.position_embedding.weight.dims();
         if tokens > positions {
             return Err(ClipError::Input(format!(
-                "a text has {tokens} tokens, the text encoder has {positions} positions"
+                "a text has {tokens} tokens, but the text encoder has {positions} positions"
             )));
         }
         if let Some(mask) = &texts.attention_mask
             && mask.dims() != [batch, tokens]
         {
             return Err(ClipError::Input(format!(
-                "the attention mask has shape {:?}, the tokens have {:?}",
+                "the attention mask has shape {:?}, but the tokens have shape {:?}",
                 mask.dims(),
                 [batch, tokens]
             )));
@@ -150,8 +149,9 @@ impl TextEncoder {
         let ids = ids
             .ok()
             .and_then(|ids| ids.convert::<i64>().try_to_vec().ok());
-        let ids: Vec<i64> =
-            ids.ok_or_else(|| ClipError::Input("the device does not give tokens back".into()))?;
+        let ids: Vec<i64> = ids.ok_or_else(|| {
+            ClipError::Input("the tokens cannot be copied from the device".into())
+        })?;
         for row in ids.chunks(tokens.max(1)) {
             if let Some(id) = row
                 .iter()
@@ -159,14 +159,14 @@ impl TextEncoder {
             {
                 return Err(ClipError::Input(format!(
                     "token {id} is outside the text encoder's vocabulary of {vocabulary} (0 to {}); \
-                     the tokenizer is another model's",
+                     the tokenizer belongs to another model",
                     vocabulary.saturating_sub(1)
                 )));
             }
             if self.eos_token_id != LEGACY_END && !row.contains(&self.eos_token_id) {
                 return Err(ClipError::Input(format!(
-                    "a text has no end-of-text token ({}), so all such texts would be alike; the \
-                     tokenizer is another model's",
+                    "a text has no end-of-text token ({}), so all such texts would get the same \
+                     embedding; the tokenizer belongs to another model",
                     self.eos_token_id
                 )));
             }
@@ -184,7 +184,7 @@ impl TextEncoder {
         } else {
             input_ids.equal_elem(self.eos_token_id)
         };
-        // The first of several: an arg-max may return any of them on a GPU.
+        // Not an arg-max, which may return any of several equal positions on a GPU.
         let places = Tensor::<1, Int>::arange(0..tokens as i64, &device).unsqueeze::<2>();
         let none = tokens as i64;
         let first = places
@@ -196,7 +196,8 @@ impl TextEncoder {
     }
 }
 
-/// `[batch, tokens]` of ones and zeros → `[batch, 1, queries, keys]`, true where a key is hidden.
+/// Combines the causal mask with the padding: `[batch, tokens]` of ones and zeros →
+/// `[batch, 1, queries, keys]`, true where a key is masked.
 fn causal_and_padding(attention_mask: Tensor<2, Int>) -> Tensor<4, Bool> {
     let [batch, tokens] = attention_mask.dims();
     let device = attention_mask.device();
@@ -210,7 +211,7 @@ fn causal_and_padding(attention_mask: Tensor<2, Int>) -> Tensor<4, Bool> {
     padding.bool_or(later)
 }
 
-/// `[batch, tokens, width]` and one position for each → `[batch, width]`.
+/// Selects one position of each sequence: `[batch, tokens, width]` and `[batch]` → `[batch, width]`.
 fn take_rows(hidden: Tensor<3>, positions: Tensor<1, Int>) -> Tensor<2> {
     let [batch, tokens, width] = hidden.dims();
     let device = hidden.device();

@@ -1,4 +1,4 @@
-//! CLIP's byte-pair encoding, on the `tokenizers` crate, which this file alone names.
+//! CLIP's tokenizer: byte-pair encoding on the crate `tokenizers`.
 
 use crate::config::TextConfig;
 use crate::error::{ClipError, Result};
@@ -28,7 +28,7 @@ const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
 /// The pattern of OpenAI's `simple_tokenizer.py`, without its two special tokens.
 const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
-/// OpenAI CLIP's merges; the notice of their licence lies beside them.
+/// The merges of OpenAI's CLIP. Their licence is in the same folder.
 const OPENAI_MERGES: &str = include_str!("../assets/merges.txt");
 
 /// The files that [`ClipTokenizer::save`] writes.
@@ -37,32 +37,33 @@ const SAVED: [&str; 3] = [
     "special_tokens_map.json",
     "tokenizer_config.json",
 ];
-/// Cut texts that are remembered, so that each is told of once.
-const MOST_TOLD: usize = 10_000;
+/// How many truncated texts are stored, so that each is reported only once.
+const MOST_REPORTED: usize = 10_000;
 
-/// Turns texts into token numbers.
+/// CLIP's tokenizer, which converts texts to token ids.
 ///
-/// Texts are lower-cased, start with `<|startoftext|>` and end with `<|endoftext|>`; one that is too
-/// long loses words from its end and keeps the end token. [`batch`](Self::batch) warns of that.
+/// Texts are converted to lower case, and enclosed by `<|startoftext|>` and `<|endoftext|>`. A text
+/// that is too long is truncated before the end token, with a warning of [`batch`](Self::batch).
 #[derive(Debug, Clone)]
 pub struct ClipTokenizer {
     inner: Tokenizer,
     pad: u32,
-    /// The file that it was read from.
+    /// The file that it was read from, for messages.
     path: PathBuf,
-    /// Texts whose cut end has been told of.
-    told: Arc<Mutex<HashSet<String>>>,
+    /// Truncated texts that have been reported.
+    reported: Arc<Mutex<HashSet<String>>>,
 }
 
 impl ClipTokenizer {
-    /// The tokenizer of a checkpoint: `tokenizer.json` if the folder has one, else `vocab.json`
-    /// and `merges.txt`. `config` is that of the text encoder that it is for.
+    /// Reads the tokenizer of a checkpoint: `tokenizer.json`, or else `vocab.json` with `merges.txt`.
+    ///
+    /// `config` is the configuration of the text tower that gets the tokens.
     ///
     /// # Errors
     ///
-    /// If neither form is there, one cannot be read, or it does not belong to the encoder: a token is
-    /// outside its vocabulary, or texts do not end with its end-of-text token. The message names the
-    /// file.
+    /// If the folder has neither, a file cannot be read, or the tokenizer does not fit the text tower:
+    /// a token is outside its vocabulary, or texts do not end with its end-of-text token. The message
+    /// names the file.
     pub fn from_folder(folder: &Path, config: &TextConfig) -> Result<Self> {
         let whole = folder.join("tokenizer.json");
         let [vocabulary, merges] = ["vocab.json", "merges.txt"].map(|name| folder.join(name));
@@ -90,7 +91,8 @@ impl ClipTokenizer {
         Ok(tokenizer)
     }
 
-    /// Whether every token is in the encoder's vocabulary, and every text ends as it expects.
+    /// Checks that every token is in the text tower's vocabulary, and that texts end with its end-of-text
+    /// token.
     fn check(&self, config: &TextConfig) -> Result<()> {
         let fail = |message| Err(ClipError::format(&self.path, message));
         let vocabulary = self.inner.get_vocab(true);
@@ -99,9 +101,9 @@ impl ClipTokenizer {
         let count = above.clone().count();
         if let Some((token, id)) = above.min_by_key(|(_, id)| **id) {
             return fail(format!(
-                "`{token}` has number {id}, and {count} tokens in all are outside the text encoder's \
-                 vocabulary of {size} (0 to {}, `vocab_size` in config.json); this tokenizer is \
-                 another model's",
+                "`{token}` has the id {id}; {count} tokens in total are outside the text encoder's \
+                 vocabulary of {size} (0 to {}, `vocab_size` in config.json), so this tokenizer \
+                 belongs to another model",
                 size.saturating_sub(1)
             ));
         }
@@ -109,14 +111,14 @@ impl ClipTokenizer {
         let last = ids.last().map(|&id| i64::from(id));
         let highest = ids.iter().max().map(|&id| i64::from(id));
         let (expected, rule) = match config.eos_token_id {
-            LEGACY_END => (highest, "the highest number"),
+            LEGACY_END => (highest, "the highest id"),
             end => (Some(end), "`eos_token_id` in config.json"),
         };
         if last != expected || ids.len() < 2 {
             let number = |id: Option<i64>| id.map_or("none".into(), |id| id.to_string());
             return fail(format!(
-                "texts end with token {}, the text encoder expects {} ({rule}); this tokenizer is \
-                 another model's",
+                "texts end with token {}, but the text encoder expects {} ({rule}), so this tokenizer \
+                 belongs to another model",
                 number(last),
                 number(expected)
             ));
@@ -132,15 +134,15 @@ impl ClipTokenizer {
         Ok(())
     }
 
-    /// OpenAI's own vocabulary of 49,408 tokens, which comes with this crate.
+    /// OpenAI's tokenizer with 49,408 tokens, which is included in this crate.
     ///
     /// # Errors
     ///
-    /// If `max_tokens` has no room for the two special tokens.
+    /// If `max_tokens` is less than 2, the number of special tokens.
     pub fn openai(max_tokens: usize) -> Result<Self> {
         let path = Path::new("merges.txt");
         let merges = parse_merges(OPENAI_MERGES, path)?;
-        let letters: Vec<String> = byte_letters().map(String::from).collect();
+        let letters: Vec<String> = byte_characters().map(String::from).collect();
         let words = letters.iter().map(|letter| format!("{letter}</w>"));
         let joined = merges.iter().map(|(left, right)| format!("{left}{right}"));
         let special = [START.to_owned(), END.to_owned()];
@@ -160,7 +162,7 @@ impl ClipTokenizer {
             .map_or(0, |add| add.added_tokens(false));
         if max_tokens < special.max(2) {
             return Err(ClipError::Input(format!(
-                "{max_tokens} tokens have no room for the start and the end token"
+                "a limit of {max_tokens} tokens leaves no room for the start and the end token"
             )));
         }
         let pad = inner.token_to_id(pad).ok_or_else(|| {
@@ -183,15 +185,15 @@ impl ClipTokenizer {
             inner,
             pad,
             path: path.to_owned(),
-            told: Arc::default(),
+            reported: Arc::default(),
         })
     }
 
-    /// Writes the files from which this crate and transformers read the tokenizer back.
+    /// Writes the tokenizer into a folder, as files that this crate and transformers read.
     ///
     /// # Errors
     ///
-    /// If the folder cannot be written, or holds such files of another program; see
+    /// If the folder cannot be written, or contains such files that this program did not write; see
     /// [`refuse_foreign`].
     pub fn save(&self, folder: &Path) -> Result<()> {
         refuse_foreign(folder, &SAVED)?;
@@ -223,23 +225,23 @@ impl ClipTokenizer {
         self.inner.get_vocab_size(true)
     }
 
-    /// The token numbers of one text, special tokens included.
+    /// The token ids of one text, including the special tokens.
     ///
     /// # Errors
     ///
-    /// If the text cannot be split, which a vocabulary without some bytes can cause.
+    /// If the text cannot be tokenized, for example because the vocabulary lacks some bytes.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         Ok(self.split(text)?.get_ids().to_vec())
     }
 
-    /// The end of a text that the encoder does not read because the text has more tokens than the
-    /// encoder has positions; `None` if all of it is read.
+    /// The end of a text that is truncated because the text has too many tokens; `None` if nothing is
+    /// truncated.
     ///
     /// # Errors
     ///
     /// As [`encode`](Self::encode).
-    pub fn unread(&self, text: &str) -> Result<Option<String>> {
-        Ok(cut_off(&self.split(text)?, text).map(str::to_owned))
+    pub fn truncated_part(&self, text: &str) -> Result<Option<String>> {
+        Ok(truncated_part(&self.split(text)?, text).map(str::to_owned))
     }
 
     fn split(&self, text: &str) -> Result<Encoding> {
@@ -247,16 +249,16 @@ impl ClipTokenizer {
         encoding.map_err(|error| ClipError::Input(format!("cannot tokenize `{text}`: {error}")))
     }
 
-    /// The token numbers of a text, with a warning if its end is not among them: once for each text.
-    fn encode_aloud(&self, text: &str) -> Result<Vec<u32>> {
+    /// The token ids of a text, with a warning if the text is truncated and has not been reported.
+    fn encode_with_warning(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.split(text)?;
-        if let Some(unread) = cut_off(&encoding, text) {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            if told.len() < MOST_TOLD && told.insert(text.to_owned()) {
+        if let Some(truncated) = truncated_part(&encoding, text) {
+            let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+            if reported.len() < MOST_REPORTED && reported.insert(text.to_owned()) {
                 let limit = self.inner.get_truncation().map(|limit| limit.max_length);
                 tracing::warn!(
-                    unread,
-                    "a text has more than {} tokens; its end is not read",
+                    truncated,
+                    "a text has more than {} tokens; its end is ignored",
                     limit.unwrap_or_default()
                 );
             }
@@ -264,12 +266,13 @@ impl ClipTokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Several texts as tensors on `device`, filled up to the longest of them. A warning of `tracing`
-    /// names the part of a text that is too long to be read, once for each text.
+    /// Tokenizes texts into tensors on `device`, padded to the longest text.
+    ///
+    /// If a text is truncated, a warning of `tracing` names the truncated part, once for each text.
     ///
     /// # Errors
     ///
-    /// If there is no text at all, or one cannot be split.
+    /// If there is no text, or one cannot be tokenized.
     pub fn batch<S: AsRef<str>>(&self, texts: &[S], device: &Device) -> Result<TextBatch> {
         if texts.is_empty() {
             return Err(ClipError::Input(
@@ -278,40 +281,41 @@ impl ClipTokenizer {
         }
         let rows: Vec<Vec<u32>> = texts
             .iter()
-            .map(|text| self.encode_aloud(text.as_ref()))
+            .map(|text| self.encode_with_warning(text.as_ref()))
             .collect::<Result<_>>()?;
         let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
         let size = rows.len() * longest;
         let (mut ids, mut mask) = (Vec::with_capacity(size), Vec::with_capacity(size));
         for row in &rows {
-            let fill = longest - row.len();
+            let padding = longest - row.len();
             ids.extend(row.iter().map(|&id| i64::from(id)));
-            ids.extend(std::iter::repeat_n(i64::from(self.pad), fill));
+            ids.extend(std::iter::repeat_n(i64::from(self.pad), padding));
             mask.extend(std::iter::repeat_n(1i64, row.len()));
-            mask.extend(std::iter::repeat_n(0i64, fill));
+            mask.extend(std::iter::repeat_n(0i64, padding));
         }
-        let filled = rows.iter().any(|row| row.len() < longest);
+        let padded = rows.iter().any(|row| row.len() < longest);
         let tensor = |values| {
             Tensor::<2, Int>::from_data(TensorData::new(values, [rows.len(), longest]), device)
         };
         Ok(TextBatch {
             input_ids: tensor(ids),
-            attention_mask: filled.then(|| tensor(mask)),
+            attention_mask: padded.then(|| tensor(mask)),
         })
     }
 }
 
-/// The part of a text behind the tokens that were kept.
-fn cut_off<'a>(encoding: &Encoding, text: &'a str) -> Option<&'a str> {
+/// The part of a text after the tokens that were kept.
+fn truncated_part<'a>(encoding: &Encoding, text: &'a str) -> Option<&'a str> {
     let rest = encoding.get_overflowing().first()?;
     let special = rest.get_special_tokens_mask();
-    let mut places = rest.get_offsets().iter().zip(special);
-    let ((start, _), _) = places.find(|(_, special)| **special == 0)?;
-    // A letter of several bytes may be cut in the middle.
+    let mut offsets = rest.get_offsets().iter().zip(special);
+    let ((start, _), _) = offsets.find(|(_, special)| **special == 0)?;
+    // The offset may be inside a character of several bytes.
     let start = (0..=*start).rev().find(|&at| text.is_char_boundary(at))?;
     Some(text[start..].trim())
 }
 
+/// A tokenizer with CLIP's normalisation and splitting.
 fn build(
     ids: Vocab,
     merges: Vec<(String, String)>,
@@ -366,9 +370,9 @@ fn build(
     Ok(tokenizer)
 }
 
-/// The 256 letters that stand for bytes, in the order of the vocabulary: printable ones stand for
-/// themselves and come first (`bytes_to_unicode` of OpenAI's `simple_tokenizer.py`).
-fn byte_letters() -> impl Iterator<Item = char> {
+/// The 256 characters that represent bytes, in the order of the vocabulary. Printable characters
+/// represent themselves and come first (`bytes_to_unicode` in OpenAI's `simple_tokenizer.py`).
+fn byte_characters() -> impl Iterator<Item = char> {
     let printable = ('!'..='~').chain('¡'..='¬').chain('®'..='ÿ');
     printable.chain(('\u{100}'..).take(256 - 188))
 }

@@ -1,5 +1,5 @@
-//! CLIP's vision transformer (Dosovitskiy et al. 2021, arXiv:2010.11929, as CLIP changed it:
-//! a norm before the first block, QuickGELU, no bias in the patch convolution).
+//! CLIP's vision tower: the vision transformer of Dosovitskiy et al. 2021 (arXiv:2010.11929) with a norm
+//! before the first block, QuickGELU, and no bias in the patch embedding.
 
 use crate::config::VisionConfig;
 use crate::error::{ClipError, Result};
@@ -18,18 +18,20 @@ struct VisionEmbeddings {
 }
 
 impl VisionEmbeddings {
+    /// Embeds the patches, row by row.
+    ///
     /// # Shapes
     ///
     /// - `pixel_values`: `[batch, channels, height, width]`
-    /// - output: `[batch, patches, hidden_size]`, row by row
+    /// - output: `[batch, patches, hidden_size]`
     fn patches(&self, pixel_values: Tensor<4>, patch: usize) -> Tensor<3> {
         let weight = self.patch_embedding.weight.val();
         if !weight.is_autodiff() {
             let patches = self.patch_embedding.forward(pixel_values);
             return patches.flatten::<3>(2, 3).swap_dims(1, 2);
         }
-        // Patches do not overlap, so the convolution is one matrix product, whose backward pass is
-        // fast on every device; that of Burn's convolution by its weights is not.
+        // Patches do not overlap, so the convolution is one matrix product. Its backward pass is fast on
+        // every device, unlike that of Burn's convolution with respect to the weights.
         let [batch, channels, height, width] = pixel_values.dims();
         let (rows, columns) = (height / patch, width / patch);
         let pixels = pixel_values

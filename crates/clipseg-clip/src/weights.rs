@@ -1,15 +1,14 @@
-//! Reading checkpoints into modules and writing them back, on `burn-store` and `safetensors`.
+//! Loads checkpoints into modules, and saves modules.
 //!
-//! Modules in this workspace are named like Hugging Face's tensors, so a checkpoint's names need at
-//! most a common prefix taken off. A file is mapped into memory and its tensors are read one by one,
-//! converted to single precision, and checked against the module: everything that does not fit is
-//! reported at once.
+//! The parameters of modules have the names of Hugging Face's tensors. Files are mapped into memory, and
+//! tensors are read one by one and converted to single precision. Everything in a file that does not
+//! fit the module is reported in one error.
 
 use crate::container;
 use crate::error::{ClipError, Result, WeightProblems, shorten};
 use crate::layers::zeroed;
 use crate::outline::outline;
-use crate::source::{Source, Strange};
+use crate::source::{NonFinite, Source};
 use crate::wrappers::{Tensors, remove_fields, remove_prefix};
 use burn::module::Module;
 use burn::store::burn_pack::Tensor as PackTensor;
@@ -21,7 +20,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
-/// The tensors of a checkpoint, by the names in its files; none is read before it is needed.
+/// The tensors of a checkpoint by name. They are read when they are used.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     path: PathBuf,
@@ -34,13 +33,15 @@ pub(crate) const PICKLE: &str = "pytorch_model.bin";
 const PICKLE_INDEX: &str = "pytorch_model.bin.index.json";
 
 impl Checkpoint {
-    /// Opens the checkpoint in a folder as Hugging Face lays it out: the first there is of
-    /// `model.safetensors`, `model.safetensors.index.json` with its shards, `pytorch_model.bin`, and
+    /// Opens the checkpoint in a folder with Hugging Face's layout.
+    ///
+    /// Of these files, the first that exists is used: `model.safetensors`,
+    /// `model.safetensors.index.json` with its shards, `pytorch_model.bin`, and
     /// `pytorch_model.bin.index.json` with its shards.
     ///
     /// # Errors
     ///
-    /// If there is none, or a file is cut off or of another format; the message names the file.
+    /// If none exists, or a file is incomplete or has another format; the message names the file.
     pub fn from_folder(folder: &Path) -> Result<Self> {
         if !folder.is_dir() {
             let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "no such folder");
@@ -58,7 +59,7 @@ impl Checkpoint {
         }
     }
 
-    /// Opens one file: safetensors or a PyTorch state dict. The content says which, not the name.
+    /// Opens a safetensors file or a PyTorch state dict. The content determines the format, not the name.
     ///
     /// The fields that PyTorch's wrappers insert into names (`module.`, `_orig_mod.`, …) are removed. A
     /// prefix that all names share, such as the `state_dict.` of a training checkpoint, is removed when
@@ -66,8 +67,8 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// If it cannot be read, is cut off, or is of another format. TorchScript archives, such as
-    /// OpenAI's own downloads, are of another: the message says how to convert one.
+    /// If it cannot be read, is incomplete, or has another format. TorchScript archives, such as OpenAI's
+    /// own downloads, are not supported; the message gives the command that converts one.
     pub fn from_file(path: &Path) -> Result<Self> {
         Ok(Self {
             path: path.to_owned(),
@@ -75,6 +76,7 @@ impl Checkpoint {
         })
     }
 
+    /// Opens the shards that an index lists.
     fn from_shards(folder: &Path, index: &Path) -> Result<Self> {
         let map = read_index(index)?;
         let files: BTreeSet<&String> = map.values().collect();
@@ -85,7 +87,7 @@ impl Checkpoint {
         if let Some(name) = map.keys().find(|name| !tensors.contains_key(*name)) {
             return Err(ClipError::format(
                 index,
-                format!("`{name}` is in none of the files"),
+                format!("`{name}` is in none of the listed files"),
             ));
         }
         Ok(Self {
@@ -94,12 +96,12 @@ impl Checkpoint {
         })
     }
 
-    /// Names of the tensors, sorted.
+    /// The names of the tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// Renames every tensor; one whose new name is `None` is left out.
+    /// Renames every tensor, and drops a tensor if the new name is `None`.
     #[must_use]
     pub fn rename(self, mut name: impl FnMut(&str) -> Option<String>) -> Self {
         let Self { path, tensors } = self;
@@ -126,21 +128,21 @@ impl Checkpoint {
         Ok(Self { path, tensors })
     }
 
-    /// Where the tensors came from.
+    /// The file or folder of the checkpoint.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The shape of a tensor, if it is there.
+    /// The shape of a tensor; `None` if there is no tensor of that name.
     pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
         self.tensors.get(name).map(|tensor| tensor.shape.to_vec())
     }
 
-    /// Reads a tensor as it is in the file.
+    /// Reads a tensor with the data type that it has in the file.
     ///
     /// # Errors
     ///
-    /// If there is none of that name, or the file is cut off or was changed since it was opened.
+    /// If there is no tensor of that name, or the file is incomplete or was changed since it was opened.
     pub fn tensor(&self, name: &str) -> Result<TensorData> {
         let tensor = self.tensors.get(name).ok_or_else(|| {
             ClipError::format(&self.path, format!("the tensor `{name}` is missing"))
@@ -149,29 +151,34 @@ impl Checkpoint {
             .map_err(|error| ClipError::format(&self.path, format!("`{name}`: {error}")))
     }
 
-    /// Puts the tensors into a module whose parameters have their names.
-    ///
-    /// As [`load_into_as`](Self::load_into_as), where every parameter is a whole tensor.
+    /// Loads the tensors into a module whose parameters have the same names.
     ///
     /// # Errors
     ///
-    /// The same.
+    /// As [`load_into_as`](Self::load_into_as).
     pub fn load_into<M: Module>(self, module: &mut M) -> Result<()> {
         self.load_into_as(module, Source::whole)
     }
 
-    /// Puts the tensors into a module; `source` says where in the file a parameter lies, which is
-    /// named as [`save_module`] names it. Parameters that have not been drawn yet are not drawn.
+    /// Loads the tensors into a module. `source` maps the name of a parameter, as in a file of
+    /// [`save_module`], to a tensor of the checkpoint.
     ///
-    /// Half precision becomes single, linear maps are transposed, and a scalar fits a parameter of
-    /// one element. The `position_ids` that older exports contain are passed over. Infinities and
-    /// numbers that are none are loaded, and a warning of `tracing` names their tensors.
+    /// If the names of all needed tensors share a prefix, it is removed and logged. Tensors outside the
+    /// prefix are not loaded, and a warning of `tracing` names them. The `position_ids` of older exports
+    /// are ignored.
+    ///
+    /// Tensors are converted to single precision, weights of linear layers are transposed, and a scalar
+    /// fits a parameter with one element. NaN and infinite weights are loaded, and a warning of `tracing`
+    /// names their tensors; [`non_finite`](crate::non_finite) lists them afterwards. Parameters that are
+    /// not initialised yet are not initialised with random numbers.
     ///
     /// # Errors
     ///
-    /// [`ClipError::Weights`] with every tensor that is missing, unexpected or misshapen, under its
-    /// name in the file; the module is then untouched. If a tensor cannot be read, the module is
-    /// half loaded and should be dropped.
+    /// - [`ClipError::Format`] if the needed tensors exist under several prefixes.
+    /// - [`ClipError::Weights`] with every tensor that is missing, unexpected or misshapen, under its name
+    ///   without the prefix. The module is unchanged.
+    /// - [`ClipError::Format`] if a tensor cannot be read. The module is partly loaded and should be
+    ///   dropped.
     pub fn load_into_as<M: Module>(
         self,
         module: &mut M,
@@ -194,7 +201,7 @@ impl Checkpoint {
         outline: Vec<PackTensor>,
         source: impl Fn(&str) -> Source,
     ) -> Result<()> {
-        let strange = Strange::default();
+        let non_finite = NonFinite::default();
         let mut missing = BTreeSet::new();
         let mut mismatched = BTreeSet::new();
         let mut used = BTreeSet::new();
@@ -214,7 +221,7 @@ impl Checkpoint {
                         name.clone(),
                         wanted.name,
                         wanted.shape,
-                        strange.clone(),
+                        non_finite.clone(),
                     )),
                 },
             }
@@ -241,22 +248,27 @@ impl Checkpoint {
                 problems,
             });
         }
-        let strange = strange.names();
-        if !strange.is_empty() {
+        let non_finite = non_finite.names();
+        if !non_finite.is_empty() {
             tracing::warn!(
                 path = %self.path.display(),
-                tensors = shorten(&strange),
-                "weights are infinite or not numbers"
+                tensors = shorten(&non_finite),
+                "weights are NaN or infinite"
             );
         }
         Ok(())
     }
 }
 
-/// The file that each tensor of a checkpoint in shards is in, from its index.
+/// Reads the index of a sharded checkpoint: the file of each tensor.
 pub(crate) fn read_index(index: &Path) -> Result<BTreeMap<String, String>> {
     let json = crate::files::read_json(index)?;
-    let bad = || ClipError::format(index, "expected `weight_map`, an object of file names");
+    let bad = || {
+        ClipError::format(
+            index,
+            "expected `weight_map`, an object with a file name for each tensor",
+        )
+    };
     let map = json
         .get("weight_map")
         .and_then(Value::as_object)
@@ -279,10 +291,10 @@ pub(crate) fn read_index(index: &Path) -> Result<BTreeMap<String, String>> {
         .collect()
 }
 
-/// Writes a module's parameters as a safetensors file that PyTorch reads, under their own names.
+/// Saves the parameters of a module to a safetensors file with PyTorch's names and shapes.
 ///
-/// The parameters named in `scalars` are written without a dimension. The file appears whole or not
-/// at all.
+/// `rename` maps the names of the parameters to those in the file. The parameters named in `scalars` are
+/// saved without a dimension. The file is written atomically.
 ///
 /// # Errors
 ///
@@ -313,7 +325,7 @@ pub fn save_module<M: Module>(
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| ClipError::format(path, error))?;
-    // Transformers refuses a file that does not say that it is PyTorch's.
+    // Transformers refuses files without this entry.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let staged = StagedFile::new(path).map_err(ClipError::io("write", path))?;
     safetensors::serialize_to_file(views, Some(metadata), staged.path())

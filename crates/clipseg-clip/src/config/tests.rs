@@ -1,4 +1,4 @@
-//! Configurations of every kind of right and wrong.
+//! Valid and invalid configurations.
 
 use super::*;
 use serde_json::json;
@@ -14,7 +14,7 @@ fn missing_fields_take_the_reference_defaults() {
 }
 
 #[test]
-fn old_exports_keep_the_towers_in_dicts() {
+fn towers_of_old_exports_are_read_from_dicts() {
     let config = read(json!({
         "text_config": null,
         "text_config_dict": {"hidden_size": 64, "num_attention_heads": 4},
@@ -58,7 +58,7 @@ fn bad_fields_are_named() {
     );
 }
 
-/// The JSON of a configuration with one number or word changed, for each of them.
+/// Copies of a configuration with one value changed, and the name of the changed field.
 fn changes(json: &Value) -> Vec<(String, Value)> {
     let mut all = Vec::new();
     for (key, value) in json.as_object().expect("an object") {
@@ -100,13 +100,13 @@ fn changes(json: &Value) -> Vec<(String, Value)> {
 }
 
 #[test]
-fn no_value_of_any_field_gets_past_unless_a_model_can_have_it() {
+fn every_accepted_value_of_every_field_gives_a_model() {
     let json = serde_json::to_value(ClipConfig::small()).unwrap();
     let all = changes(&json);
     assert!(all.len() > 300, "{}", all.len());
     for (field, changed) in all {
         match read(changed.clone()) {
-            // Lazily, so that only the shapes are made.
+            // Parameters are lazy, so only shapes are created.
             Ok(config) => {
                 drop(crate::Clip::unfilled(
                     &config,
@@ -127,7 +127,7 @@ fn no_value_of_any_field_gets_past_unless_a_model_can_have_it() {
 }
 
 #[test]
-fn every_field_of_the_vision_tower_shows_in_its_json() {
+fn every_field_of_the_vision_tower_is_serialised() {
     let base = VisionConfig::default();
     let other = VisionConfig {
         hidden_size: 1,

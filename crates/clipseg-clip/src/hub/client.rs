@@ -152,11 +152,11 @@ impl Client {
             let etag = value("x-linked-etag").or_else(|| value("etag").filter(|_| !moved));
             if let Some(etag) = etag {
                 let bare = etag.trim_start_matches("W/").trim_matches('"').to_owned();
-                let strange = || Cause::Answer(format!("its etag is {etag}"));
+                let unusable = || Cause::Answer(format!("its etag is {etag}"));
                 // The etag becomes the name of a file.
                 return is_plain(&bare)
                     .then_some(bare)
-                    .ok_or_else(|| fault(strange()));
+                    .ok_or_else(|| fault(unusable()));
             }
             match value("location").filter(|_| moved) {
                 Some(path) if path.starts_with('/') => next = format!("{}{path}", origin(url)),

@@ -1,31 +1,33 @@
-//! The preprocessing as files: `preprocessor_config.json`, and `processor_config.json` of
+//! Reads and writes the preprocessing as `preprocessor_config.json`, and reads `processor_config.json` of
 //! transformers 5.
 
 use super::{ImageProcessor, TargetSize};
-use crate::config::parse_field;
 use crate::error::{ClipError, Result};
 use crate::files::{read_json, refuse_foreign, write_text};
+use crate::json_fields::parse_field;
 use clipseg_data::{Filter, Preprocessing};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// The file that [`ImageProcessor::save`] writes.
 const SAVED: &str = "preprocessor_config.json";
-/// The file in which transformers 5 keeps all that prepares a model's input.
+/// The file in which transformers 5 saves all preprocessing of a model.
 pub(crate) const COMBINED: &str = "processor_config.json";
 
-/// The key for the way of squashing, which transformers passes over.
+/// The field for the kind of resizing. Transformers ignores it.
 const PREPROCESSING: &str = "clipseg_preprocessing";
 
 impl ImageProcessor {
-    /// Reads the preprocessing of a folder: the part `image_processor` of `processor_config.json`, as
-    /// transformers 5 writes it, else `preprocessor_config.json`; `None` if the folder has neither.
+    /// Reads the preprocessing of a folder; `None` if the folder has none.
+    ///
+    /// It is the field `image_processor` of `processor_config.json`, which transformers 5 writes, or else
+    /// the file `preprocessor_config.json`.
     ///
     /// # Errors
     ///
     /// If a file cannot be read or a field is not supported; the message names both.
     pub fn from_folder(folder: &Path) -> Result<Option<Self>> {
-        // Transformers 5 lets the newer file go first where both are there.
+        // The newer file takes precedence, as in transformers 5.
         let path = folder.join(COMBINED);
         if path.is_file()
             && let Some(part) = read_json(&path)?.get("image_processor")
@@ -74,7 +76,7 @@ impl ImageProcessor {
         }
     }
 
-    /// Reads the parsed `preprocessor_config.json`; `path` is for messages.
+    /// Reads the parsed content of `preprocessor_config.json`; `path` is used in messages.
     ///
     /// # Errors
     ///
@@ -89,7 +91,7 @@ impl ImageProcessor {
             message,
         };
         let text = |key: &str| fields.get(key).and_then(Value::as_str);
-        // `CLIPSegProcessor` of old exports names the feature extractor, newer ones the processor.
+        // Old exports have `feature_extractor_type`, newer ones `image_processor_type`.
         let kind = text("image_processor_type")
             .or_else(|| text("feature_extractor_type"))
             .unwrap_or("ViTImageProcessor");
@@ -107,7 +109,9 @@ impl ImageProcessor {
             _ => {
                 return Err(fail(
                     "image_processor_type",
-                    format!("`{kind}` is not supported; expected the processor of CLIP or ViT"),
+                    format!(
+                        "`{kind}` is not supported; expected the image processor of CLIP or ViT"
+                    ),
                 ));
             }
         };
@@ -168,7 +172,7 @@ impl ImageProcessor {
             if !processor.mean.iter().all(|mean| mean.is_finite()) {
                 return Err(fail("image_mean", "expected three numbers".into()));
             }
-            // What is divided by less is no longer a number of single precision in good order.
+            // Dividing by a subnormal number could overflow.
             if !processor
                 .std
                 .iter()
@@ -182,7 +186,7 @@ impl ImageProcessor {
         if let Some(preprocessing) = parse_field::<Preprocessing>(fields, PREPROCESSING, path)? {
             processor.preprocessing = preprocessing;
             processor
-                .squashed()
+                .original_size()
                 .map_err(|error| fail(PREPROCESSING, error.to_string()))?;
         }
         Ok(processor)
@@ -192,15 +196,16 @@ impl ImageProcessor {
     ///
     /// # Errors
     ///
-    /// If the folder cannot be written, or holds the preprocessing of another program; see
+    /// If the folder cannot be written, or contains preprocessing that this program did not write; see
     /// [`refuse_foreign`].
     pub fn save(&self, folder: &Path) -> Result<()> {
-        // The second is not written, but would be read in place of the first.
+        // The second file is not written, but it would take precedence over the first.
         refuse_foreign(folder, &[SAVED, COMBINED])?;
         write_text(&folder.join(SAVED), &format!("{:#}\n", self.to_json()))
     }
 
-    /// The form that transformers reads back as `ViTImageProcessor` or `CLIPImageProcessor`.
+    /// The content of `preprocessor_config.json`, which transformers reads as `ViTImageProcessor` or
+    /// `CLIPImageProcessor`.
     pub fn to_json(&self) -> Value {
         let kind = if self.crop.is_some() {
             "CLIPImageProcessor"
@@ -243,6 +248,7 @@ impl ImageProcessor {
     }
 }
 
+/// Reads a size in any form that transformers has written: a number, a list or an object.
 fn parse_size(value: &Value, number_is_edge: bool) -> Result<TargetSize, String> {
     let positive = |value: &Value| {
         let number = value.as_u64().and_then(|number| u32::try_from(number).ok());

@@ -1,4 +1,4 @@
-//! Files of preprocessing, and what comes of pictures.
+//! Tests of the preprocessing and its files.
 
 use super::*;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ fn every_form_of_size_is_read() {
 }
 
 #[test]
-fn writing_and_reading_is_the_identity() {
+fn saved_preprocessing_is_read_back_unchanged() {
     let paper = ImageProcessor::clipseg(352).with_preprocessing(Preprocessing::ClipSeg);
     for processor in [
         ImageProcessor::clip(224),
@@ -43,7 +43,7 @@ fn writing_and_reading_is_the_identity() {
 }
 
 #[test]
-fn clipsegs_own_way_aligns_corners_and_does_not_round() {
+fn the_resizing_of_clipsegs_original_code_aligns_corners_and_does_not_round() {
     let picture = RgbImage::from_raw(3, 1, vec![0, 10, 255, 100, 10, 0, 51, 10, 255]).unwrap();
     let mut processor = ImageProcessor::clipseg(1).with_preprocessing(Preprocessing::ClipSeg);
     processor.size = Some(TargetSize::Exact {
@@ -52,7 +52,7 @@ fn clipsegs_own_way_aligns_corners_and_does_not_round() {
     });
     (processor.mean, processor.std) = ([0.2, 0.0, 0.0], [0.5, 1.0, 1.0]);
     // torch.nn.functional.interpolate(…, (2, 5), mode="bilinear", align_corners=True) takes
-    // every second place halfway between two pixels.
+    // every second sample halfway between two pixels.
     let found = processor
         .pixel_values(std::slice::from_ref(&picture), &Device::flex())
         .unwrap();
@@ -83,12 +83,12 @@ fn clipsegs_own_way_aligns_corners_and_does_not_round() {
     assert!(
         error
             .to_string()
-            .contains("`clipseg` squashes to an exact size")
+            .contains("`clipseg` requires an exact size")
     );
 }
 
 #[test]
-fn transformers_passes_over_the_choice_and_what_has_no_effect_is_refused() {
+fn the_kind_of_resizing_is_saved_and_settings_without_effect_are_refused() {
     let paper = ImageProcessor::clipseg(352).with_preprocessing(Preprocessing::ClipSeg);
     let mut json = paper.to_json();
     json["crop_size"] = json!(300);
@@ -130,7 +130,7 @@ fn bad_fields_are_named() {
 }
 
 #[test]
-fn an_oblong_picture_is_refused_and_not_blown_up() {
+fn a_picture_whose_resized_form_is_too_large_is_refused() {
     let oblong = RgbImage::new(40_000, 2);
     let error = ImageProcessor::clip(224)
         .resize(&oblong)
@@ -138,13 +138,13 @@ fn an_oblong_picture_is_refused_and_not_blown_up() {
         .to_string();
     assert_eq!(
         error,
-        "a picture of 40000x2 would become one of 4480000x224, which is too large"
+        "a picture of 40000x2 would be resized to 4480000x224, which is too large"
     );
     assert!(ImageProcessor::clipseg(352).resize(&oblong).is_ok());
 }
 
 #[test]
-fn a_crop_larger_than_the_picture_is_black_around_it() {
+fn a_crop_larger_than_the_picture_has_a_black_border() {
     let white = RgbImage::from_pixel(3, 3, image::Rgb([255; 3]));
     let crop = center_crop(&white, 6, 2);
     let rows: Vec<u8> = crop.rows().map(|mut row| row.next().unwrap()[0]).collect();

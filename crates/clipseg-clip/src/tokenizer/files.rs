@@ -1,4 +1,4 @@
-//! The files of a tokenizer: what is read of them, and what is refused before `tokenizers` sees it.
+//! Reads the files of a tokenizer, and refuses content on which the crate `tokenizers` would panic.
 
 use super::END;
 use crate::error::{ClipError, Result};
@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::path::Path;
 use tokenizers::models::bpe::Vocab;
 
-/// Refuses merges of tokens that are not there, on which `tokenizers` panics.
+/// Refuses merges of tokens that are not in the vocabulary, on which `tokenizers` panics.
 pub(super) fn check_merges(
     merges: &[(String, String)],
     has: impl Fn(&str) -> bool,
@@ -29,7 +29,7 @@ pub(super) fn check_merges(
     Ok(())
 }
 
-/// The same for `tokenizer.json`, which must be of byte-pair encoding.
+/// Refuses a `tokenizer.json` with such merges, or with another model than byte-pair encoding.
 pub(super) fn check_merges_of_json(text: &str, path: &Path) -> Result<()> {
     let json: Value = serde_json::from_str(text)
         .map_err(|error| ClipError::format(path, format!("not JSON: {error}")))?;
@@ -59,7 +59,7 @@ pub(super) fn check_merges_of_json(text: &str, path: &Path) -> Result<()> {
     let vocabulary = vocabulary.ok_or_else(|| {
         fail(
             "model.vocab",
-            "expected an object of numbers by token".into(),
+            "expected an object with an id for each token".into(),
         )
     })?;
     let merges = model.get("merges").and_then(Value::as_array);
@@ -81,8 +81,9 @@ pub(super) fn check_merges_of_json(text: &str, path: &Path) -> Result<()> {
     check_merges(&pairs, |token| vocabulary.contains_key(token), path)
 }
 
+/// Reads `vocab.json`.
 pub(super) fn read_vocabulary(path: &Path) -> Result<Vocab> {
-    let bad = || ClipError::format(path, "expected an object of token numbers by token");
+    let bad = || ClipError::format(path, "expected an object with an id for each token");
     match read_json(path)? {
         Value::Object(entries) => entries
             .into_iter()
@@ -98,6 +99,7 @@ pub(super) fn read_vocabulary(path: &Path) -> Result<Vocab> {
     }
 }
 
+/// Parses the content of `merges.txt`.
 pub(super) fn parse_merges(text: &str, path: &Path) -> Result<Vec<(String, String)>> {
     let lines = text.lines().enumerate();
     lines
@@ -107,7 +109,7 @@ pub(super) fn parse_merges(text: &str, path: &Path) -> Result<Vec<(String, Strin
             _ => Err(ClipError::format(
                 path,
                 format!(
-                    "line {}: expected two parts with a space between",
+                    "line {}: expected two tokens separated by a space",
                     index + 1
                 ),
             )),
@@ -115,8 +117,8 @@ pub(super) fn parse_merges(text: &str, path: &Path) -> Result<Vec<(String, Strin
         .collect()
 }
 
-/// What fills up a batch, from `special_tokens_map.json` or `tokenizer_config.json`; the default is
-/// that of `CLIPTokenizer`.
+/// The padding token from `special_tokens_map.json` or `tokenizer_config.json`, or else the default of
+/// `CLIPTokenizer`.
 pub(super) fn pad_token(folder: &Path) -> Result<String> {
     for name in ["special_tokens_map.json", "tokenizer_config.json"] {
         let path = folder.join(name);

@@ -1,6 +1,6 @@
-//! A vocabulary learnt from texts (Sennrich et al. 2016, arXiv:1508.07909), as OpenAI's was.
+//! Learns a vocabulary from texts by byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909).
 
-use super::{ClipTokenizer, END, START, build, byte_letters};
+use super::{ClipTokenizer, END, START, build, byte_characters};
 use crate::error::{ClipError, Result};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -11,20 +11,21 @@ use tokenizers::{
     Tokenizer, Trainer,
 };
 
-/// Pairs of letters that come up less often are not joined.
+/// Pairs of tokens that occur less often are not merged.
 const LEAST_FREQUENCY: u64 = 2;
 
 impl ClipTokenizer {
-    /// Learns a vocabulary of at most `vocab_size` tokens, split and normalised as CLIP's.
+    /// Learns a vocabulary of at most `vocab_size` tokens from texts, with CLIP's normalisation and
+    /// splitting.
     ///
-    /// The first 512 tokens are the bytes, inside a word and at its end, so that every text can be
-    /// encoded; then come the joined pairs, the most frequent first, and the two special tokens last.
-    /// The same texts give the same vocabulary, whatever their order.
+    /// The first 512 tokens are the 256 bytes inside a word and the 256 bytes at the end of a word, so
+    /// every text can be encoded. The merged pairs follow, the most frequent first, and then the two
+    /// special tokens. The order of the texts has no effect on the vocabulary.
     ///
     /// # Errors
     ///
-    /// If `vocab_size` has no room for the bytes and the special tokens, or `max_tokens` none for the
-    /// special tokens.
+    /// If `vocab_size` is less than 514, the number of bytes and special tokens, or `max_tokens` is less
+    /// than 2.
     ///
     /// # Example
     ///
@@ -33,7 +34,7 @@ impl ClipTokenizer {
     ///
     /// let texts = ["a red star", "a red car", "a blue star"];
     /// let tokenizer = ClipTokenizer::train(&texts, 600, 16)?;
-    /// assert_eq!(tokenizer.encode("a red star")?.len(), 5, "a token for each word, and two around");
+    /// assert_eq!(tokenizer.encode("a red star")?.len(), 5, "one for each word, and two special tokens");
     /// assert!(tokenizer.vocab_size() <= 600);
     /// # Ok::<(), clipseg_clip::ClipError>(())
     /// ```
@@ -44,21 +45,21 @@ impl ClipTokenizer {
     ) -> Result<Self> {
         let path = Path::new("tokenizer");
         let fail = |error: tokenizers::Error| {
-            ClipError::Input(format!("no vocabulary could be learnt: {error}"))
+            ClipError::Input(format!("no vocabulary could be learned: {error}"))
         };
-        let letters: Vec<String> = byte_letters().map(String::from).collect();
+        let letters: Vec<String> = byte_characters().map(String::from).collect();
         let ends = letters.iter().map(|letter| format!("{letter}</w>"));
         let mut tokens: Vec<String> = letters.iter().cloned().chain(ends).collect();
         let special = [START.to_owned(), END.to_owned()];
         let least = tokens.len() + special.len();
         if vocab_size < least {
             return Err(ClipError::Input(format!(
-                "a vocabulary of {vocab_size} tokens, expected at least {least}: the bytes and the \
-                 two special tokens"
+                "a vocabulary of {vocab_size} tokens, expected at least {least} for the bytes and the two \
+                 special tokens"
             )));
         }
         let splitter = vocabulary(&tokens, &special, Vec::new(), path)?;
-        // Numbered before any text is seen: the trainer breaks ties by number.
+        // The bytes get their ids before any text is processed, because the trainer breaks ties by id.
         let numbered = tokens.iter().map(|token| AddedToken::from(token, true));
         let mut trainer = BpeTrainer::builder()
             .show_progress(false)
@@ -73,8 +74,9 @@ impl ClipTokenizer {
             .feed(texts, |text| words(&splitter, text))
             .and_then(|()| trainer.train(&mut model))
             .map_err(fail)?;
-        let merges = merges(&model)
-            .ok_or_else(|| ClipError::Input("the learnt vocabulary has no list of pairs".into()))?;
+        let merges = merges(&model).ok_or_else(|| {
+            ClipError::Input("the learned vocabulary has no list of merges".into())
+        })?;
         let mut known: HashSet<String> = tokens.iter().cloned().collect();
         for (left, right) in &merges {
             let joined = format!("{left}{right}");
@@ -86,33 +88,34 @@ impl ClipTokenizer {
         Self::finish(inner, max_tokens, END, path)
     }
 
-    /// The same vocabulary for texts of at most so many tokens.
+    /// The same vocabulary with another limit on the tokens of a text.
     ///
     /// # Errors
     ///
-    /// If `max_tokens` has no room for the two special tokens.
+    /// If `max_tokens` is less than 2, the number of special tokens.
     pub fn with_max_tokens(self, max_tokens: usize) -> Result<Self> {
         let pad = self.inner.id_to_token(self.pad);
         let pad = pad.unwrap_or_else(|| END.to_owned());
         Self::finish(self.inner, max_tokens, &pad, &self.path)
     }
 
-    /// The number of the token that starts every text.
+    /// The id of the start-of-text token.
     pub fn start_id(&self) -> Option<u32> {
         self.inner.token_to_id(START)
     }
 
-    /// The number of the token that ends every text.
+    /// The id of the end-of-text token.
     pub fn end_id(&self) -> Option<u32> {
         self.inner.token_to_id(END)
     }
 
-    /// The number of the token that fills up a batch.
+    /// The id of the padding token.
     pub fn pad_id(&self) -> u32 {
         self.pad
     }
 }
 
+/// A tokenizer whose ids are the positions of `tokens`, followed by `special`.
 fn vocabulary(
     tokens: &[String],
     special: &[String],
@@ -123,7 +126,7 @@ fn vocabulary(
     build(ids, merges, path, path)
 }
 
-/// The words of a text, as they are split before pairs are joined.
+/// The words of a text, into which it is split before pairs are merged.
 fn words(splitter: &Tokenizer, text: &str) -> tokenizers::Result<Vec<String>> {
     let mut text = tokenizers::NormalizedString::from(text);
     if let Some(normalizer) = splitter.get_normalizer() {
@@ -140,7 +143,7 @@ fn words(splitter: &Tokenizer, text: &str) -> tokenizers::Result<Vec<String>> {
         .collect())
 }
 
-/// The joined pairs in their order, which the model tells only when it is written.
+/// The merges in their order, which the model gives only in its serialised form.
 fn merges(model: &BPE) -> Option<Vec<(String, String)>> {
     let json = serde_json::to_value(model).ok()?;
     let pairs = json.get("merges")?.as_array()?.iter();
@@ -166,7 +169,7 @@ mod tests {
     ];
 
     #[test]
-    fn words_become_tokens_and_special_tokens_are_the_last() {
+    fn words_become_tokens_and_special_tokens_are_last() {
         let tokenizer = ClipTokenizer::train(&TEXTS, 640, 16).unwrap();
         let size = tokenizer.vocab_size() as u32;
         assert!((514..=640).contains(&size), "{size}");
@@ -188,7 +191,7 @@ mod tests {
         for text in ["Zürich ☂ 東京", "!?", "x", "\u{0}\u{7f}", ""] {
             let ids = tokenizer.encode(text).unwrap();
             let ends = ids.iter().filter(|&&id| id == end).count();
-            assert_eq!(ends, 1, "{text:?} has unknown parts: {ids:?}");
+            assert_eq!(ends, 1, "{text:?} has unknown tokens: {ids:?}");
         }
     }
 
@@ -208,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_is_read_back() {
+    fn a_saved_tokenizer_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let tokenizer = ClipTokenizer::train(&TEXTS, 600, 16).unwrap();
         tokenizer.save(folder.path()).unwrap();
@@ -225,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vocabulary_without_room_is_refused() {
+    fn a_vocabulary_that_is_too_small_is_refused() {
         let message = ClipTokenizer::train(&TEXTS, 500, 16)
             .unwrap_err()
             .to_string();
@@ -236,10 +239,10 @@ mod tests {
     }
 
     #[test]
-    fn a_vocabulary_of_nothing_but_bytes_is_learnt() {
+    fn a_vocabulary_of_bytes_only_is_learned() {
         let tokenizer = ClipTokenizer::train(&TEXTS, 514, 16).unwrap();
         assert_eq!(tokenizer.vocab_size(), 514);
-        // Start, a token for each letter, end.
+        // The start token, a token for each letter, the end token.
         assert_eq!(tokenizer.encode("red star").unwrap().len(), 9);
     }
 }
