@@ -57,46 +57,36 @@ pub(crate) fn remove_fields(tensors: Tensors, path: &Path) -> Tensors {
 ///
 /// # Errors
 ///
-/// If the expected tensors are under several prefixes; the message lists these.
+/// If the model is complete under one prefix and at least half complete under another; the message
+/// lists the prefixes.
 pub(crate) fn remove_prefix(
     tensors: Tensors,
     expected: &HashSet<String>,
     path: &Path,
 ) -> Result<Tensors> {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for name in tensors.keys() {
-        let after_dots = name.match_indices('.').map(|(dot, _)| dot + 1);
-        for start in std::iter::once(0).chain(after_dots) {
-            if expected.contains(&name[start..]) {
-                *counts.entry(&name[..start]).or_default() += 1;
+    let counts = count_prefixes(tensors.keys(), expected);
+    let complete = counts.iter().find(|(_, count)| **count == expected.len());
+    let prefix = match complete {
+        Some((prefix, _)) => {
+            // A prefix inside the complete model, such as `visual.`, can have some of the names too.
+            let is_used = |name: &String| {
+                let name = name.strip_prefix(prefix);
+                name.is_some_and(|name| expected.contains(name))
+            };
+            let unused = tensors.keys().filter(|name| !is_used(name));
+            let others = count_prefixes(unused, expected).into_iter();
+            let others = others.filter(|(_, count)| 2 * count >= expected.len());
+            let others: Vec<&str> = others.map(|(prefix, _)| prefix).collect();
+            if !others.is_empty() {
+                return Err(ambiguous(prefix, &others, path));
             }
+            *prefix
         }
-    }
-    let complete = counts.iter().filter(|(_, count)| **count == expected.len());
-    let complete: Vec<&str> = complete.map(|(prefix, _)| *prefix).collect();
-    let prefix = match complete.as_slice() {
-        [prefix] => *prefix,
-        [] => {
+        None => {
             let most = counts.iter().max_by_key(|(_, count)| **count);
             let shared = |prefix: &&str| tensors.keys().all(|name| name.starts_with(*prefix));
             let common = most.map(|(prefix, _)| *prefix).filter(shared);
             common.unwrap_or_default()
-        }
-        several => {
-            let quoted = several.iter().map(|prefix| match prefix.is_empty() {
-                true => "no prefix".to_owned(),
-                false => format!("`{prefix}`"),
-            });
-            let quoted: Vec<String> = quoted.collect();
-            return Err(ClipError::format(
-                path,
-                format!(
-                    "it holds {} models with the same tensor names, under the prefixes {}; save the \
-                     one to load to a separate file",
-                    quoted.len(),
-                    quoted.join(", ")
-                ),
-            ));
         }
     };
     if prefix.is_empty() {
@@ -124,6 +114,41 @@ pub(crate) fn remove_prefix(
         .collect())
 }
 
+/// For each prefix, the number of names that are the prefix and an expected name.
+fn count_prefixes<'a>(
+    names: impl Iterator<Item = &'a String>,
+    expected: &HashSet<String>,
+) -> BTreeMap<&'a str, usize> {
+    let mut counts = BTreeMap::new();
+    for name in names {
+        let after_dots = name.match_indices('.').map(|(dot, _)| dot + 1);
+        for start in std::iter::once(0).chain(after_dots) {
+            if expected.contains(&name[start..]) {
+                *counts.entry(&name[..start]).or_default() += 1;
+            }
+        }
+    }
+    counts
+}
+
+fn ambiguous(first: &str, others: &[&str], path: &Path) -> ClipError {
+    let mut prefixes: Vec<&str> = others.to_vec();
+    prefixes.push(first);
+    prefixes.sort_unstable();
+    let quoted = prefixes.iter().map(|prefix| match prefix.is_empty() {
+        true => "no prefix".to_owned(),
+        false => format!("`{prefix}`"),
+    });
+    let quoted: Vec<String> = quoted.collect();
+    let message = format!(
+        "it holds {} models with the same tensor names, under the prefixes {}; save the one to load \
+         to a separate file",
+        quoted.len(),
+        quoted.join(", ")
+    );
+    ClipError::format(path, message)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,14 +162,17 @@ mod tests {
         "decoder.film_mul.bias",
     ];
 
-    fn removed<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Result<Vec<String>> {
+    fn tensor(name: &str) -> PackTensor {
         let unread = || unreachable!("the tests look at names only");
-        let tensor = |name: S| {
-            let name = name.as_ref().to_owned();
-            let tensor = bridge::deferred(name.clone(), DType::F32, Shape::new([1]), None, unread);
-            (name, tensor)
-        };
-        let tensors = names.into_iter().map(tensor).collect();
+        bridge::deferred(name.to_owned(), DType::F32, Shape::new([1]), None, unread)
+    }
+
+    fn removed<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Result<Vec<String>> {
+        let tensors = names.into_iter().map(|name| {
+            let name = name.as_ref();
+            (name.to_owned(), tensor(name))
+        });
+        let tensors = tensors.collect();
         let path = Path::new("model.pt");
         let expected = EXPECTED.map(str::to_owned).into();
         let tensors = remove_prefix(remove_fields(tensors, path), &expected, path)?;
@@ -226,6 +254,28 @@ mod tests {
                 "{error}"
             );
         }
+        // The second model lacks a tensor.
+        let teacher = ["teacher.clip.logit_scale", "teacher.clip.visual.proj"];
+        let student = EXPECTED.map(|name| format!("student.{name}"));
+        let names = student.into_iter().chain(teacher.map(str::to_owned));
+        let error = removed(names).unwrap_err().to_string();
+        assert!(error.contains("`student.`, `teacher.`"), "{error}");
+    }
+
+    #[test]
+    fn a_tower_with_the_names_of_the_other_is_no_second_model() {
+        let names = ["blocks.0", "blocks.1", "visual.blocks.0", "visual.blocks.1"];
+        let expected = names.map(str::to_owned).into();
+        let found = |prefix: &str| {
+            let tensors = names.map(|name| {
+                let name = format!("{prefix}{name}");
+                (name.clone(), tensor(&name))
+            });
+            let found = remove_prefix(tensors.into(), &expected, Path::new("model.pt"));
+            found.unwrap().into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(found(""), names);
+        assert_eq!(found("clip."), names);
     }
 
     #[test]
