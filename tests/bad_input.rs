@@ -81,7 +81,7 @@ fn one_weight_that_is_not_finite() {
     ] {
         let folder = copy();
         spoil(&folder.path().join("model.safetensors"), tensor, value);
-        let expected = format!("the tensor `{tensor}` holds a NaN or an infinity");
+        let expected = format!("the tensor `{tensor}` has NaN or infinite values");
         let message = loading(folder.path());
         assert!(message.ends_with(&expected), "{message}");
     }
@@ -127,7 +127,8 @@ fn pictures_that_whole_patches_do_not_fill() {
     let model = ClipSeg::from_pretrained(&model(), &device()).unwrap();
     let tokenizer = ClipTokenizer::from_folder(&self::model(), &model.config().clip.text_config);
     let segmenter = Segmenter::new(model, tokenizer.unwrap(), ImageProcessor::clipseg(50));
-    let expected = "the preprocessing gives 50x50, which patches of 16x16 do not fill";
+    let expected =
+        "the preprocessing resizes pictures to 50x50, expected multiples of the patch size 16";
     let error = segmenter.encode_image(&RgbImage::new(9, 7)).unwrap_err();
     assert_eq!(error.to_string(), expected);
     let example = VisualPrompt::new(RgbImage::new(9, 7));
@@ -146,7 +147,7 @@ fn a_tower_for_other_than_three_channels() {
     let error = segmenter.encode_image(&RgbImage::new(9, 7)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the model takes pictures of 1 channels, these have 3"
+        "the model expects pictures with 1 channels, but this one has 3"
     );
     let folder = tempfile::tempdir().unwrap();
     segmenter.save_pretrained(folder.path()).unwrap();

@@ -157,7 +157,7 @@ fn bad_fields_are_named() {
         (
             "extract_layers",
             json!([0, 1, 2, 3, 4]),
-            "5 layers, but patches of 16 pixels give 4 levels to enter at",
+            "5 layers, expected at most 4: one for each level that a patch size of 16 gives",
         ),
     ] {
         let found = message(&|json| json["decoder_config"][field] = value.clone());

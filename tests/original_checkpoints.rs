@@ -101,7 +101,7 @@ fn what_does_not_fit_is_said() {
     };
     let layers = fail(|options| options.extract_layers = vec![1, 2]);
     assert!(
-        layers.contains("has 3 layers, but `extract_layers` names [1, 2]"),
+        layers.contains("has 3 layers, but `extract_layers` is [1, 2]"),
         "{layers}"
     );
     let depth = fail(|options| options.extract_layers = vec![0, 1, 99]);
@@ -137,7 +137,7 @@ fn what_does_not_fit_is_said() {
     let other = segmenter(name).join("model.safetensors");
     let error = message(load(name, &other, &options(name).1));
     assert!(
-        error.contains("no decoder of the original project"),
+        error.contains("not a decoder of the original project"),
         "{error}"
     );
 }

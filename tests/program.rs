@@ -370,7 +370,7 @@ fn a_weight_that_is_not_finite_is_no_answer() {
     assert_eq!(output.status.code(), Some(1));
     let errors = stderr(&output);
     assert!(
-        errors.contains("the tensor `decoder.film_add.weight` holds a NaN or an infinity"),
+        errors.contains("the tensor `decoder.film_add.weight` has NaN or infinite values"),
         "{errors}"
     );
     assert_eq!(stdout(&output), "");

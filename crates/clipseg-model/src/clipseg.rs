@@ -1,4 +1,4 @@
-//! CLIP and a decoder as one model.
+//! The CLIPSeg model: CLIP and a decoder.
 
 use crate::config::ClipSegConfig;
 use crate::decoder::Decoder;
@@ -8,12 +8,11 @@ use burn::prelude::*;
 use clipseg_clip::{Checkpoint, Clip, ClipError, Source, mark_as_own, refuse_foreign, save_module};
 use std::path::Path;
 
-/// CLIPSeg: logits of a mask from a picture and a prompt's embedding.
+/// The CLIPSeg model. It computes the logits of a mask from a picture and a prompt's embedding.
 ///
-/// The encoders are meant to stay frozen. To train the decoder, take the model apart with
-/// [`into_parts`](Self::into_parts), leave [`Clip`] on the plain device, where it has fused
-/// attention and leaves nothing on the tape, and move the decoder to the autodiff device with
-/// Burn's `train`.
+/// CLIP stays frozen during training. To train the decoder, split the model with
+/// [`into_parts`](Self::into_parts). Leave [`Clip`] on its device without autodiff, where it uses fused
+/// attention and records no gradients. Move the decoder to the autodiff device with Burn's `train`.
 ///
 /// # Example
 ///
@@ -42,7 +41,7 @@ pub struct ClipSeg {
     config: ClipSegConfig,
 }
 
-/// Names that differ between a module's fields and Hugging Face's files.
+/// Prefixes of parameter names that differ between this crate and Hugging Face's files.
 const HEAD: [(&str, &str); 3] = [
     (
         "decoder.transposed_convolution.conv.",
@@ -59,12 +58,12 @@ const HEAD: [(&str, &str); 3] = [
 ];
 
 impl ClipSeg {
-    /// A model with random weights; `device.seed` before it makes them reproducible.
+    /// Creates a model with random weights. Call `device.seed` first to make them reproducible.
     pub fn init(config: &ClipSegConfig, device: &Device) -> Self {
         Self::with_clip(config, Clip::init(&config.clip, device), device)
     }
 
-    /// A random decoder on a given CLIP, as training starts from.
+    /// Combines a given CLIP with a decoder that has random weights, as at the start of training.
     pub fn with_clip(config: &ClipSegConfig, clip: Clip, device: &Device) -> Self {
         let decoder = Decoder::init(&config.decoder, &config.clip, device);
         Self {
@@ -74,34 +73,35 @@ impl ClipSeg {
         }
     }
 
-    /// Loads a CLIPSeg checkpoint in Hugging Face's layout, or one that
-    /// [`save_pretrained`](Self::save_pretrained) wrote with another decoder.
+    /// Loads a CLIPSeg checkpoint in Hugging Face's layout, or a folder that
+    /// [`save_pretrained`](Self::save_pretrained) wrote.
     ///
     /// # Errors
     ///
-    /// If the configuration or the weights cannot be read or do not fit each other; everything that
-    /// does not fit is listed.
+    /// If the configuration or the weights cannot be read or do not fit each other; the message lists
+    /// every tensor that is missing or has another shape.
     pub fn from_pretrained(folder: &Path, device: &Device) -> Result<Self> {
         let checkpoint = Checkpoint::from_folder(folder)?;
         let config = ClipSegConfig::from_file(&folder.join("config.json"))?;
         let mut model = Self::with_clip(&config, Clip::unfilled(&config.clip, device), device);
-        checkpoint.load_into_as(&mut model, |name| Source::whole(&theirs(name)))?;
+        checkpoint.load_into_as(&mut model, |name| Source::whole(&hugging_face_name(name)))?;
         Ok(model)
     }
 
-    /// Writes `config.json` and `model.safetensors`, which transformers reads as
-    /// `CLIPSegForImageSegmentation` if the decoder is CLIPSeg's own. Makes the folder if there is
-    /// none.
+    /// Writes `config.json` and `model.safetensors` into a folder, which is created if necessary.
+    /// transformers reads them as `CLIPSegForImageSegmentation` if the decoder is the transformer
+    /// decoder.
     ///
     /// # Errors
     ///
-    /// If the folder cannot be written, or one of the two files is there and another program's.
+    /// If the folder cannot be written, or one of the two files exists and was written by another
+    /// program.
     pub fn save_pretrained(&self, folder: &Path) -> Result<()> {
         refuse_foreign(folder, &["model.safetensors", "config.json"])?;
         std::fs::create_dir_all(folder).map_err(ClipError::io("make", folder))?;
         let mut config = self.config.to_json();
         mark_as_own(&mut config);
-        // First, so that the folder counts as one of these from then on.
+        // The configuration is written first, because it marks the folder as written by this program.
         let path = folder.join("config.json");
         clipseg_data::files::write(&path, format!("{config:#}\n").as_bytes())
             .map_err(ClipError::io("write", &path))?;
@@ -109,16 +109,16 @@ impl ClipSeg {
             self,
             &folder.join("model.safetensors"),
             &["clip.logit_scale"],
-            theirs,
+            hugging_face_name,
         )?;
         Ok(())
     }
 
-    /// The tensors that hold an infinity or what is no number, by their names in files, such as
-    /// training can leave behind.
+    /// The names, as in checkpoint files, of the tensors with NaN or infinite values. Training that
+    /// diverged can leave such values.
     pub fn non_finite(&self) -> Vec<String> {
         let names = clipseg_clip::non_finite(self);
-        names.iter().map(|name| theirs(name)).collect()
+        names.iter().map(|name| hugging_face_name(name)).collect()
     }
 
     /// The configuration.
@@ -126,7 +126,7 @@ impl ClipSeg {
         &self.config
     }
 
-    /// The encoders.
+    /// CLIP.
     pub fn clip(&self) -> &Clip {
         &self.clip
     }
@@ -136,12 +136,12 @@ impl ClipSeg {
         &self.decoder
     }
 
-    /// The encoders and the decoder, for training.
+    /// Splits the model into CLIP and the decoder, for training.
     pub fn into_parts(self) -> (Clip, Decoder) {
         (self.clip, self.decoder)
     }
 
-    /// A model of encoders and a decoder that were made for `config`.
+    /// Combines CLIP and a decoder. Both must have been created for `config`.
     pub fn from_parts(config: ClipSegConfig, clip: Clip, decoder: Decoder) -> Self {
         Self {
             clip,
@@ -150,30 +150,36 @@ impl ClipSeg {
         }
     }
 
-    /// Runs the vision tower as far as the decoder needs it.
+    /// Runs the vision encoder up to the deepest layer that the decoder uses.
     ///
     /// # Shapes
     ///
-    /// - `pixel_values`: `[pictures, channels, height, width]`, sides multiples of the patch
+    /// - `pixel_values`: `[pictures, channels, height, width]`; height and width are multiples of the
+    ///   patch size
     ///
     /// # Errors
     ///
-    /// If a side is not a multiple of the patch size.
+    /// If the height or the width is not a multiple of the patch size.
     pub fn encode_image(&self, pixel_values: Tensor<4>) -> Result<ImageFeatures> {
         ImageFeatures::extract(&self.clip, &self.config.decoder, pixel_values)
     }
 
-    /// Decodes encoded pictures with one prompt each, or one picture with any number of prompts.
+    /// Computes the logits of encoded pictures with one prompt each, or of one picture with any number of
+    /// prompts.
     ///
     /// # Shapes
     ///
     /// - `conditional_embedding`: `[prompts, projection_dim]`, of texts or of pictures
     /// - output: logits, `[prompts, height, width]`
+    ///
+    /// # Panics
+    ///
+    /// If the shapes do not match.
     pub fn decode(&self, features: &ImageFeatures, conditional_embedding: Tensor<2>) -> Tensor<3> {
         self.decoder.forward(features, conditional_embedding)
     }
 
-    /// Both in one: pictures and their prompts to logits.
+    /// Encodes pictures and computes the logits for their prompts.
     ///
     /// # Shapes
     ///
@@ -183,7 +189,11 @@ impl ClipSeg {
     ///
     /// # Errors
     ///
-    /// As [`encode_image`](Self::encode_image).
+    /// The same as [`encode_image`](Self::encode_image).
+    ///
+    /// # Panics
+    ///
+    /// If the number of prompts or the width of their embeddings does not match.
     pub fn forward(
         &self,
         pixel_values: Tensor<4>,
@@ -194,8 +204,8 @@ impl ClipSeg {
     }
 }
 
-/// The name in Hugging Face's files of a parameter.
-fn theirs(name: &str) -> String {
+/// A parameter's name in Hugging Face's files.
+fn hugging_face_name(name: &str) -> String {
     HEAD.into_iter()
         .find_map(|(ours, theirs)| Some(format!("{theirs}{}", name.strip_prefix(ours)?)))
         .unwrap_or_else(|| name.to_owned())

@@ -1,26 +1,36 @@
-//! The shape of a CLIPSeg, as `config.json` writes it down.
+//! The configuration of a CLIPSeg model, as `config.json` stores it.
 
-use crate::decoder_config::{DecoderConfig, TransformerDecoderConfig};
+mod checks;
+mod conv;
+mod decoder;
+mod deconv;
+mod transformer;
+
+pub use conv::{ConvDecoderConfig, Upsampling};
+pub use decoder::DecoderConfig;
+pub use deconv::DeconvBaselineConfig;
+pub use transformer::TransformerDecoderConfig;
+
 use crate::error::Result;
-use clipseg_clip::{ClipConfig, ClipError, parse_field, read_json};
+use clipseg_clip::{ClipConfig, parse_field, read_json};
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// CLIP and a decoder.
+/// The configuration of CLIP and of a decoder.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ClipSegConfig {
-    /// The encoders.
+    /// Configuration of CLIP's two encoders.
     pub clip: ClipConfig,
-    /// The decoder.
+    /// Configuration of the decoder.
     pub decoder: DecoderConfig,
 }
 
 impl ClipSegConfig {
-    /// Encoders and a decoder that fit each other.
+    /// Combines the configurations of CLIP and of a decoder.
     ///
     /// # Errors
     ///
-    /// If they do not; the message names the field.
+    /// If a value is invalid or the decoder does not fit the encoders; the message names the field.
     pub fn new(clip: ClipConfig, decoder: impl Into<DecoderConfig>) -> Result<Self> {
         let decoder = decoder.into();
         let config = Self { clip, decoder };
@@ -28,7 +38,8 @@ impl ClipSegConfig {
         Ok(config)
     }
 
-    /// The published `rd64`: ViT-B/16, D = 64, one transposed convolution.
+    /// The published model `rd64`: ViT-B/16 and a transformer decoder with D = 64 whose head is one
+    /// transposed convolution.
     pub fn rd64() -> Self {
         Self {
             clip: ClipConfig::vit_b_16(),
@@ -36,7 +47,7 @@ impl ClipSegConfig {
         }
     }
 
-    /// The published `rd64-refined`: the same with the three-step head.
+    /// The published model `rd64-refined`: [`rd64`](Self::rd64) with the refined head.
     pub fn rd64_refined() -> Self {
         let decoder = TransformerDecoderConfig {
             use_complex_transposed_convolution: true,
@@ -48,7 +59,7 @@ impl ClipSegConfig {
         }
     }
 
-    /// [`ClipConfig::small`] with a decoder to match, for demonstrations.
+    /// A small model for demonstrations: [`ClipConfig::small`] and a transformer decoder.
     pub fn small() -> Self {
         let decoder = TransformerDecoderConfig {
             extract_layers: vec![0, 1, 3],
@@ -61,28 +72,28 @@ impl ClipSegConfig {
         }
     }
 
-    /// Reads `config.json` of a CLIPSeg checkpoint.
+    /// Reads the `config.json` of a CLIPSeg checkpoint.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, is of another architecture, or has a field with a value that is
-    /// not supported; the message names the file and the field.
+    /// If the file cannot be read, describes another architecture, or has a field with an unsupported
+    /// value; the message names the file and the field.
     pub fn from_file(path: &Path) -> Result<Self> {
         Self::from_json(&read_json(path)?, path)
     }
 
-    /// Reads the parsed `config.json`; `path` is for messages.
+    /// Reads a parsed `config.json`; `path` is used in error messages.
     ///
     /// # Errors
     ///
-    /// As [`from_file`](Self::from_file).
+    /// The same as [`from_file`](Self::from_file).
     pub fn from_json(json: &Value, path: &Path) -> Result<Self> {
         let clip = ClipConfig::from_json(json, path)?;
         let empty = serde_json::Map::new();
         let fields = json.as_object().unwrap_or(&empty);
         match fields.get("model_type").and_then(Value::as_str) {
             Some("clip") => {
-                return Err(field_error(
+                return Err(checks::field_error(
                     path,
                     "model_type",
                     "`clip` has no decoder; expected `clipseg`".into(),
@@ -96,8 +107,8 @@ impl ClipSegConfig {
         Ok(config)
     }
 
-    /// The form that [`from_json`](Self::from_json) reads back; transformers does too if the decoder is
-    /// its own.
+    /// The content of `config.json`, which [`from_json`](Self::from_json) reads. transformers reads it
+    /// too if the decoder is the transformer decoder.
     pub fn to_json(&self) -> Value {
         let mut json = json!(self.clip);
         if let Some(fields) = json.as_object_mut() {
@@ -106,24 +117,16 @@ impl ClipSegConfig {
         json
     }
 
-    /// Checks that the numbers fit together; `path` is for messages.
+    /// Checks that all values are valid and that the decoder fits the encoders; `path` is used in error
+    /// messages.
     ///
     /// # Errors
     ///
-    /// With the first field that does not.
+    /// For the first invalid field; the message names it.
     pub fn validate(&self, path: &Path) -> Result<()> {
         self.clip.validate(path)?;
         self.decoder.validate(&self.clip, path)
     }
-}
-
-pub(crate) fn field_error(path: &Path, field: &str, message: String) -> crate::ModelError {
-    ClipError::Config {
-        path: path.to_owned(),
-        field: field.to_owned(),
-        message,
-    }
-    .into()
 }
 
 #[cfg(test)]
@@ -142,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn json_round_trips() {
         for config in [ClipSegConfig::rd64_refined(), ClipSegConfig::small()] {
             let json = config.to_json();
             assert_eq!(
@@ -153,11 +156,11 @@ mod tests {
     }
 
     #[test]
-    fn dropout_is_written_only_where_there_is_one() {
+    fn dropout_is_written_only_if_it_is_not_zero() {
         let mut config = ClipSegConfig::rd64();
         assert!(config.to_json().get("dropout").is_none());
         let DecoderConfig::Transformer(decoder) = &mut config.decoder else {
-            panic!("CLIPSeg's own")
+            panic!("expected a transformer decoder")
         };
         decoder.dropout = 0.1;
         let json = config.to_json();
@@ -169,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_three_step_head_is_for_patches_of_16() {
+    fn the_refined_head_needs_a_patch_size_of_16() {
         for patch in [2, 4, 8, 14, 32] {
             let mut config = ClipSegConfig::rd64_refined();
             config.clip.vision_config.patch_size = patch;
@@ -186,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_fields_are_named() {
+    fn invalid_fields_are_named() {
         assert!(message(|c| c.extract_layers = vec![3, 12]).contains("field `extract_layers`"));
         assert!(message(|c| c.conditional_layer = 3).contains("the prompt would be ignored"));
         assert!(message(|c| c.decoder_num_attention_heads = 5).contains("do not divide"));

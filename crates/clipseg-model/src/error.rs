@@ -1,44 +1,35 @@
-//! What can go wrong between a checkpoint and a mask.
+//! The error type of this crate.
 
 use clipseg_clip::ClipError;
-use std::path::PathBuf;
 
-/// Why a model could not be loaded, saved or asked.
+/// An error while loading, saving or running a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// The encoders, the tokenizer, the preprocessing or a file of the checkpoint.
+    /// An error of CLIP, its tokenizer, the preprocessing or a checkpoint file.
     #[error(transparent)]
     Clip(#[from] ClipError),
-    /// A picture could not be read.
+    /// An error of a picture or a data set.
     #[error(transparent)]
     Data(#[from] clipseg_data::DataError),
-    /// A picture could not be written.
-    #[error("cannot write {}: {source}", path.display())]
-    Picture {
-        /// The file.
-        path: PathBuf,
-        /// What the encoder answered.
-        source: image::ImageError,
-    },
-    /// An argument has a value that the model cannot take.
+    /// An argument is invalid.
     #[error("{0}")]
     Input(String),
-    /// A model gave values of which no probability can be made.
+    /// The model computed NaN or infinite logits.
     #[error(
-        "{count} of {of} logits are NaN or infinite, so there is no mask; expected finite numbers: a \
-         weight of the model may not be finite, or its precision too low"
+        "{count} of {of} logits are NaN or infinite, so there is no mask; the model may have NaN or \
+         infinite weights, or its precision is too low"
     )]
     NotFinite {
-        /// How many of the values.
+        /// Number of NaN or infinite logits.
         count: usize,
-        /// Of how many.
+        /// Number of all logits.
         of: usize,
     },
-    /// A tensor could not be read back from its device.
+    /// A tensor could not be read from its device.
     #[error("cannot read a tensor from its device: {0}")]
     Device(String),
 }
 
-/// The result of this crate's functions.
+/// The result type of this crate.
 pub type Result<T, E = ModelError> = std::result::Result<T, E>;

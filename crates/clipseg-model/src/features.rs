@@ -1,33 +1,34 @@
-//! What a decoder needs of pictures.
+//! The inputs of a decoder that depend on the pictures only.
 
-use crate::decoder_config::DecoderConfig;
+use crate::config::DecoderConfig;
 use crate::error::Result;
 use burn::prelude::*;
 use clipseg_clip::Clip;
 
-/// What a decoder needs of pictures, made once for all prompts.
+/// The features of pictures that a decoder needs, computed once for all prompts.
 #[derive(Debug, Clone)]
 pub struct ImageFeatures {
-    /// The hidden states of the extracted layers, shallow to deep:
-    /// `[pictures, 1 + rows · columns, hidden_size]` each, the class token first.
+    /// The outputs of the vision encoder's extracted layers, in ascending order of the layers. Each is
+    /// `[pictures, 1 + rows · columns, hidden_size]` with the class token first.
     pub hidden_states: Vec<Tensor<3>>,
-    /// Rows and columns of patches.
+    /// Number of rows and of columns of the patch grid.
     pub grid: [usize; 2],
-    /// The pictures themselves, `[pictures, channels, height, width]`, if the decoder looks at them;
-    /// see [`DecoderConfig::uses_pixels`].
+    /// The preprocessed pictures, `[pictures, channels, height, width]`, if the decoder uses them; see
+    /// [`DecoderConfig::uses_pixels`].
     pub pixel_values: Option<Tensor<4>>,
 }
 
 impl ImageFeatures {
-    /// Runs the vision tower as far as the decoder needs it.
+    /// Runs the vision encoder up to the deepest layer that the decoder uses.
     ///
     /// # Shapes
     ///
-    /// - `pixel_values`: `[pictures, channels, height, width]`, sides multiples of the patch
+    /// - `pixel_values`: `[pictures, channels, height, width]`; height and width are multiples of the
+    ///   patch size
     ///
     /// # Errors
     ///
-    /// If a side is not a multiple of the patch size, or a layer does not exist.
+    /// If the height or the width is not a multiple of the patch size, or a layer does not exist.
     pub fn extract(clip: &Clip, decoder: &DecoderConfig, pixel_values: Tensor<4>) -> Result<Self> {
         let kept = decoder.uses_pixels().then(|| pixel_values.clone());
         let layers = decoder.extract_layers();
@@ -39,14 +40,14 @@ impl ImageFeatures {
         })
     }
 
-    /// How many pictures there are.
+    /// Number of pictures.
     pub fn pictures(&self) -> usize {
         self.hidden_states
             .first()
             .map_or(0, |hidden| hidden.dims()[0])
     }
 
-    /// The same on the autodiff device, to train a decoder with.
+    /// The same features on the autodiff device, as input for training a decoder.
     #[must_use]
     pub fn autodiff(&self) -> Self {
         let hidden = self.hidden_states.iter();

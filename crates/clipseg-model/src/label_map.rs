@@ -1,11 +1,11 @@
-//! One picture of labels from several soft masks.
+//! Label maps: the most probable prompt of each pixel.
 
 use crate::error::{ModelError, Result};
 use crate::soft_mask::SoftMask;
 use clipseg_data::{Mask, prompt_colour};
 use image::{DynamicImage, ImageBuffer, Luma, Rgb, RgbImage};
 
-/// For each pixel the number of the prompt that it belongs to, counted from 1, or 0 for none.
+/// The label of each pixel: the number of its prompt, counted from 1, or 0 for background.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelMap {
     width: u32,
@@ -14,13 +14,12 @@ pub struct LabelMap {
     labels: Vec<u16>,
 }
 
-/// Gives each pixel to its most probable prompt, unless no probability is above `background`.
-///
-/// Of equal prompts the first wins.
+/// Labels each pixel with its most probable prompt, or as background if no probability is above
+/// `background`. Of equally probable prompts, the first is used.
 ///
 /// # Errors
 ///
-/// If there is no mask, there are more than 65,535, or their sizes differ.
+/// If there is no mask, there are more than 65,535 masks, or their sizes differ.
 ///
 /// # Example
 ///
@@ -40,7 +39,7 @@ pub fn label_map(masks: &[SoftMask], background: f32) -> Result<LabelMap> {
     map.finish()
 }
 
-/// [`label_map`] of masks that come one after another, so that not all of them have to be kept.
+/// Builds a label map from one mask at a time, so that the masks need not all be in memory.
 ///
 /// # Example
 ///
@@ -58,12 +57,13 @@ pub fn label_map(masks: &[SoftMask], background: f32) -> Result<LabelMap> {
 pub struct LabelMapBuilder {
     background: f32,
     masks: u16,
-    /// For each pixel the highest probability so far, and the labels.
+    /// The maximum probability of each pixel so far, and its label.
     so_far: Option<(SoftMask, Vec<u16>)>,
 }
 
 impl LabelMapBuilder {
-    /// A map without a mask; a pixel stays 0 unless a probability is above `background`.
+    /// A label map without masks. A pixel is background, 0, unless one of its probabilities is above
+    /// `background`.
     pub fn new(background: f32) -> Self {
         Self {
             background,
@@ -72,15 +72,15 @@ impl LabelMapBuilder {
         }
     }
 
-    /// Adds the next mask, whose label is its number, counted from 1.
+    /// Adds a mask. Its label is the number of masks including this one.
     ///
     /// # Errors
     ///
-    /// If it is the 65,536th, or has another size than those before; it is then not added.
+    /// If it is the 65,536th mask, or its size differs from the previous masks; then it is not added.
     pub fn add(&mut self, mask: &SoftMask) -> Result<()> {
         let Some(label) = self.masks.checked_add(1) else {
             return Err(ModelError::Input(format!(
-                "too many masks for one map, expected at most {}",
+                "too many masks for a label map, expected at most {}",
                 u16::MAX
             )));
         };
@@ -98,18 +98,18 @@ impl LabelMapBuilder {
                         *here = label;
                     }
                 }
-                highest.join(mask)?;
+                highest.maximum_with(mask)?;
             }
         }
         self.masks = label;
         Ok(())
     }
 
-    /// The map.
+    /// Returns the label map.
     ///
     /// # Errors
     ///
-    /// If there was no mask.
+    /// If no mask was added.
     pub fn finish(self) -> Result<LabelMap> {
         let Some((highest, labels)) = self.so_far else {
             return Err(ModelError::Input(
@@ -136,19 +136,19 @@ impl LabelMap {
         self.height
     }
 
-    /// The labels, row by row.
+    /// The labels in row-major order.
     pub fn labels(&self) -> &[u16] {
         &self.labels
     }
 
-    /// The pixels of one label.
+    /// The binary mask of the pixels with a label.
     pub fn mask(&self, label: u16) -> Mask {
         let inside = self.labels.iter().map(|&here| u8::from(here == label));
         Mask::from_vec(self.width, self.height, inside.collect())
     }
 
-    /// A grey picture whose values are the labels, of eight bits, or of sixteen with more than 255
-    /// prompts.
+    /// A grayscale picture whose pixel values are the labels. It has 8 bits, or 16 if there are more than
+    /// 255 prompts.
     pub fn to_image(&self) -> DynamicImage {
         let at = |x: u32, y: u32| self.labels[y as usize * self.width as usize + x as usize];
         match u8::try_from(self.prompts) {
@@ -163,7 +163,7 @@ impl LabelMap {
         }
     }
 
-    /// A picture in the colours of the overlay, black where there is no prompt.
+    /// A picture in the colours of the [`overlay`](crate::overlay), with a black background.
     pub fn to_rgb_image(&self) -> RgbImage {
         RgbImage::from_fn(self.width, self.height, |x, y| {
             match self.labels[y as usize * self.width as usize + x as usize] {
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_equals_wins_and_the_background_stays() {
+    fn equal_probabilities_give_the_first_label() {
         let map = label_map(&[soft(&[1.0, -1.0, -9.0]), soft(&[1.0, 0.0, -9.0])], 0.3).unwrap();
         assert_eq!(map.labels(), [1, 2, 0]);
         assert_eq!(map.mask(2).to_vec(), [0, 1, 0]);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_has_room_for_so_many_labels() {
+    fn a_label_map_has_at_most_65535_labels() {
         let mut map = LabelMapBuilder::new(0.3);
         for _ in 0..u16::MAX {
             map.add(&soft(&[-9.0, -9.0])).unwrap();
@@ -202,7 +202,7 @@ mod tests {
         let error = map.add(&soft(&[9.0, 9.0])).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "too many masks for one map, expected at most 65535"
+            "too many masks for a label map, expected at most 65535"
         );
         let map = map.finish().unwrap();
         assert_eq!(map.labels(), [0, 0]);
@@ -210,12 +210,12 @@ mod tests {
     }
 
     #[test]
-    fn masks_that_do_not_fit_are_told() {
+    fn invalid_masks_are_errors() {
         let message = |masks: &[SoftMask]| label_map(masks, 0.5).unwrap_err().to_string();
         assert_eq!(message(&[]), "no mask was given, expected at least one");
         assert_eq!(
             message(&[soft(&[1.0]), soft(&[1.0, 2.0])]),
-            "soft masks of 1x1 and of 2x1 do not lie on each other"
+            "soft masks of 1x1 and 2x1 cannot be combined, expected equal sizes"
         );
     }
 }

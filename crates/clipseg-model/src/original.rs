@@ -1,24 +1,23 @@
-//! Decoders as the original CLIPSeg project publishes them (`models/clipseg.py` of timojl/clipseg).
+//! Decoder checkpoints of the original CLIPSeg project (`models/clipseg.py` of timojl/clipseg).
 //!
-//! Such a `.pth` file holds the trained decoder alone, so a CLIP has to come from elsewhere, and it
-//! was made of PyTorch's own layers:
+//! Such a `.pth` file contains the trained decoder only, so CLIP must be loaded from another file. Its
+//! parameters have the names of PyTorch's layers:
 //!
-//! | Theirs | Hugging Face's |
+//! | Original project | Hugging Face |
 //! |---|---|
 //! | `blocks.N.self_attn.in_proj_weight` | `layers.N.self_attn.{q,k,v}_proj.weight` |
 //! | `blocks.N.linear1`, `.linear2`, `.norm1`, `.norm2` | `layers.N.mlp.fc1`, `.mlp.fc2`, `.layer_norm1`, `.layer_norm2` |
 //! | `trans_conv`, or `trans_conv.{0,2,4}` if refined | `transposed_convolution`, `transposed_convolution.{0,2,4}` |
 //!
-//! Both number the layers from the deepest activation to the shallowest.
+//! Both number the decoder layers from the deepest hidden state of CLIP to the shallowest.
 
 use crate::clipseg::ClipSeg;
-use crate::config::ClipSegConfig;
-use crate::decoder_config::TransformerDecoderConfig;
+use crate::config::{ClipSegConfig, TransformerDecoderConfig};
 use crate::error::{ModelError, Result};
 use clipseg_clip::{Checkpoint, ClipError, PretrainedClip, Source};
 use std::path::Path;
 
-/// What a decoder file of the original project does not say.
+/// The settings that a decoder file of the original project does not contain.
 ///
 /// # Example
 ///
@@ -36,12 +35,12 @@ use std::path::Path;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OriginalOptions {
-    /// The 0-based blocks of the vision tower whose outputs are used, shallow to deep; as many as
-    /// the decoder has layers. Default: 3, 6, 9.
+    /// 0-based indices of the vision encoder's layers whose outputs the decoder uses, in ascending
+    /// order; as many as the decoder has layers. Default: 3, 6, 9.
     pub extract_layers: Vec<usize>,
-    /// Heads of the attention. Default: 4.
+    /// Number of attention heads. Default: 4.
     pub heads: usize,
-    /// The decoder layer before which the prompt comes in. Default: 0.
+    /// Index of the decoder layer whose input is conditioned on the prompt. Default: 0.
     pub conditional_layer: usize,
 }
 
@@ -62,15 +61,15 @@ impl Default for OriginalOptions {
 }
 
 impl ClipSeg {
-    /// Puts a decoder of the original project, such as `rd64-uni.pth` or `rd64-uni-refined.pth`, on
-    /// a CLIP from [`load_clip`](clipseg_clip::load_clip) or
-    /// [`load_openai_clip`](clipseg_clip::load_openai_clip), on whose device it then lives. The
-    /// published ones were trained on OpenAI's ViT-B/16.
+    /// Loads a decoder of the original project, such as `rd64-uni.pth` or `rd64-uni-refined.pth`, onto
+    /// CLIP's device and combines both. CLIP comes from [`load_clip`](clipseg_clip::load_clip) or
+    /// [`load_openai_clip`](clipseg_clip::load_openai_clip). The published decoders were trained on
+    /// OpenAI's ViT-B/16.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, holds no such decoder, or does not fit the CLIP or the options;
-    /// every tensor that does not fit is listed.
+    /// If the file cannot be read, is not such a decoder, or does not fit CLIP or the options; the
+    /// message lists every tensor that does not fit.
     pub fn from_original(
         decoder: &Path,
         clip: PretrainedClip,
@@ -106,7 +105,7 @@ fn read_config(
             .and_then(|shape| shape.first().copied());
         rows.ok_or_else(|| {
             let message = format!(
-                "the tensor `{name}` is missing, so this is no decoder of the original project"
+                "the tensor `{name}` is missing, so this is not a decoder of the original project"
             );
             ClipError::format(checkpoint.path(), message)
         })
@@ -122,7 +121,7 @@ fn read_config(
         .count();
     if depth != options.extract_layers.len() {
         return Err(ModelError::Input(format!(
-            "{}: the decoder has {depth} layers, but `extract_layers` names {:?}",
+            "{}: the decoder has {depth} layers, but `extract_layers` is {:?}",
             checkpoint.path().display(),
             options.extract_layers
         )));
@@ -138,12 +137,12 @@ fn read_config(
     })
 }
 
-/// The published files hold one more map from the tower's width, which their own code never calls.
+/// The published files contain one more linear layer, which the original code never uses.
 fn is_unused(name: &str) -> bool {
     name.starts_with("reduce.")
 }
 
-/// Where in the file a parameter of the decoder lies.
+/// The location in the file of a parameter of the decoder.
 fn source(ours: &str) -> Source {
     let layer = ours
         .strip_prefix("layers.")
@@ -176,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_have_the_names_of_pytorch_layers() {
+    fn parameter_names_are_mapped_to_those_of_pytorch_layers() {
         for (ours, theirs) in [
             ("film_mul.weight", "film_mul.weight"),
             ("reduces.2.bias", "reduces.2.bias"),

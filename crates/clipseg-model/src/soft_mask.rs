@@ -1,9 +1,9 @@
-//! A probability for each pixel of a photograph.
+//! Soft masks: one probability for each pixel of a photograph.
 
 use crate::error::{ModelError, Result};
 use clipseg_data::{Mask, resize_plane};
 
-/// How probable it is that a pixel belongs to what a prompt names.
+/// The probability of each pixel that it belongs to the prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SoftMask {
     width: u32,
@@ -12,17 +12,19 @@ pub struct SoftMask {
 }
 
 impl SoftMask {
-    /// Resizes logits bilinearly (PyTorch's `align_corners=False` where they grow, antialiased where
-    /// they shrink) and takes their sigmoid.
+    /// Resizes logits bilinearly and applies the sigmoid. `from` and `to` are `[width, height]` in pixels.
+    ///
+    /// Upsampling is PyTorch's with `align_corners=False`; downsampling is antialiased.
     ///
     /// # Errors
     ///
-    /// If there are not `from[0] · from[1]` logits, a size is zero, or a logit is NaN or infinite.
+    /// If the number of logits is not `from[0] · from[1]`, a width or height is zero, or a logit is NaN or
+    /// infinite.
     pub fn from_logits(logits: &[f32], from: [u32; 2], to: [u32; 2]) -> Result<Self> {
         let expected = from[0] as usize * from[1] as usize;
         if logits.len() != expected || expected == 0 || to[0] == 0 || to[1] == 0 {
             return Err(ModelError::Input(format!(
-                "{} logits of {}x{} cannot become a mask of {}x{}",
+                "cannot resize {} logits from {}x{} to {}x{}, expected one logit for each pixel and no side of 0",
                 logits.len(),
                 from[0],
                 from[1],
@@ -56,7 +58,7 @@ impl SoftMask {
         self.height
     }
 
-    /// The probabilities, row by row.
+    /// The probabilities in row-major order.
     pub fn probabilities(&self) -> &[f32] {
         &self.probabilities
     }
@@ -66,7 +68,7 @@ impl SoftMask {
         self.probabilities.iter().copied().fold(0.0, f32::max)
     }
 
-    /// The share of pixels above a threshold, from 0 to 1.
+    /// The fraction of pixels whose probability is above a threshold.
     pub fn coverage(&self, threshold: f32) -> f64 {
         let inside = self
             .probabilities
@@ -76,26 +78,26 @@ impl SoftMask {
         inside as f64 / self.probabilities.len() as f64
     }
 
-    /// What is left of a mask when what others find is taken away: each probability times one minus
-    /// the highest of theirs.
+    /// Suppresses what other masks cover: each probability is multiplied by one minus the maximum
+    /// probability of the other masks at that pixel.
     ///
     /// # Errors
     ///
     /// If the sizes differ.
     pub fn except(&self, others: &[Self]) -> Result<Self> {
-        let mut left = self.clone();
+        let mut mask = self.clone();
         if let Some((first, rest)) = others.split_first() {
-            let mut found = first.clone();
+            let mut maximum = first.clone();
             for other in rest {
-                found.join(other)?;
+                maximum.maximum_with(other)?;
             }
-            left.take_away(&found)?;
+            mask.suppress(&maximum)?;
         }
-        Ok(left)
+        Ok(mask)
     }
 
-    /// Raises each probability to another mask's where that is higher.
-    pub(crate) fn join(&mut self, other: &Self) -> Result<()> {
+    /// Replaces each probability by the maximum of both masks.
+    pub(crate) fn maximum_with(&mut self, other: &Self) -> Result<()> {
         self.check_size(other)?;
         for (value, &other) in self.probabilities.iter_mut().zip(&other.probabilities) {
             *value = value.max(other);
@@ -103,8 +105,8 @@ impl SoftMask {
         Ok(())
     }
 
-    /// Multiplies each probability by one minus another mask's.
-    pub(crate) fn take_away(&mut self, other: &Self) -> Result<()> {
+    /// Multiplies each probability by one minus the other mask's.
+    pub(crate) fn suppress(&mut self, other: &Self) -> Result<()> {
         self.check_size(other)?;
         for (value, &other) in self.probabilities.iter_mut().zip(&other.probabilities) {
             *value *= 1.0 - other;
@@ -117,12 +119,12 @@ impl SoftMask {
             return Ok(());
         }
         Err(ModelError::Input(format!(
-            "soft masks of {}x{} and of {}x{} do not lie on each other",
+            "soft masks of {}x{} and {}x{} cannot be combined, expected equal sizes",
             self.width, self.height, other.width, other.height
         )))
     }
 
-    /// The pixels whose probability is above a threshold.
+    /// The binary mask of the pixels whose probability is above a threshold.
     pub fn threshold(&self, threshold: f32) -> Mask {
         let inside = self
             .probabilities
@@ -133,7 +135,7 @@ impl SoftMask {
     }
 }
 
-/// That a probability can be made of every logit.
+/// Checks that no logit is NaN or infinite.
 pub(crate) fn check_finite(logits: &[f32]) -> Result<()> {
     match logits.iter().filter(|logit| !logit.is_finite()).count() {
         0 => Ok(()),
@@ -149,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn logits_that_are_not_finite_are_errors() {
+    fn nan_and_infinite_logits_are_errors() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for to in [[2, 2], [5, 3], [1, 1]] {
                 let error = SoftMask::from_logits(&[0.0, bad, 1.0, bad], [2, 2], to).unwrap_err();
@@ -160,28 +162,28 @@ mod tests {
                 );
             }
         }
-        // The largest number that there is, is one.
+        // The largest finite numbers are accepted.
         let mask = SoftMask::from_logits(&[f32::MAX, f32::MIN], [2, 1], [2, 1]).unwrap();
         assert_eq!(mask.probabilities(), [1.0, 0.0]);
     }
 
     #[test]
-    fn what_others_find_is_taken_away() {
+    fn other_masks_are_suppressed() {
         let soft = |logits: &[f32]| SoftMask::from_logits(logits, [2, 1], [2, 1]).unwrap();
-        let left = soft(&[0.0, 9.0])
+        let mask = soft(&[0.0, 9.0])
             .except(&[soft(&[-30.0, 0.0]), soft(&[-30.0, -30.0])])
             .unwrap();
-        let [first, second] = left.probabilities() else {
-            panic!("two pixels")
+        let [first, second] = mask.probabilities() else {
+            panic!("expected two pixels")
         };
         assert!((first - 0.5).abs() < 1e-6 && (second - 0.5).abs() < 1e-3);
     }
 
     #[test]
-    fn inside_is_what_is_above_the_threshold() {
+    fn a_pixel_is_inside_if_its_probability_is_above_the_threshold() {
         let soft = SoftMask::from_logits(&[0.0, 3.0, -3.0, 1.0], [4, 1], [4, 1]).unwrap();
         assert_eq!(soft.probabilities()[0], 0.5);
-        // Not what is at it.
+        // A probability equal to the threshold is not above it.
         assert_eq!(soft.coverage(0.5), 0.5);
         assert_eq!(soft.threshold(0.5).to_vec(), [0, 1, 0, 1]);
         assert_eq!(soft.coverage(0.49), 0.75);
@@ -191,11 +193,11 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_do_not_fit_are_told() {
+    fn invalid_sizes_are_errors() {
         let error = SoftMask::from_logits(&[0.0; 5], [2, 2], [4, 4]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "5 logits of 2x2 cannot become a mask of 4x4"
+            "cannot resize 5 logits from 2x2 to 4x4, expected one logit for each pixel and no side of 0"
         );
         assert!(SoftMask::from_logits(&[0.0; 4], [2, 2], [0, 4]).is_err());
     }

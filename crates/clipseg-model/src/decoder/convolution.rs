@@ -1,19 +1,19 @@
-//! Convolutions with initial values that keep the size of what passes through.
+//! Convolutions and upsampling whose initial weights preserve the variance of their inputs.
 //!
-//! Weights are normal with a variance of gain² over the number of values that one output is made of
-//! (He et al. 2015, arXiv:1502.01852). For a transposed convolution whose kernel is its stride these
-//! are the input channels of one position; Burn's and PyTorch's default counts the kernel too and
-//! lets maps shrink with every doubling.
+//! Weights are normal with a variance of gain² / fan-in (He et al. 2015, arXiv:1502.01852). The fan-in
+//! is the number of inputs of one output value. For a transposed convolution whose kernel size equals
+//! its stride, that is the number of input channels. The default of Burn and PyTorch also counts the
+//! kernel, so the values would become smaller with each upsampling.
 
-use crate::conv_config::Upsampling;
+use crate::config::Upsampling;
 use burn::nn::conv::{Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig};
 use burn::nn::{Initializer, PaddingConfig2d};
 use burn::prelude::*;
 
-/// The gain after a ReLU, which halves the mean square.
-pub(crate) const AFTER_RELU: f64 = std::f64::consts::SQRT_2;
-/// The gain after a linear map or a norm.
-pub(crate) const AFTER_LINEAR: f64 = 1.0;
+/// The gain of a layer after a ReLU, which halves the mean square.
+pub(super) const AFTER_RELU: f64 = std::f64::consts::SQRT_2;
+/// The gain of a layer after a linear layer or a normalisation.
+pub(super) const AFTER_LINEAR: f64 = 1.0;
 
 fn normal(gain: f64, fan_in: usize) -> Initializer {
     Initializer::Normal {
@@ -22,8 +22,9 @@ fn normal(gain: f64, fan_in: usize) -> Initializer {
     }
 }
 
-/// A convolution of 3×3 without a bias, for what goes into a norm. With stride 1 it keeps the size.
-pub(crate) fn conv3x3(channels: [usize; 2], stride: usize, gain: f64, device: &Device) -> Conv2d {
+/// A 3×3 convolution without a bias, to be followed by a normalisation. With stride 1 the output has the
+/// size of the input.
+pub(super) fn conv3x3(channels: [usize; 2], stride: usize, gain: f64, device: &Device) -> Conv2d {
     Conv2dConfig::new(channels, [3, 3])
         .with_stride([stride, stride])
         .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
@@ -32,24 +33,25 @@ pub(crate) fn conv3x3(channels: [usize; 2], stride: usize, gain: f64, device: &D
         .init(device)
 }
 
-/// A step to a higher resolution.
+/// Upsampling by an integer factor.
 #[derive(Module, Debug)]
-pub(crate) enum Upsample {
-    /// A transposed convolution whose kernel is its stride.
+pub(super) enum Upsample {
+    /// A transposed convolution whose kernel size equals its stride.
     Transposed(ConvTranspose2d),
-    /// Interpolation, then a convolution.
+    /// Bilinear interpolation followed by a 3×3 convolution.
     Bilinear(BilinearUpsample),
 }
 
+/// The layers of [`Upsample::Bilinear`].
 #[derive(Module, Debug)]
-pub(crate) struct BilinearUpsample {
+pub(super) struct BilinearUpsample {
     conv: Conv2d,
     factor: usize,
 }
 
 impl Upsample {
-    /// A step by a whole factor, without a bias.
-    pub(crate) fn init(
+    /// Upsampling without a bias.
+    pub(super) fn init(
         kind: Upsampling,
         channels: [usize; 2],
         factor: usize,
@@ -71,8 +73,8 @@ impl Upsample {
         }
     }
 
-    /// The same with a bias of zeros, for what does not go into a norm.
-    pub(crate) fn with_bias(mut self, channels: usize, device: &Device) -> Self {
+    /// Adds a bias that starts at zero, for an output without a normalisation.
+    pub(super) fn with_bias(mut self, channels: usize, device: &Device) -> Self {
         let zeros = Some(Initializer::Zeros.init([channels], device));
         match &mut self {
             Self::Transposed(up) => up.bias = zeros,
@@ -85,7 +87,7 @@ impl Upsample {
     ///
     /// - x: `[batch, channels, height, width]`
     /// - output: `[batch, channels, factor · height, factor · width]`
-    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         match self {
             Self::Transposed(up) => up.forward(x),
             Self::Bilinear(up) => {
@@ -97,14 +99,16 @@ impl Upsample {
     }
 }
 
-/// PyTorch's bilinear interpolation (`align_corners=False`, no antialiasing) as two matrix products,
-/// because Burn's own has a backward pass on some devices only.
+/// Bilinear interpolation as in PyTorch (`align_corners=False`, no antialiasing).
+///
+/// It is computed as two matrix products, because Burn's interpolation has no backward pass on some
+/// devices.
 ///
 /// # Shapes
 ///
 /// - x: `[batch, channels, rows, columns]`
 /// - output: `[batch, channels, height, width]`
-pub(crate) fn resize_bilinear(x: Tensor<4>, [height, width]: [usize; 2]) -> Tensor<4> {
+pub(super) fn resize_bilinear(x: Tensor<4>, [height, width]: [usize; 2]) -> Tensor<4> {
     let [batch, channels, rows, columns] = x.dims();
     if [rows, columns] == [height, width] {
         return x;
@@ -121,7 +125,8 @@ pub(crate) fn resize_bilinear(x: Tensor<4>, [height, width]: [usize; 2]) -> Tens
     both.reshape([batch, channels, height, width])
 }
 
-/// `[to, from]`, row-major: how much each old position counts for each new one.
+/// The interpolation weights of each input position for each output position, `[to, from]` in row-major
+/// order.
 fn bilinear(from: usize, to: usize) -> Vec<f32> {
     let mut weights = vec![0.0; to * from];
     for (target, row) in weights.chunks_exact_mut(from).enumerate() {
@@ -142,7 +147,7 @@ mod tests {
     use burn::tensor::{Distribution, Tolerance};
 
     #[test]
-    fn weights_of_a_doubling_are_quarters() {
+    fn weights_of_upsampling_by_two_are_quarters() {
         let expected = [
             [1.0, 0.0, 0.0],
             [0.75, 0.25, 0.0],
@@ -155,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn resizing_is_burns_own_interpolation() {
+    fn resizing_equals_burns_interpolation() {
         let device = Device::flex();
         device.seed(1);
         let x = Tensor::<4>::random([2, 3, 4, 7], Distribution::Default, &device);
@@ -170,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_multiplies_the_sides_and_keeps_the_size_of_values() {
+    fn upsampling_multiplies_the_sides_and_preserves_the_variance() {
         let device = Device::flex();
         device.seed(2);
         let x = Tensor::<4>::random([1, 64, 6, 5], Distribution::Normal(0.0, 1.0), &device);
@@ -179,7 +184,7 @@ mod tests {
                 let up = Upsample::init(kind, [64, 32], factor, AFTER_LINEAR, &device);
                 let y = up.forward(x.clone());
                 assert_eq!(y.dims(), [1, 32, 6 * factor, 5 * factor]);
-                // Interpolated noise is smaller than noise, by up to a factor of 3.
+                // Interpolation averages noise, which reduces its deviation by up to a factor of 3.
                 let deviation = y.square().mean().sqrt().into_scalar::<f32>();
                 let expected = match kind {
                     Upsampling::Transposed => 0.9..1.1,

@@ -1,9 +1,10 @@
-//! Soft masks as pictures that people look at.
+//! Soft masks as colour pictures.
 
 use crate::soft_mask::SoftMask;
 use image::{Rgb, RgbImage};
 
-/// A soft mask in colours from black over red and yellow to white.
+/// Renders a soft mask as a heat map: probabilities from 0 to 1 are coloured from black through red and
+/// yellow to white (the colour map Inferno).
 pub fn heat_map(mask: &SoftMask) -> RgbImage {
     let probabilities = mask.probabilities();
     RgbImage::from_fn(mask.width(), mask.height(), |x, y| {
@@ -18,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_heat_map_runs_from_dark_to_bright() {
+    fn higher_probabilities_are_brighter() {
         let mask = SoftMask::from_logits(&[-20.0, 0.0, 20.0], [3, 1], [3, 1]).unwrap();
         let brightness: Vec<u32> = heat_map(&mask)
             .pixels()

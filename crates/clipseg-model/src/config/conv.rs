@@ -1,47 +1,49 @@
-//! The shape of the convolutional decoder.
+//! Configuration of the convolutional decoder.
 
-use crate::config::field_error;
-use crate::decoder_config::{check_layers, check_parameters, check_width};
+use super::checks::{check_layers, check_parameters, check_width, field_error};
 use crate::error::Result;
 use clipseg_clip::ClipConfig;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// How maps become larger.
+/// How feature maps are upsampled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Upsampling {
-    /// A transposed convolution whose kernel is its stride.
+    /// A transposed convolution whose kernel size equals its stride.
     #[default]
     Transposed,
-    /// Bilinear interpolation and a convolution of 3×3, which costs more and leaves no grid.
+    /// Bilinear interpolation followed by a 3×3 convolution. It is slower and has no checkerboard
+    /// artefacts.
     Bilinear,
 }
 
-/// A decoder like the U-Net of Ronneberger et al. 2015 (arXiv:1505.04597), fed by CLIP.
+/// Configuration of a decoder that follows the U-Net of Ronneberger et al. 2015 (arXiv:1505.04597),
+/// with CLIP's hidden states as skip connections.
 ///
-/// Level 0 has the resolution of the grid of patches, and each further level has twice that of the
-/// one before; a patch of 16 gives four levels, and the last doubling belongs to the head. The
-/// deepest of `extract_layers` enters at level 0, the next at level 1, and so on.
+/// Level 0 has the resolution of the patch grid, and each further level has twice the resolution of the
+/// previous one. A patch size of 16 gives four levels; the head does the last doubling. The deepest of
+/// `extract_layers` is the input of level 0, the next one is added at level 1, and so on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConvDecoderConfig {
-    /// The 0-based blocks of the vision tower whose outputs are used, shallow to deep; at most one
-    /// for each level. Default: 3, 6, 9.
+    /// 0-based indices of the vision encoder's layers whose outputs the decoder uses, in ascending
+    /// order; at most one for each level. Default: 3, 6, 9.
     pub extract_layers: Vec<usize>,
-    /// Channels at level 0; each level has half of those of the one before. Default: 144.
+    /// Number of channels at level 0; each further level has half as many. Default: 144.
     pub width: usize,
-    /// Channels below which no level falls, at least 4. Default: 8.
+    /// Lower limit of the number of channels of a level, at least 4. Default: 8.
     pub min_width: usize,
-    /// Convolutions of 3×3 at each level. Default: 2.
+    /// Number of residual blocks, each with one 3×3 convolution, at each level. Default: 2.
     pub blocks: usize,
-    /// How maps become larger. Default: by transposed convolution.
+    /// How feature maps are upsampled. Default: by transposed convolutions.
     pub upsampling: Upsampling,
-    /// Whether the picture itself enters, at the last level. Default: false.
+    /// Whether a convolutional branch adds features of the picture itself at the last level.
+    /// Default: false.
     pub picture_branch: bool,
 }
 
-/// A norm over fewer values tells nothing, and over one of them only zeros are left.
+/// Group normalisation needs several values in a group; with a single one its output is always zero.
 const LEAST_WIDTH: usize = 4;
 
 impl Default for ConvDecoderConfig {
@@ -60,8 +62,8 @@ impl ConvDecoderConfig {
         }
     }
 
-    /// As many parameters on ViT-B/16, within 10 %, as the transformer decoder at D = 64 with either
-    /// head, and the same layers of CLIP, so that the two can be compared.
+    /// About 1.07 million parameters on ViT-B/16. That is within 10 % of the transformer decoder with
+    /// D = 64 and either head. The layers of CLIP are the same too, so that the two can be compared.
     pub fn base() -> Self {
         Self {
             extract_layers: vec![3, 6, 9],
@@ -83,7 +85,7 @@ impl ConvDecoderConfig {
         }
     }
 
-    /// The channels of each level for patches of a size, from the grid of patches upwards.
+    /// The number of channels of each level for a patch size, from level 0 upwards.
     pub fn widths(&self, patch_size: usize) -> Vec<usize> {
         let levels = patch_size.checked_ilog2().unwrap_or(0).max(1);
         (0..levels)
@@ -91,7 +93,7 @@ impl ConvDecoderConfig {
             .collect()
     }
 
-    pub(crate) fn validate(&self, clip: &ClipConfig, path: &Path) -> Result<()> {
+    pub(super) fn validate(&self, clip: &ClipConfig, path: &Path) -> Result<()> {
         let fail = |field: &str, message: String| {
             let field = format!("decoder_config.{field}");
             Err(field_error(path, &field, message))
@@ -123,7 +125,7 @@ impl ConvDecoderConfig {
             return Err(field_error(
                 path,
                 "vision_config.patch_size",
-                format!("{patch}, the convolutional decoder needs at least 2"),
+                format!("{patch}, expected at least 2 for the convolutional decoder"),
             ));
         }
         let (layers, levels) = (self.extract_layers.len(), self.widths(patch).len());
@@ -131,14 +133,14 @@ impl ConvDecoderConfig {
             return fail(
                 "extract_layers",
                 format!(
-                    "{layers} layers, but patches of {patch} pixels give {levels} levels to enter at"
+                    "{layers} layers, expected at most {levels}: one for each level that a patch size of {patch} gives"
                 ),
             );
         }
         check_parameters("decoder_config.width", self.parameters(clip), path)
     }
 
-    /// About how many parameters there are, for numbers of any size.
+    /// The approximate number of parameters, in floating point because the fields may hold any number.
     fn parameters(&self, clip: &ClipConfig) -> f64 {
         let mut below = 0.0;
         let widths = self.widths(clip.vision_config.patch_size);
@@ -160,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_further_block_adds_a_convolution_of_three_by_three_at_each_level() {
+    fn one_more_block_adds_a_3x3_convolution_at_each_level() {
         let clip = ClipConfig::default();
         let blocks = |blocks: usize| ConvDecoderConfig {
             blocks,
