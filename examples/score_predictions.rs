@@ -6,7 +6,7 @@
 //! ```
 
 use clipseg::data::{Mask, PhraseCut, Split};
-use clipseg::metrics::{Bootstrap, PhraseCutTask, PictureFigure, Share, Subset};
+use clipseg::metrics::{Bootstrap, PhraseCutTask, PictureMetric, Ratio, Subset};
 use clipseg::train::{TrainError, WordRanks, evaluate_phrasecut};
 use std::error::Error;
 use std::path::Path;
@@ -37,12 +37,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             scores.subset
         );
     }
-    let figure = PictureFigure::MeanIou;
+    let figure = PictureMetric::MeanIou;
     let pictures = evaluation
         .evaluator
         .by_picture(Subset::All, figure)
         .into_values();
-    let interval = Bootstrap::default().interval(&pictures.collect::<Vec<Share>>())?;
+    let interval = Bootstrap::default().interval(&pictures.collect::<Vec<Ratio>>())?;
     println!(
         "95 % confidence interval of the mean IoU: {:.4} to {:.4}",
         interval.low, interval.high

@@ -194,7 +194,7 @@ fn bad_input_is_named_and_nothing_is_written() {
     fails(
         "test",
         &part,
-        "2300573__4000062.png: the prediction is [2, 3], the truth is [",
+        "2300573__4000062.png: the prediction has shape [2, 3], the ground truth [",
     );
 }
 

@@ -163,7 +163,7 @@ fn predictions_can_be_in_memory() {
     assert_eq!(
         error.unwrap_err().to_string(),
         format!(
-            "{}: the prediction is [{}, {}], the truth is [{}, {}]",
+            "{}: the prediction has shape [{}, {}], the ground truth [{}, {}]",
             first.task_id,
             image.height + 1,
             image.width,

@@ -1,18 +1,17 @@
-//! Areas under precision over recall.
+//! Average precision, and the integration rules for precision-recall curves.
 
 use crate::error::Result;
 use crate::mask_value::{MaskValue, check_binary, check_length, check_probabilities};
 
-/// Average precision of all pixels together, `Σ (R_i − R_{i−1}) P_i` over every value that a
-/// probability takes, as in torchmetrics and scikit-learn; 0 if there is nothing to find. `item` names
-/// the pixels in errors.
+/// The average precision of all pixels, `Σ (R_i − R_{i−1}) P_i` over all distinct probabilities, as in
+/// torchmetrics and scikit-learn. It is 0 if the ground truth is empty. `item` names the pixels in errors.
 ///
-/// This sorts a copy of the pixels. Where a step of 0.02 is fine enough, a
-/// [`ThresholdSweep`](crate::ThresholdSweep) gives it in one pass and merges.
+/// This function sorts a copy of the pixels. [`ThresholdSweep`](crate::ThresholdSweep) computes average
+/// precision with thresholds in steps of 0.02; it needs one pass and can be merged.
 ///
 /// # Errors
 ///
-/// If the sizes differ, a prediction is no number from 0 to 1, or a truth is neither 0 nor 1.
+/// If the lengths differ, a prediction is not from 0 to 1, or a ground-truth value is neither 0 nor 1.
 pub fn average_precision<T: MaskValue>(
     probabilities: &[f32],
     truth: &[T],
@@ -20,7 +19,7 @@ pub fn average_precision<T: MaskValue>(
 ) -> Result<f64> {
     check_length(probabilities.len(), truth.len(), item)?;
     check_probabilities(probabilities, item)?;
-    check_binary(truth, "truth", item)?;
+    check_binary(truth, "ground truth", item)?;
     let inside: u64 = truth.iter().map(|t| u64::from(t.code())).sum();
     if inside == 0 {
         return Ok(0.0);
@@ -28,17 +27,18 @@ pub fn average_precision<T: MaskValue>(
     let codes = truth.iter().map(|t| t.code());
     let mut pixels: Vec<(f32, u8)> = probabilities.iter().copied().zip(codes).collect();
     pixels.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
-    let (mut hits, mut found) = (0u64, 0u64);
-    // 0 and −0 are one value, which they are not to the order that sorted them.
+    let (mut true_positives, mut predicted) = (0u64, 0u64);
+    // Compared with `==`, because 0 and −0 are equal but `total_cmp` separates them.
     let curve = pixels.chunk_by(|a, b| a.0 == b.0).map(|equal| {
-        hits += equal.iter().map(|&(_, t)| u64::from(t)).sum::<u64>();
-        found += equal.len() as u64;
-        (hits as f64 / inside as f64, hits as f64 / found as f64)
+        true_positives += equal.iter().map(|&(_, t)| u64::from(t)).sum::<u64>();
+        predicted += equal.len() as u64;
+        let hits = true_positives as f64;
+        (hits / inside as f64, hits / predicted as f64)
     });
     Ok(step_integral(curve))
 }
 
-/// `Σ (R_i − R_{i−1}) P_i` over recall and precision, recall rising from 0.
+/// `Σ (R_i − R_{i−1}) P_i` over pairs of recall and precision, in ascending order of recall from 0.
 pub(crate) fn step_integral(curve: impl Iterator<Item = (f64, f64)>) -> f64 {
     let (mut area, mut before) = (0.0, 0.0);
     for (recall, precision) in curve {
@@ -48,7 +48,7 @@ pub(crate) fn step_integral(curve: impl Iterator<Item = (f64, f64)>) -> f64 {
     area
 }
 
-/// Simpson's rule over points of any distance, sorted by x, as in SciPy up to 1.10.
+/// Simpson's rule for unevenly spaced points (x, y), sorted by x, as in SciPy up to 1.10.
 pub(crate) fn simpson(points: &[(f64, f64)]) -> f64 {
     let trapezoid = |a: (f64, f64), b: (f64, f64)| 0.5 * (b.0 - a.0) * (a.1 + b.1);
     let count = points.len();
@@ -64,23 +64,23 @@ pub(crate) fn simpson(points: &[(f64, f64)]) -> f64 {
     0.5 * (without_last + without_first)
 }
 
-/// The areas below parabolas through each three neighbours of an odd number of points.
+/// The area under parabolas through triples of neighbouring points; the number of points is odd.
 fn parabolas(points: &[(f64, f64)]) -> f64 {
-    // Two points of one x make no parabola; SciPy leaves out the terms that would divide by zero.
+    // If two points have the same x, SciPy omits the terms that would divide by zero.
     let divide = |a: f64, b: f64| if b == 0.0 { 0.0 } else { a / b };
-    let threes = points.windows(3).step_by(2);
-    threes
+    let triples = points.windows(3).step_by(2);
+    triples
         .map(|p| {
-            let (before, after) = (p[1].0 - p[0].0, p[2].0 - p[1].0);
-            let both = before + after;
-            let quotient = divide(before, after);
+            let (h0, h1) = (p[1].0 - p[0].0, p[2].0 - p[1].0);
+            let sum = h0 + h1;
+            let quotient = divide(h0, h1);
             let weights = [
                 2.0 - divide(1.0, quotient),
-                both * divide(both, before * after),
+                sum * divide(sum, h0 * h1),
                 2.0 - quotient,
             ];
-            let sum: f64 = p.iter().zip(weights).map(|(point, w)| point.1 * w).sum();
-            both / 6.0 * sum
+            let weighted: f64 = p.iter().zip(weights).map(|(point, w)| point.1 * w).sum();
+            sum / 6.0 * weighted
         })
         .sum()
 }
@@ -91,11 +91,11 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_curve_by_hand() {
+    fn average_precision_of_a_few_pixels() {
         // Recall 1/2, 1/2, 1 with precision 1, 1/2, 2/3.
         let area = average_precision(&[0.9, 0.8, 0.7, 0.1], &[1u8, 0, 1, 0], "");
         assert!((area.unwrap() - (0.5 + 0.5 * 2.0 / 3.0)).abs() < 1e-15);
-        // Equal probabilities have no order.
+        // The order of pixels with equal probabilities does not matter.
         let equal =
             [[0, 1u8, 0, 1], [1, 1, 0, 0]].map(|truth| average_precision(&[0.5; 4], &truth, ""));
         assert_eq!(equal, [Ok(0.5), Ok(0.5)]);
@@ -105,8 +105,8 @@ mod tests {
     }
 
     #[test]
-    fn simpson_is_that_of_scipy() {
-        // scipy.integrate.simps of SciPy 1.10.1; the last two have points of one x.
+    fn simpson_equals_scipys() {
+        // scipy.integrate.simps of SciPy 1.10.1; the last two have points with equal x.
         let cases: Vec<(Vec<(f64, f64)>, f64)> = vec![
             (vec![(0.64, 0.27)], 0.0),
             (vec![(0.02, 0.81), (0.04, 0.91)], 0.017200000000000003),
@@ -159,11 +159,11 @@ mod tests {
     }
 
     #[test]
-    fn bad_input_is_named() {
+    fn invalid_input_is_an_error() {
         let message = |p: &[f32], t: &[u8]| average_precision(p, t, "val").unwrap_err().to_string();
         assert_eq!(
             message(&[0.5], &[]),
-            "val: the prediction is [1], the truth is [0]"
+            "val: the prediction has shape [1], the ground truth [0]"
         );
         assert_eq!(
             message(&[f32::NAN], &[1]),
@@ -176,13 +176,13 @@ mod tests {
         );
         assert_eq!(
             message(&[0.5], &[3]),
-            "val: the truth holds 3 at pixel 0, expected 0 or 1"
+            "val: the ground truth is 3 at pixel 0, expected 0 or 1"
         );
     }
 
     proptest! {
         #[test]
-        fn it_is_between_the_share_inside_and_all_where_the_order_is_perfect(
+        fn constant_predictions_give_the_fraction_inside_and_perfect_ones_give_one(
             truth in prop::collection::vec(0u8..2, 1..50),
         ) {
             let right: Vec<f32> = truth.iter().map(|&t| 0.25 + 0.5 * f32::from(t)).collect();

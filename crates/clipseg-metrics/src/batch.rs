@@ -1,9 +1,9 @@
-//! Batches of masks read back from a device.
+//! Batches of masks, read from their device.
 
 use crate::error::{MetricsError, Result};
 use burn::prelude::*;
 
-/// The values of two batches, mask by mask.
+/// The values of a batch of predictions and of its ground truth.
 pub(crate) struct Batch {
     predictions: Vec<f32>,
     targets: Vec<f32>,
@@ -11,7 +11,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Reads `[batch, height, width]` of predictions and truths.
+    /// Reads predictions and ground truth, both `[batch, height, width]`.
     pub(crate) fn read(predictions: Tensor<3>, targets: Tensor<3>) -> Result<Self> {
         let (shape, expected) = (predictions.dims(), targets.dims());
         if shape != expected {
@@ -29,7 +29,7 @@ impl Batch {
         })
     }
 
-    /// Each mask's name in messages, its predictions and its truth.
+    /// For each mask, its name for messages, its predictions and its ground truth.
     pub(crate) fn masks(&self) -> impl Iterator<Item = (String, &[f32], &[f32])> {
         let masks = self.predictions.chunks_exact(self.pixels);
         masks

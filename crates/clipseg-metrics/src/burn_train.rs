@@ -1,10 +1,9 @@
-//! Metrics for the dashboard of Burn's training loop.
+//! Metrics for Burn's training loop and its dashboard (feature `burn-train`).
 //!
-//! A model's output implements [`Adaptor`] for [`SegmentationInput`], as [`Segmented`] does, and
-//! `SupervisedTraining::metrics` takes these. Pixels are counted on the device; four numbers are read
-//! back for each batch. The figures of an epoch are those of all its pixels together. A batch with a
-//! logit that is infinite or NaN, or with a mask that holds something else than zeros and ones, is an
-//! error and not a figure.
+//! Pass them to `SupervisedTraining::metrics`. The model's output must implement [`Adaptor`] for
+//! [`SegmentationInput`], as [`Segmented`] does. Pixels are counted on the device, and four numbers are
+//! read from it for each batch. The value for an epoch is computed from all its pixels pooled. An update
+//! fails for a batch with NaN or infinite logits, or with mask values that are neither 0 nor 1.
 
 use crate::confusion::Confusion;
 use crate::mask_value::check_threshold;
@@ -17,70 +16,70 @@ use burn::train::metric::{
 };
 use std::sync::Arc;
 
-/// What the metrics look at.
+/// The input of the metrics.
 #[derive(Debug, Clone)]
 pub struct SegmentationInput {
-    /// `[batch, height, width]`.
+    /// Logits, `[batch, height, width]`.
     pub logits: Tensor<3>,
-    /// `[batch, height, width]` of zeros and ones.
+    /// Ground truth of zeros and ones, `[batch, height, width]`.
     pub masks: Tensor<3>,
 }
 
 impl SegmentationInput {
-    /// Counts all pixels of the batch where `sigmoid(logit) > threshold`.
+    /// The confusion counts of all pixels of the batch. A pixel is positive if `sigmoid(logit) > threshold`.
     fn counts(&self, threshold: f32) -> Result<Confusion, TensorReadError> {
         check_threshold(threshold).map_err(unusable)?;
         let logit = (threshold / (1.0 - threshold)).ln();
-        let found = self.logits.clone().greater_scalar(logit);
+        let predicted = self.logits.clone().greater_scalar(logit);
         let inside = self.masks.clone().greater_scalar(0.5);
         let binary = self.masks.clone().equal_scalar(0.0);
         let binary = binary.bool_or(self.masks.clone().equal_scalar(1.0));
-        let sound = self.logits.clone().is_finite().bool_and(binary);
+        let valid = self.logits.clone().is_finite().bool_and(binary);
         let number = |pixels: Tensor<3, Bool>| pixels.int().sum();
         let sums = Tensor::cat(
             vec![
-                number(found.clone().bool_and(inside.clone())),
-                number(found),
+                number(predicted.clone().bool_and(inside.clone())),
+                number(predicted),
                 number(inside),
-                number(sound),
+                number(valid),
             ],
             0,
         );
         let sums = sums.try_into_data()?;
         let sums: Vec<u64> = sums.iter::<i64>().map(i64::unsigned_abs).collect();
-        let [both, found, inside, sound] = sums[..] else {
-            unreachable!("four sums were put together");
+        let [both, predicted, inside, valid] = sums[..] else {
+            unreachable!("the tensor has four elements");
         };
         let pixels = self.masks.shape().num_elements() as u64;
-        if sound != pixels {
+        if valid != pixels {
             return Err(unusable(format!(
-                "{} of {pixels} pixels have a logit that is not finite or a mask that is neither 0 nor 1",
-                pixels - sound
+                "{} of {pixels} pixels have a NaN or infinite logit, or a mask value that is neither 0 nor 1",
+                pixels - valid
             )));
         }
         Ok(Confusion {
             true_positive: both,
-            false_positive: found - both,
+            false_positive: predicted - both,
             false_negative: inside - both,
-            true_negative: pixels + both - found - inside,
+            true_negative: pixels + both - predicted - inside,
         })
     }
 }
 
-/// The one error of Burn's that has a text.
+/// An error with a message; Burn has no other variant for this.
 fn unusable(reason: impl ToString) -> TensorReadError {
     let reason = reason.to_string();
     ExecutionError::WithContext { reason }.into()
 }
 
-/// What a step of a model that segments hands to metrics.
+/// The output of a training or validation step of a segmentation model.
 #[derive(Debug, Clone)]
 pub struct Segmented {
-    /// `[1]`.
+    /// The loss of the batch, `[1]`.
     pub loss: Tensor<1>,
-    /// `[batch, height, width]`.
+    /// Logits, `[batch, height, width]`.
     pub logits: Tensor<3>,
-    /// `[batch, height, width]` of zeros and ones.
+    /// Ground truth of zeros and ones, `[batch, height, width]`.
     pub masks: Tensor<3>,
 }
 
@@ -110,7 +109,7 @@ impl Adaptor<SegmentationInput> for Segmented {
     }
 }
 
-/// The counts of the last batch and of the epoch so far.
+/// The counts of the last batch and of the current epoch.
 #[derive(Debug, Clone)]
 struct State {
     threshold: f32,
@@ -140,8 +139,8 @@ macro_rules! metric {
         }
 
         impl $metric {
-            /// With the probability above which a pixel is inside, from 0 to 1; with any other number,
-            /// every update fails.
+            /// A metric with a threshold from 0 to 1: a pixel is positive if its probability is higher.
+            /// With any other number, every update fails.
             pub fn new(threshold: f32) -> Self {
                 Self {
                     name: Arc::new(format!(concat!($name, " @ {}"), threshold)),
@@ -221,24 +220,24 @@ macro_rules! metric {
 }
 
 metric!(
-    /// [`Confusion::iou`] of all pixels of an epoch, as a metric of `burn-train`.
+    /// Intersection over union of all pixels of an epoch; see [`Confusion::iou`].
     IouMetric,
     "IoU",
     "intersection over union of all pixels",
     Confusion::iou
 );
 metric!(
-    /// [`Confusion::dice`] of all pixels of an epoch, as a metric of `burn-train`.
+    /// Dice coefficient of all pixels of an epoch; see [`Confusion::dice`].
     DiceMetric,
     "Dice",
     "Dice coefficient of all pixels",
     Confusion::dice
 );
 metric!(
-    /// [`Confusion::accuracy`] of all pixels of an epoch, as a metric of `burn-train`.
+    /// Pixel accuracy of an epoch; see [`Confusion::accuracy`].
     AccuracyMetric,
     "Pixel accuracy",
-    "share of pixels that are right",
+    "fraction of pixels that are classified correctly",
     Confusion::accuracy
 );
 
@@ -267,7 +266,8 @@ mod tests {
         }
     }
 
-    /// A batch with 2 hits, 1 false alarm and 1 miss, and one with 3 hits and a miss.
+    /// A batch with 2 true positives, 1 false positive and 1 false negative, and a batch with 3 true
+    /// positives and 1 false negative.
     fn batches() -> [SegmentationInput; 2] {
         [
             batch(
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_counted_is_an_error() {
+    fn invalid_input_is_an_error() {
         let [input, _] = batches();
         let message = |threshold, input: &SegmentationInput| {
             let updated = IouMetric::new(threshold).update(input, &metadata());
@@ -344,7 +344,7 @@ mod tests {
                 .map(|error| error.to_string())
                 .unwrap_or_default()
         };
-        let logits = "1 of 8 pixels have a logit that is not finite";
+        let logits = "1 of 8 pixels have a NaN or infinite logit";
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let broken = batch([[bad, 3.0, 3.0, -3.0], [-3.0; 4]], [[0.0; 4]; 2]);
             assert!(message(0.5, &broken).contains(logits));

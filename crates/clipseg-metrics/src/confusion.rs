@@ -1,4 +1,4 @@
-//! Exact counts of what was found, missed and made up, and the figures that follow from them.
+//! Confusion counts of pixels, and the metrics computed from them.
 
 use crate::batch::Batch;
 use crate::error::Result;
@@ -6,44 +6,37 @@ use crate::mask_value::{
     MaskValue, check_binary, check_finite, check_length, check_probabilities, check_threshold,
 };
 use crate::probability::sigmoid;
+use crate::ratio::ratio;
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::ops::AddAssign;
 
-/// Counts of pixels. All figures come from these four numbers; adding counts of several masks pools
-/// them, in any order with the same result.
+/// The confusion counts of pixels: true and false positives and negatives. All metrics are computed from
+/// these four numbers. Adding the counts of several masks pools their pixels.
 ///
-/// A figure whose denominator is zero is 0, as in torchmetrics: with nothing to find and nothing
-/// found, Dice and IoU are 0 and accuracy is 1.
+/// A metric whose denominator is zero is 0, as in torchmetrics. If both the prediction and the ground
+/// truth are empty, Dice and IoU are 0 and accuracy is 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confusion {
-    /// Inside, and found.
+    /// Pixels inside both masks.
     pub true_positive: u64,
-    /// Outside, but found.
+    /// Pixels inside the prediction only.
     pub false_positive: u64,
-    /// Inside, but missed.
+    /// Pixels inside the ground truth only.
     pub false_negative: u64,
-    /// Outside, and left alone.
+    /// Pixels outside both masks.
     pub true_negative: u64,
 }
 
-pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 {
-        0.0
-    } else {
-        part as f64 / whole as f64
-    }
-}
-
 impl Confusion {
-    /// Counts a prediction against the truth, inside where `probability > threshold`; `item` names it
-    /// in errors.
+    /// Compares probabilities with the ground truth. A pixel is positive if `probability > threshold`.
+    /// `item` names the mask in errors.
     ///
     /// # Errors
     ///
-    /// If the sizes differ, a prediction is no number from 0 to 1 (logits go to
-    /// [`from_logits`](Self::from_logits)), a truth is neither 0 nor 1, or the threshold is no
-    /// probability.
+    /// If the lengths differ, a prediction is not from 0 to 1 (for logits, use
+    /// [`from_logits`](Self::from_logits)), a ground-truth value is neither 0 nor 1, or the threshold is
+    /// not from 0 to 1.
     pub fn from_probabilities<T: MaskValue>(
         probabilities: &[f32],
         truth: &[T],
@@ -53,16 +46,16 @@ impl Confusion {
         check_threshold(threshold)?;
         check_length(probabilities.len(), truth.len(), item)?;
         check_probabilities(probabilities, item)?;
-        check_binary(truth, "truth", item)?;
+        check_binary(truth, "ground truth", item)?;
         let codes = probabilities.iter().map(|&p| u8::from(p > threshold));
         Ok(Self::count(codes, truth))
     }
 
-    /// Counts a mask against the truth; `item` names it in errors.
+    /// Compares a binary mask with the ground truth. `item` names the mask in errors.
     ///
     /// # Errors
     ///
-    /// If the sizes differ, or a value is neither 0 nor 1.
+    /// If the lengths differ, or a value is neither 0 nor 1.
     pub fn from_masks<P: MaskValue, T: MaskValue>(
         prediction: &[P],
         truth: &[T],
@@ -70,26 +63,27 @@ impl Confusion {
     ) -> Result<Self> {
         check_length(prediction.len(), truth.len(), item)?;
         check_binary(prediction, "prediction", item)?;
-        check_binary(truth, "truth", item)?;
+        check_binary(truth, "ground truth", item)?;
         Ok(Self::count(prediction.iter().map(|p| p.code()), truth))
     }
 
     fn count<T: MaskValue>(prediction: impl Iterator<Item = u8>, truth: &[T]) -> Self {
-        let (mut found, mut inside, mut both) = (0u64, 0u64, 0u64);
+        let (mut predicted, mut inside, mut both) = (0u64, 0u64, 0u64);
         for (p, t) in prediction.zip(truth) {
-            found += u64::from(p);
+            predicted += u64::from(p);
             inside += u64::from(t.code());
             both += u64::from(p & t.code());
         }
         Self {
             true_positive: both,
-            false_positive: found - both,
+            false_positive: predicted - both,
             false_negative: inside - both,
-            true_negative: truth.len() as u64 + both - found - inside,
+            true_negative: truth.len() as u64 + both - predicted - inside,
         }
     }
 
-    /// Counts each mask of a batch where `sigmoid(logit) > threshold`.
+    /// Compares each mask of a batch of logits with its ground truth. A pixel is positive if
+    /// `sigmoid(logit) > threshold`.
     ///
     /// # Shapes
     ///
@@ -97,9 +91,8 @@ impl Confusion {
     ///
     /// # Errors
     ///
-    /// If the sizes differ, a logit is infinite or NaN, a target is neither 0 nor 1, the threshold is no
-    /// probability, or the device fails. The message says which mask of the batch it is, counted
-    /// from 0.
+    /// If the shapes differ, a logit is NaN or infinite, a target is neither 0 nor 1, the threshold is not
+    /// from 0 to 1, or the device fails. The message has the index of the mask in the batch.
     pub fn from_logits(logits: Tensor<3>, targets: Tensor<3>, threshold: f32) -> Result<Vec<Self>> {
         check_threshold(threshold)?;
         let batch = Batch::read(logits, targets)?;
@@ -107,60 +100,60 @@ impl Confusion {
             .masks()
             .map(|(item, logits, truth)| {
                 check_finite(logits, &item)?;
-                let found: Vec<f32> = logits.iter().map(|&x| sigmoid(x)).collect();
-                Self::from_probabilities(&found, truth, threshold, &item)
+                let probabilities: Vec<f32> = logits.iter().map(|&x| sigmoid(x)).collect();
+                Self::from_probabilities(&probabilities, truth, threshold, &item)
             })
             .collect()
     }
 
-    /// Pixels counted.
+    /// Number of pixels.
     pub fn total(&self) -> u64 {
         self.true_positive + self.false_positive + self.false_negative + self.true_negative
     }
 
-    /// Share of pixels that are right.
+    /// Fraction of pixels that are classified correctly.
     pub fn accuracy(&self) -> f64 {
         ratio(self.true_positive + self.true_negative, self.total())
     }
 
-    /// Share of what was found that is inside.
+    /// Fraction of positive predictions that are correct, `TP / (TP + FP)`.
     pub fn precision(&self) -> f64 {
         ratio(self.true_positive, self.true_positive + self.false_positive)
     }
 
-    /// Share of the inside that was found.
+    /// Fraction of ground-truth pixels that are predicted, `TP / (TP + FN)`.
     pub fn recall(&self) -> f64 {
         ratio(self.true_positive, self.true_positive + self.false_negative)
     }
 
-    /// `2 TP / (2 TP + FP + FN)`, which is also F1.
+    /// Dice coefficient, `2 TP / (2 TP + FP + FN)`, which equals the F1 score.
     pub fn dice(&self) -> f64 {
         let twice = 2 * self.true_positive;
         ratio(twice, twice + self.false_positive + self.false_negative)
     }
 
-    /// Pixels that are inside or were found.
+    /// Number of pixels in the union of both masks.
     pub fn union(&self) -> u64 {
         self.true_positive + self.false_positive + self.false_negative
     }
 
-    /// Intersection over union, `TP / (TP + FP + FN)`, which is also the Jaccard index.
+    /// Intersection over union, `TP / (TP + FP + FN)`, which equals the Jaccard index.
     pub fn iou(&self) -> f64 {
         ratio(self.true_positive, self.union())
     }
 
-    /// The IoU of what is outside: `TN / (TN + FP + FN)`.
+    /// IoU of the background, `TN / (TN + FP + FN)`.
     pub fn background_iou(&self) -> f64 {
         self.background().iou()
     }
 
-    /// The mean of [`iou`](Self::iou) and [`background_iou`](Self::background_iou), which the
-    /// CLIPSeg paper calls `IoU_BIN`.
+    /// Mean of [`iou`](Self::iou) and [`background_iou`](Self::background_iou), `IoU_BIN` in the CLIPSeg
+    /// paper.
     pub fn binary_iou(&self) -> f64 {
         0.5 * (self.iou() + self.background_iou())
     }
 
-    /// The counts with inside and outside exchanged.
+    /// The counts of the background: positives and negatives are swapped.
     #[must_use]
     pub fn background(&self) -> Self {
         Self {
@@ -200,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn masks_and_their_background() {
+    fn counts_of_masks_and_of_their_background() {
         let counts = Confusion::from_masks(&[1u8, 1, 0, 0, 0], &[1f32, 0.0, 1.0, 0.0, 0.0], "m");
         let counts = counts.unwrap();
         let expected = Confusion {
@@ -218,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_find_and_nothing_found() {
+    fn empty_masks() {
         let counts = Confusion::from_masks(&[0u8; 4], &[0u8; 4], "m").unwrap();
         assert_eq!([counts.iou(), counts.dice(), counts.precision()], [0.0; 3]);
         assert_eq!([counts.accuracy(), counts.background_iou()], [1.0; 2]);
@@ -226,11 +219,11 @@ mod tests {
     }
 
     #[test]
-    fn bad_input_is_named() {
+    fn invalid_input_is_an_error() {
         let count = Confusion::from_probabilities::<f32>;
         assert_eq!(
             message(count(&[0.1, 0.2], &[1.0], 0.5, "2300__41")),
-            "2300__41: the prediction is [2], the truth is [1]"
+            "2300__41: the prediction has shape [2], the ground truth [1]"
         );
         assert_eq!(
             message(count(&[0.1, f32::NAN], &[1.0, 0.0], 0.5, "2300__41")),
@@ -253,20 +246,20 @@ mod tests {
         }
         assert_eq!(
             message(count(&[0.1, 0.2, 0.3], &[1.0, 0.0, 0.5], 0.5, "2300__41")),
-            "2300__41: the truth holds 0.5 at pixel 2, expected 0 or 1"
+            "2300__41: the ground truth is 0.5 at pixel 2, expected 0 or 1"
         );
         assert_eq!(
             message(count(&[0.1], &[f32::NAN], 0.5, "2300__41")),
-            "2300__41: the truth holds NaN at pixel 0, expected 0 or 1"
+            "2300__41: the ground truth is NaN at pixel 0, expected 0 or 1"
         );
         assert_eq!(
             message(Confusion::from_masks(&[255u8], &[1u8], "2300__41")),
-            "2300__41: the prediction holds 255 at pixel 0, expected 0 or 1"
+            "2300__41: the prediction is 255 at pixel 0, expected 0 or 1"
         );
     }
 
     #[test]
-    fn the_mask_of_a_batch_is_named() {
+    fn errors_have_the_index_in_the_batch() {
         let device = Device::flex();
         let logits = Tensor::<3>::from_data([[[0.0f32]], [[f32::NAN]]], &device);
         let masks = Tensor::<3>::zeros([2, 1, 1], &device);
@@ -294,14 +287,14 @@ mod tests {
             Confusion::from_logits(larger, masks.clone(), 0.5)
                 .unwrap_err()
                 .to_string(),
-            "batch: the prediction is [2, 1, 2], the truth is [2, 1, 1]"
+            "batch: the prediction has shape [2, 1, 2], the ground truth [2, 1, 1]"
         );
         let masks = masks.add_scalar(0.25);
         assert_eq!(
             Confusion::from_logits(logits, masks, 0.5)
                 .unwrap_err()
                 .to_string(),
-            "mask 0: the truth holds 0.25 at pixel 0, expected 0 or 1"
+            "mask 0: the ground truth is 0.25 at pixel 0, expected 0 or 1"
         );
     }
 
@@ -324,7 +317,7 @@ mod tests {
         }
 
         #[test]
-        fn figures_stay_between_none_and_all(counts in counts()) {
+        fn metrics_are_bounded(counts in counts()) {
             let (iou, dice) = (counts.iou(), counts.dice());
             prop_assert!(iou <= dice && dice <= 1.0);
             prop_assert!(iou <= counts.precision().min(counts.recall()) + 1e-15);
@@ -333,7 +326,7 @@ mod tests {
         }
 
         #[test]
-        fn sums_are_those_of_each_count(
+        fn sums_add_each_count(
             items in prop::collection::vec(counts(), 0..9),
             rotation in 0usize..9,
         ) {

@@ -1,100 +1,100 @@
-//! What can be wrong with predictions and truths.
+//! The error type of this crate.
 
-/// Why something could not be scored.
+/// An error while scoring predictions or parsing a loss.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[non_exhaustive]
 pub enum MetricsError {
-    /// Predictions and truths differ in size.
-    #[error("{item}: the prediction is {found:?}, the truth is {expected:?}")]
+    /// The shapes of a prediction and its ground truth differ.
+    #[error("{item}: the prediction has shape {found:?}, the ground truth {expected:?}")]
     Shape {
-        /// Which item.
+        /// The name of the mask or batch.
         item: String,
-        /// Size of the prediction.
+        /// Shape of the prediction.
         found: Vec<usize>,
-        /// Size of the truth.
+        /// Shape of the ground truth.
         expected: Vec<usize>,
     },
-    /// A mask has another number of pixels than its sides say.
+    /// The number of values of a mask is not its width times its height, or its size is not the task's.
     #[error("{item}: the {what} has {found} values, expected {width}x{height}")]
     Pixels {
-        /// Which item.
+        /// The name of the mask.
         item: String,
-        /// `prediction` or `truth`.
+        /// `prediction` or `ground truth`.
         what: &'static str,
         /// Number of values.
         found: usize,
-        /// Width in pixels.
+        /// Expected width in pixels.
         width: u32,
-        /// Height in pixels.
+        /// Expected height in pixels.
         height: u32,
     },
-    /// A mask holds something else than zeros and ones.
-    #[error("{item}: the {what} holds {value} at pixel {pixel}, expected 0 or 1")]
+    /// A value of a mask is neither 0 nor 1.
+    #[error("{item}: the {what} is {value} at pixel {pixel}, expected 0 or 1")]
     NotBinary {
-        /// Which item.
+        /// The name of the mask.
         item: String,
-        /// `prediction` or `truth`.
+        /// `prediction` or `ground truth`.
         what: &'static str,
-        /// The first other value.
+        /// The first invalid value.
         value: f32,
-        /// Its index, row by row.
+        /// Its index in row-major order.
         pixel: usize,
     },
-    /// A logit is infinite or not a number.
+    /// A logit is NaN or infinite.
     #[error("{item}: the prediction is {value} at pixel {pixel}, expected a finite number")]
     NotFinite {
-        /// Which item.
+        /// The name of the mask.
         item: String,
-        /// The first such value.
+        /// The first invalid value.
         value: f32,
-        /// Its index, row by row.
+        /// Its index in row-major order.
         pixel: usize,
     },
-    /// A probability is not one.
+    /// A value is not a probability.
     #[error(
         "{item}: the prediction is {value} at pixel {pixel}, expected a probability from 0 to 1{}",
         hint(*value)
     )]
     NotAProbability {
-        /// Which item.
+        /// The name of the mask.
         item: String,
-        /// The first such value.
+        /// The first invalid value.
         value: f32,
-        /// Its index, row by row.
+        /// Its index in row-major order.
         pixel: usize,
     },
-    /// The text of a loss cannot be read.
+    /// The text of a loss is invalid.
     #[error("loss `{text}`, character {position}: {message}")]
     Loss {
-        /// The whole text.
+        /// The text.
         text: String,
-        /// Where it stops making sense, in characters from 1.
+        /// Position of the error in characters, counted from 1.
         position: usize,
         /// What was found and what was expected.
         message: String,
     },
-    /// Two runs cannot be compared, because they are about different things.
+    /// Two runs have different pictures or tasks.
     #[error(
-        "{only_first} {what} are in the first run only and {only_second} in the second only, such \
-         as {example}; expected the same {what}"
+        "{only_first} {what} are only in the first run and {only_second} only in the second, such as \
+         {example}; expected the same {what} in both"
     )]
     Unpaired {
         /// `pictures` or `tasks`.
         what: &'static str,
-        /// How many the first run has and the second has not.
+        /// Number of ids that are only in the first run.
         only_first: usize,
-        /// How many the second run has and the first has not.
+        /// Number of ids that are only in the second run.
         only_second: usize,
-        /// The id of one of them.
+        /// One of these ids.
         example: String,
     },
-    /// Two runs have a task in common, but not what is to be found.
-    #[error("task {task_id}: the two runs have different truths")]
-    OtherTruth {
-        /// The task.
+    /// The picture or the ground truth of a task differs between two runs.
+    #[error("task {task_id}: the picture or the ground truth differs between the two runs")]
+    DifferentTruth {
+        /// Id of the task.
         task_id: String,
     },
-    /// An option has a value that cannot be used.
+    /// The value of an option is invalid.
     #[error("{field}: {message}")]
     Option {
         /// The option.
@@ -102,12 +102,12 @@ pub enum MetricsError {
         /// What was found and what was expected.
         message: String,
     },
-    /// A tensor could not be read back from its device.
+    /// A tensor could not be read from its device.
     #[error("cannot read a tensor from its device: {0}")]
     Device(String),
 }
 
-/// Most often a number that is no probability is a logit.
+/// A hint for finite values that are not probabilities, which usually are logits.
 fn hint(value: f32) -> &'static str {
     if value.is_finite() {
         "; these look like logits"
@@ -116,5 +116,5 @@ fn hint(value: f32) -> &'static str {
     }
 }
 
-/// The result of this crate's functions.
+/// The result type of this crate.
 pub type Result<T, E = MetricsError> = std::result::Result<T, E>;

@@ -1,4 +1,4 @@
-//! Losses and measures of binary segmentation on Burn.
+//! Losses and metrics of binary segmentation on [Burn](https://burn.dev).
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
@@ -17,15 +17,15 @@
 //! # Ok::<(), clipseg_metrics::MetricsError>(())
 //! ```
 //!
-//! | Wanted | Here |
+//! | To compute | Use |
 //! |---|---|
-//! | a loss by name | [`Loss`] |
+//! | a loss from its text form | [`Loss`] |
 //! | accuracy, precision, recall, Dice, IoU | [`Confusion`] |
-//! | their means and pools over masks, and by groups | [`Tally`], [`Grouped`] |
-//! | 49 thresholds at once, mIoU, `IoU_FG`, `IoU_BIN`, average precision | [`ThresholdSweep`], [`SweepScores`] |
-//! | average precision to the last bit | [`average_precision`] |
-//! | what PhraseCut's evaluator reports | [`PhraseCutEvaluator`] |
-//! | intervals, and a test between two runs | [`Bootstrap`], [`CommonTasks`] |
+//! | these metrics averaged or pooled over masks, also by group | [`Tally`], [`Grouped`] |
+//! | mIoU, `IoU_FG`, `IoU_BIN` and average precision with 49 thresholds | [`ThresholdSweep`], [`SweepScores`] |
+//! | exact average precision | [`average_precision`] |
+//! | the scores of PhraseCut's official evaluator | [`PhraseCutEvaluator`] |
+//! | confidence intervals, and a test between two runs | [`Bootstrap`], [`CommonTasks`] |
 
 #![deny(missing_docs)]
 
@@ -34,30 +34,33 @@ mod batch;
 mod bootstrap;
 #[cfg(feature = "burn-train")]
 mod burn_train;
+mod comparison;
 mod confusion;
 mod error;
 mod loss;
-mod losses;
 mod mask_value;
+mod pairing;
 mod phrasecut;
 mod probability;
+mod ratio;
 mod sweep;
 mod sweep_scores;
 mod tally;
 
 pub use average_precision::average_precision;
-pub use bootstrap::{Bootstrap, Comparison, Interval, Share};
+pub use bootstrap::{Bootstrap, Interval};
 #[cfg(feature = "burn-train")]
 pub use burn_train::{AccuracyMetric, DiceMetric, IouMetric, SegmentationInput, Segmented};
+pub use comparison::Comparison;
 pub use confusion::Confusion;
 pub use error::{MetricsError, Result};
-pub use loss::Loss;
-pub use losses::{DiceReduction, bce_with_logits, dice_loss, focal_loss, tversky_loss};
+pub use loss::{DiceReduction, Loss, bce_with_logits, dice_loss, focal_loss, tversky_loss};
 pub use mask_value::MaskValue;
 pub use phrasecut::{
     CommonTasks, FrequencyRanks, MaskRef, PRECISION_THRESHOLDS, PhraseCutEvaluator, PhraseCutTask,
-    PhraseType, PictureFigure, Subset, SubsetScores, TaskScore, is_coco_category, is_stuff,
+    PhraseType, PictureMetric, Subset, SubsetScores, TaskScore, is_coco_category, is_stuff,
 };
+pub use ratio::Ratio;
 pub use sweep::{SWEEP_THRESHOLDS, ThresholdSweep, sweep_thresholds};
 pub use sweep_scores::{BestThreshold, SweepDefinition, SweepScores};
 pub use tally::{Grouped, Tally};

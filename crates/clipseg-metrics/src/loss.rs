@@ -1,27 +1,33 @@
-//! A loss as a text, for configurations and command lines.
+//! A loss with a text form, for configuration files and command lines.
+
+mod functions;
+mod parser;
+mod term;
+
+pub use functions::{DiceReduction, bce_with_logits, dice_loss, focal_loss, tversky_loss};
 
 use crate::error::MetricsError;
-use crate::losses::{DiceReduction, bce_with_logits, dice_loss, focal_loss, tversky_loss};
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
+use term::Term;
 
-/// What training minimises: a sum of losses, each with a weight.
+/// A training loss: a weighted sum of loss functions.
 ///
-/// Written as terms with `+` between them: `bce`, `0.5*bce + dice`, `focal(gamma=1) + 2*tversky`.
-/// Spaces do not count. A term is a weight and `*` (1 if left out), a name, and in brackets the
-/// parameters that are not to have their default:
+/// Its text form is a list of terms separated by `+`, such as `bce`, `0.5*bce + dice` or
+/// `focal(gamma=1) + 2*tversky`. A term has an optional weight with `*`, a name, and optional parameters
+/// in parentheses. The default weight is 1. Whitespace is ignored.
 ///
 /// | Name | Loss | Parameters and defaults |
 /// |---|---|---|
 /// | `bce` | [`bce_with_logits`] | `pos_weight=1` |
-/// | `dice` | [`dice_loss`] over the whole batch | `smooth=1` |
-/// | `dice_image` | [`dice_loss`] of each picture | `smooth=1` |
+/// | `dice` | [`dice_loss`] over the batch | `smooth=1` |
+/// | `dice_image` | [`dice_loss`] for each picture | `smooth=1` |
 /// | `focal` | [`focal_loss`] | `alpha=0.25, gamma=2` |
 /// | `tversky` | [`tversky_loss`] | `alpha=0.3, beta=0.7, smooth=1` |
 ///
-/// It is printed and serialized as such a text.
+/// [`Display`] and serde write the text form.
 ///
 /// ```
 /// use clipseg_metrics::Loss;
@@ -39,32 +45,24 @@ pub struct Loss {
     terms: Vec<(f64, Term)>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Term {
-    Bce { pos_weight: f64 },
-    Dice { smooth: f64, of: DiceReduction },
-    Focal { alpha: f64, gamma: f64 },
-    Tversky { alpha: f64, beta: f64, smooth: f64 },
-}
-
 impl Loss {
-    /// Binary cross-entropy.
+    /// Binary cross-entropy, `bce`.
     pub fn bce() -> Self {
-        Self::one(Term::BCE)
+        Self::from_term(Term::BCE)
     }
 
-    /// The Dice loss over the whole batch.
+    /// The Dice loss over the batch, `dice`.
     pub fn dice() -> Self {
-        Self::one(Term::DICE)
+        Self::from_term(Term::DICE)
     }
 
-    fn one(term: Term) -> Self {
+    fn from_term(term: Term) -> Self {
         Self {
             terms: vec![(1.0, term)],
         }
     }
 
-    /// The loss of a batch.
+    /// Computes the loss of a batch.
     ///
     /// # Shapes
     ///
@@ -92,110 +90,6 @@ impl Loss {
     }
 }
 
-impl Term {
-    const BCE: Self = Self::Bce { pos_weight: 1.0 };
-    const DICE: Self = Self::Dice {
-        smooth: 1.0,
-        of: DiceReduction::Batch,
-    };
-    const DICE_IMAGE: Self = Self::Dice {
-        smooth: 1.0,
-        of: DiceReduction::Image,
-    };
-    const FOCAL: Self = Self::Focal {
-        alpha: 0.25,
-        gamma: 2.0,
-    };
-    const TVERSKY: Self = Self::Tversky {
-        alpha: 0.3,
-        beta: 0.7,
-        smooth: 1.0,
-    };
-    /// All terms with their default parameters.
-    const ALL: [Self; 5] = [
-        Self::BCE,
-        Self::DICE,
-        Self::DICE_IMAGE,
-        Self::FOCAL,
-        Self::TVERSKY,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Bce { .. } => "bce",
-            Self::Dice {
-                of: DiceReduction::Batch,
-                ..
-            } => "dice",
-            Self::Dice {
-                of: DiceReduction::Image,
-                ..
-            } => "dice_image",
-            Self::Focal { .. } => "focal",
-            Self::Tversky { .. } => "tversky",
-        }
-    }
-
-    /// The parameters by name, each with what it may be.
-    fn parameters(&mut self) -> Vec<(&'static str, &mut f64, Range)> {
-        match self {
-            Self::Bce { pos_weight } => vec![("pos_weight", pos_weight, Range::Positive)],
-            Self::Dice { smooth, .. } => vec![("smooth", smooth, Range::Positive)],
-            Self::Focal { alpha, gamma } => vec![
-                ("alpha", alpha, Range::Share),
-                ("gamma", gamma, Range::NotNegative),
-            ],
-            Self::Tversky {
-                alpha,
-                beta,
-                smooth,
-            } => vec![
-                ("alpha", alpha, Range::NotNegative),
-                ("beta", beta, Range::NotNegative),
-                ("smooth", smooth, Range::Positive),
-            ],
-        }
-    }
-
-    fn forward(self, logits: Tensor<3>, targets: Tensor<3>) -> Tensor<1> {
-        match self {
-            Self::Bce { pos_weight } => {
-                let pos_weight = (pos_weight != 1.0).then_some(pos_weight);
-                bce_with_logits(logits, targets, pos_weight)
-            }
-            Self::Dice { smooth, of } => dice_loss(logits, targets, smooth, of),
-            Self::Focal { alpha, gamma } => focal_loss(logits, targets, alpha, gamma),
-            Self::Tversky {
-                alpha,
-                beta,
-                smooth,
-            } => tversky_loss(logits, targets, alpha, beta, smooth),
-        }
-    }
-}
-
-/// What a number may be. Smoothing terms must not be 0, or an empty mask would divide by it.
-#[derive(Debug, Clone, Copy)]
-enum Range {
-    Positive,
-    NotNegative,
-    Share,
-}
-
-impl Range {
-    fn check(self, value: f64) -> Result<(), &'static str> {
-        if !value.is_finite() {
-            return Err("a finite number");
-        }
-        let (holds, expected) = match self {
-            Self::Positive => (value > 0.0, "more than 0"),
-            Self::NotNegative => (value >= 0.0, "at least 0"),
-            Self::Share => ((0.0..=1.0).contains(&value), "from 0 to 1"),
-        };
-        if holds { Ok(()) } else { Err(expected) }
-    }
-}
-
 impl Display for Loss {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for (index, (weight, term)) in self.terms.iter().enumerate() {
@@ -211,192 +105,12 @@ impl Display for Loss {
     }
 }
 
-impl Display for Term {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())?;
-        let (mut own, mut default) = (*self, *self);
-        for known in Self::ALL {
-            if known.name() == self.name() {
-                default = known;
-            }
-        }
-        let pairs = own.parameters().into_iter().zip(default.parameters());
-        let changed: Vec<String> = pairs
-            .filter(|((_, own, _), (_, default, _))| own != default)
-            .map(|((name, own, _), _)| format!("{name}={own}"))
-            .collect();
-        if changed.is_empty() {
-            return Ok(());
-        }
-        write!(f, "({})", changed.join(","))
-    }
-}
-
 impl FromStr for Loss {
     type Err = MetricsError;
 
     fn from_str(text: &str) -> Result<Self, MetricsError> {
-        let mut parser = Parser { text, at: 0 };
-        let mut terms = Vec::new();
-        loop {
-            terms.push(parser.term()?);
-            if parser.rest().is_empty() {
-                return Ok(Self { terms });
-            }
-            parser.expect('+', "`+` or the end")?;
-        }
-    }
-}
-
-/// A text and how far it has been read, in bytes.
-struct Parser<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-impl<'a> Parser<'a> {
-    /// What is left, without spaces in front.
-    fn rest(&mut self) -> &'a str {
-        let rest = &self.text[self.at..];
-        let trimmed = rest.trim_start();
-        self.at += rest.len() - trimmed.len();
-        trimmed
-    }
-
-    fn fail<T>(&self, at: usize, message: String) -> Result<T, MetricsError> {
-        Err(MetricsError::Loss {
-            text: self.text.to_owned(),
-            position: self.text[..at].chars().count() + 1,
-            message,
-        })
-    }
-
-    /// What stands here, for messages.
-    fn here(&mut self) -> String {
-        match self.rest().chars().next() {
-            None => "the end".into(),
-            Some(letter) => format!("`{letter}`"),
-        }
-    }
-
-    fn found<T>(&mut self, expected: &str) -> Result<T, MetricsError> {
-        let here = self.here();
-        self.fail(self.at, format!("{here}, expected {expected}"))
-    }
-
-    fn take(&mut self, letter: char) -> bool {
-        let there = self.rest().starts_with(letter);
-        if there {
-            self.at += letter.len_utf8();
-        }
-        there
-    }
-
-    fn expect(&mut self, letter: char, expected: &str) -> Result<(), MetricsError> {
-        if self.take(letter) {
-            Ok(())
-        } else {
-            self.found(expected)
-        }
-    }
-
-    /// Letters, digits and underscores from here on.
-    fn word(&mut self) -> &'a str {
-        let rest = self.rest();
-        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
-        let word = &rest[..end.unwrap_or(rest.len())];
-        self.at += word.len();
-        word
-    }
-
-    /// A number in `range`; a sign belongs to it at its start and after its `e`.
-    fn number(&mut self, what: &str, range: Range) -> Result<f64, MetricsError> {
-        let rest = self.rest();
-        let start = self.at;
-        let mut before = 'e';
-        let end = rest.find(|letter: char| {
-            let sign = matches!(letter, '+' | '-') && matches!(before, 'e' | 'E');
-            before = letter;
-            !(sign || letter.is_alphanumeric() || letter == '.')
-        });
-        let number = &rest[..end.unwrap_or(rest.len())];
-        if number.is_empty() {
-            return self.found("a number");
-        }
-        let Ok(value) = number.parse::<f64>() else {
-            return self.fail(start, format!("`{number}` is not a number"));
-        };
-        if let Err(expected) = range.check(value) {
-            return self.fail(start, format!("{what} is {number}, expected {expected}"));
-        }
-        self.at += number.len();
-        Ok(value)
-    }
-
-    /// `[number "*"] name ["(" name "=" number {"," name "=" number} ")"]`
-    fn term(&mut self) -> Result<(f64, Term), MetricsError> {
-        let mut weight = 1.0;
-        let begins_number = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+');
-        if self.rest().starts_with(begins_number) {
-            weight = self.number("the weight", Range::Positive)?;
-            self.expect('*', "`*` after the weight")?;
-        }
-        self.rest();
-        let start = self.at;
-        let name = self.word();
-        if name.is_empty() {
-            return self.found("a weight or the name of a loss");
-        }
-        let Some(mut term) = Term::ALL.into_iter().find(|term| term.name() == name) else {
-            let known = Term::ALL.map(Term::name).join(", ");
-            return self.fail(
-                start,
-                format!("`{name}` is not a loss, expected one of {known}"),
-            );
-        };
-        if self.take('(') {
-            let mut given = Vec::new();
-            loop {
-                given.push(self.parameter(&mut term, &given)?);
-                if self.take(')') {
-                    break;
-                }
-                self.expect(',', "`,` or `)`")?;
-            }
-        }
-        Ok((weight, term))
-    }
-
-    fn parameter(
-        &mut self,
-        term: &mut Term,
-        given: &[&'static str],
-    ) -> Result<&'static str, MetricsError> {
-        self.rest();
-        let start = self.at;
-        let name = self.word();
-        let loss = term.name();
-        let mut known = Vec::new();
-        for (parameter, value, range) in term.parameters() {
-            if parameter != name {
-                known.push(parameter);
-                continue;
-            }
-            if given.contains(&parameter) {
-                return self.fail(start, format!("`{name}` is given twice"));
-            }
-            self.expect('=', "`=`")?;
-            *value = self.number(name, range)?;
-            return Ok(parameter);
-        }
-        let known = known.join(", ");
-        if name.is_empty() {
-            return self.found(&format!("a parameter of {loss}: {known}"));
-        }
-        self.fail(
-            start,
-            format!("`{name}` is not a parameter of {loss}, expected one of {known}"),
-        )
+        let terms = parser::parse(text)?;
+        Ok(Self { terms })
     }
 }
 
@@ -419,7 +133,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Put together at random, every tenth or so makes a loss.
+    /// Parts of a text. About a tenth of their random combinations are valid losses.
     const PIECES: &[&str] = &[
         "bce",
         "dice",
@@ -442,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_read_and_written() {
+    fn texts_are_parsed_and_printed() {
         assert_eq!(parse("bce"), Loss::bce());
         assert_eq!(parse(" dice "), Loss::dice());
         for (text, printed) in [
@@ -470,19 +184,25 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_pointed_at() {
+    fn errors_have_the_position() {
         let known = "expected one of bce, dice, dice_image, focal, tversky";
         for (text, message) in [
             (
                 "",
-                "character 1: the end, expected a weight or the name of a loss",
+                "character 1: found the end of the text, expected a weight or the name of a loss",
             ),
             (
                 "bce+",
-                "character 5: the end, expected a weight or the name of a loss",
+                "character 5: found the end of the text, expected a weight or the name of a loss",
             ),
-            ("bce dice", "character 5: `d`, expected `+` or the end"),
-            ("0.5 bce", "character 5: `b`, expected `*` after the weight"),
+            (
+                "bce dice",
+                "character 5: found `d`, expected `+` or the end of the text",
+            ),
+            (
+                "0.5 bce",
+                "character 5: found `b`, expected `*` after the weight",
+            ),
             ("ü+bce", &format!("character 1: `ü` is not a loss, {known}")),
             (
                 "bce + Dice",
@@ -503,18 +223,21 @@ mod tests {
             ("0.5.1*bce", "character 1: `0.5.1` is not a number"),
             (
                 "bce(",
-                "character 5: the end, expected a parameter of bce: pos_weight",
+                "character 5: found the end of the text, expected a parameter of bce: pos_weight",
             ),
             (
                 "bce()",
-                "character 5: `)`, expected a parameter of bce: pos_weight",
+                "character 5: found `)`, expected a parameter of bce: pos_weight",
             ),
             (
                 "bce(smooth=1)",
                 "character 5: `smooth` is not a parameter of bce, expected one of pos_weight",
             ),
-            ("dice(smooth 1)", "character 13: `1`, expected `=`"),
-            ("dice(smooth=)", "character 13: `)`, expected a number"),
+            ("dice(smooth 1)", "character 13: found `1`, expected `=`"),
+            (
+                "dice(smooth=)",
+                "character 13: found `)`, expected a number",
+            ),
             (
                 "dice(smooth=nan)",
                 "character 13: smooth is nan, expected a finite number",
@@ -533,7 +256,7 @@ mod tests {
             ),
             (
                 "focal(gamma=1 alpha=1)",
-                "character 15: `a`, expected `,` or `)`",
+                "character 15: found `a`, expected `,` or `)`",
             ),
             (
                 "focal(gamma=1,gamma=2)",
@@ -561,14 +284,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in "[-+*().,=a-z_ 0-9é]{0,30}") {
+        fn any_text_is_parsed_or_an_error(text in "[-+*().,=a-z_ 0-9é]{0,30}") {
             if let Ok(loss) = text.parse::<Loss>() {
                 prop_assert_eq!(parse(&loss.to_string()), loss);
             }
         }
 
         #[test]
-        fn what_looks_like_a_loss_is_read_as_it_stands_or_refused(
+        fn combinations_of_valid_parts_are_parsed_or_an_error(
             pieces in prop::collection::vec(prop::sample::select(PIECES), 1..9),
         ) {
             let text = pieces.concat();
@@ -582,7 +305,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_is_read(weight in 1e-9f64..1e9, gamma in 0f64..9.0, alpha in 0f64..=1.0) {
+        fn printed_losses_are_parsed(weight in 1e-9f64..1e9, gamma in 0f64..9.0, alpha in 0f64..=1.0) {
             let text = format!("{weight}*focal(gamma={gamma},alpha={alpha})+dice");
             prop_assert_eq!(parse(&parse(&text).to_string()), parse(&text));
         }

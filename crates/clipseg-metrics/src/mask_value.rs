@@ -1,17 +1,17 @@
-//! The types that a pixel of a mask can have.
+//! The types of mask values, and checks of masks, probabilities and logits.
 
 use crate::error::{MetricsError, Result};
 
 mod sealed {
     pub trait Sealed {
-        /// 1 inside, 0 outside, and more for what is neither.
+        /// 1 inside, 0 outside, and greater for invalid values.
         fn code(self) -> u8;
-        /// The value, for messages.
+        /// The value for messages.
         fn value(self) -> f32;
     }
 }
 
-/// A pixel of a mask: 1 inside, 0 outside. Implemented for `u8`, `f32` and `bool`.
+/// A value of a mask: 1 inside, 0 outside. Implemented for `u8`, `f32` and `bool`.
 pub trait MaskValue: Copy + sealed::Sealed {}
 
 impl sealed::Sealed for u8 {
@@ -48,7 +48,7 @@ impl MaskValue for u8 {}
 impl MaskValue for bool {}
 impl MaskValue for f32 {}
 
-/// Finds the first value that is neither 0 nor 1.
+/// Checks that all values are 0 or 1.
 pub(crate) fn check_binary<T: MaskValue>(mask: &[T], what: &'static str, item: &str) -> Result<()> {
     match mask.iter().position(|value| value.code() > 1) {
         None => Ok(()),
@@ -61,12 +61,12 @@ pub(crate) fn check_binary<T: MaskValue>(mask: &[T], what: &'static str, item: &
     }
 }
 
-/// Whether a value is a probability; NaN is none.
+/// Whether a value is from 0 to 1; false for NaN.
 pub(crate) fn is_probability(value: f32) -> bool {
     (0.0..=1.0).contains(&value)
 }
 
-/// Finds the first value that is no probability.
+/// Checks that all values are probabilities.
 pub(crate) fn check_probabilities(values: &[f32], item: &str) -> Result<()> {
     match values.iter().position(|&value| !is_probability(value)) {
         None => Ok(()),
@@ -78,7 +78,7 @@ pub(crate) fn check_probabilities(values: &[f32], item: &str) -> Result<()> {
     }
 }
 
-/// Finds the first logit that is infinite or not a number.
+/// Checks that no logit is NaN or infinite.
 pub(crate) fn check_finite(logits: &[f32], item: &str) -> Result<()> {
     match logits.iter().position(|value| !value.is_finite()) {
         None => Ok(()),
@@ -101,7 +101,7 @@ pub(crate) fn check_threshold(threshold: f32) -> Result<()> {
     })
 }
 
-/// Compares lengths.
+/// Checks that a prediction has as many values as its ground truth.
 pub(crate) fn check_length(found: usize, expected: usize, item: &str) -> Result<()> {
     if found == expected {
         return Ok(());

@@ -1,17 +1,18 @@
-//! The measures and subsets of PhraseCut's official evaluator.
+//! The metrics and subsets of PhraseCut's official evaluator.
 //!
-//! After ChenyunWu/PhraseCutDataset, commit 276470b: `utils/evaluator.py` and `utils/subset.py`. The
-//! subsets by kinds of attributes (`a_color`, `a_shape`, …) are left out.
+//! They follow `utils/evaluator.py` and `utils/subset.py` of ChenyunWu/PhraseCutDataset, commit 276470b.
+//! The subsets by kinds of attributes (`a_color`, `a_shape`, …) are not implemented.
 
-mod common;
+mod common_tasks;
 mod evaluator;
 mod subset;
+mod task;
+mod task_score;
 mod words;
 
-pub use common::CommonTasks;
-pub use evaluator::{
-    MaskRef, PRECISION_THRESHOLDS, PhraseCutEvaluator, PhraseCutTask, PictureFigure, SubsetScores,
-    TaskScore,
-};
-pub use subset::{FrequencyRanks, PhraseType, Subset};
+pub use common_tasks::CommonTasks;
+pub use evaluator::{PRECISION_THRESHOLDS, PhraseCutEvaluator, PictureMetric, SubsetScores};
+pub use subset::Subset;
+pub use task::{FrequencyRanks, PhraseCutTask, PhraseType};
+pub use task_score::{MaskRef, TaskScore};
 pub use words::{is_coco_category, is_stuff};

@@ -1,20 +1,20 @@
-//! Probabilities of logits, to the last bit as PyTorch computes them on a processor.
+//! The sigmoid, bitwise equal to PyTorch's on a CPU.
 
 /// `1 / (1 + exp(−x))`.
 ///
-/// Counts above a threshold depend on the last bit of a probability. It is not the same on every
-/// device, and the exponential of one library is not that of another, so logits are turned into
-/// probabilities here, by the steps that PyTorch's vector code takes.
+/// The number of pixels above a threshold depends on the last bit of each probability. That bit differs
+/// between devices and between implementations of the exponential. This function follows the steps of
+/// PyTorch's vectorized code.
 pub(crate) fn sigmoid(logit: f32) -> f32 {
     1.0 / (1.0 + exp(-logit))
 }
 
-/// The exponential of SLEEF (Shibata and Petrogalli 2020, arXiv:2001.09258), its single-precision
-/// version with an error below one unit in the last place.
+/// The single-precision exponential of SLEEF (Shibata and Petrogalli 2020, arXiv:2001.09258) with an error
+/// below one unit in the last place.
 ///
-/// `exp(x) = 2^q exp(s)` with the whole number q nearest to `x / ln 2`, and a polynomial for `exp(s)`.
+/// `exp(x) = 2^q exp(s)`, where q is the integer nearest to `x / ln 2` and `exp(s)` is a polynomial.
 fn exp(x: f32) -> f32 {
-    // One rounding for a product and a sum, as in hardware: the product is exact in double precision.
+    // A fused multiply-add with a single rounding; the product is exact in double precision.
     let fused = |a: f32, b: f32, c: f32| (f64::from(a) * f64::from(b) + f64::from(c)) as f32;
     if x > 100.0 {
         return f32::INFINITY;
@@ -23,7 +23,7 @@ fn exp(x: f32) -> f32 {
         return 0.0;
     }
     let q = (x * std::f32::consts::LOG2_E).round_ties_even();
-    // The logarithm of 2 in two parts, the first of few bits, so that q times it is exact.
+    // ln 2 in two parts. The first has few significant bits, so that its product with q is exact.
     let s = fused(q, -0.693_145_75, x);
     let s = fused(q, -1.428_606_8e-6, s);
     let coefficients = [
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_exponential_is_one() {
+    fn the_exponential_is_accurate() {
         let mut x = -104.0f32;
         while x < 88.7 {
             let exact = f64::from(x).exp();
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn extremes() {
+    fn extreme_logits() {
         assert_eq!(
             [1e4, 200.0, 0.0, -200.0, -1e4].map(sigmoid),
             [1.0, 1.0, 0.5, 0.0, 0.0]
@@ -74,9 +74,9 @@ mod tests {
     }
 
     #[test]
-    fn as_pytorch_prints_it() {
-        // torch.sigmoid of PyTorch 2.15, by its bits; with an exactly rounded exponential, the last bit
-        // of all but two would be another.
+    fn the_sigmoid_is_bitwise_equal_to_pytorchs() {
+        // The bits of torch.sigmoid of PyTorch 2.15. With a correctly rounded exponential, the last bit
+        // of all but two of them would differ.
         for (logit, bits) in TORCH {
             assert_eq!(sigmoid(logit).to_bits(), bits, "sigmoid({logit})");
         }

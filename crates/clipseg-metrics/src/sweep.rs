@@ -1,4 +1,4 @@
-//! Counts at 49 thresholds from one pass over the pixels.
+//! Confusion counts at 49 thresholds in one pass over the pixels.
 
 use crate::batch::Batch;
 use crate::confusion::Confusion;
@@ -13,7 +13,7 @@ use std::ops::AddAssign;
 /// Number of thresholds of a sweep.
 pub const SWEEP_THRESHOLDS: usize = 49;
 
-/// Pixels fall into one bin more than there are thresholds.
+/// Number of bins: one for each interval between, below and above the thresholds.
 const BINS: usize = SWEEP_THRESHOLDS + 1;
 
 /// The thresholds of a sweep: 0.02, 0.04, … 0.98.
@@ -21,11 +21,11 @@ pub fn sweep_thresholds() -> [f64; SWEEP_THRESHOLDS] {
     std::array::from_fn(|index| (index + 1) as f64 / BINS as f64)
 }
 
-/// The counts of masks at each of the [`sweep_thresholds`], where a pixel is inside if
-/// `probability > threshold`, both in single precision, as PyTorch compares them.
+/// The confusion counts of masks at each of the [`sweep_thresholds`]. A pixel is positive if
+/// `probability > threshold`; both are in single precision, as in PyTorch.
 ///
-/// Each pixel is looked at once: what is kept is how many pixels lie between two neighbouring
-/// thresholds. Sweeps are merged by `+=`, in any order with the same result.
+/// A sweep is a histogram of the probabilities between the thresholds, so each pixel is processed once.
+/// `+=` merges sweeps.
 ///
 /// ```
 /// use clipseg_metrics::ThresholdSweep;
@@ -39,9 +39,9 @@ pub fn sweep_thresholds() -> [f64; SWEEP_THRESHOLDS] {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThresholdSweep {
-    /// Pixels of the truth by the number of thresholds below their probability.
+    /// Number of ground-truth pixels by the number of thresholds below their probability.
     inside: [u64; BINS],
-    /// The same for the other pixels.
+    /// The same for background pixels.
     outside: [u64; BINS],
 }
 
@@ -55,17 +55,17 @@ impl Default for ThresholdSweep {
 }
 
 impl ThresholdSweep {
-    /// A sweep of no pixel.
+    /// A sweep without pixels.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a mask; `item` names it in errors.
+    /// Adds the probabilities of a mask. `item` names the mask in errors.
     ///
     /// # Errors
     ///
-    /// If the sizes differ, a prediction is no number from 0 to 1 (logits go to
-    /// [`add_logits`](Self::add_logits)), or a truth is neither 0 nor 1. Nothing is added then.
+    /// If the lengths differ, a prediction is not from 0 to 1 (for logits, use
+    /// [`add_logits`](Self::add_logits)), or a ground-truth value is neither 0 nor 1. Then nothing is added.
     pub fn add_probabilities<T: MaskValue>(
         &mut self,
         probabilities: &[f32],
@@ -73,24 +73,24 @@ impl ThresholdSweep {
         item: &str,
     ) -> Result<()> {
         check_length(probabilities.len(), truth.len(), item)?;
-        let (histogram, sound) = histogram(probabilities, truth);
-        if !sound {
+        let (histogram, is_valid) = histogram(probabilities, truth);
+        if !is_valid {
             check_probabilities(probabilities, item)?;
-            check_binary(truth, "truth", item)?;
+            check_binary(truth, "ground truth", item)?;
         }
         *self += histogram;
         Ok(())
     }
 
-    /// Adds a mask of logits; `item` names it in errors.
+    /// Adds the logits of a mask. `item` names the mask in errors.
     ///
-    /// Their probabilities are those of PyTorch on a processor, to the last bit, whatever the device:
-    /// that bit decides on which side of a threshold a pixel falls.
+    /// The probabilities are bitwise equal to PyTorch's on a CPU. The last bit can decide whether a pixel
+    /// is above a threshold.
     ///
     /// # Errors
     ///
-    /// If the sizes differ, a logit is infinite or NaN, or a truth is neither 0 nor 1. Nothing is added
-    /// then.
+    /// If the lengths differ, a logit is NaN or infinite, or a ground-truth value is neither 0 nor 1. Then
+    /// nothing is added.
     pub fn add_logits<T: MaskValue>(
         &mut self,
         logits: &[f32],
@@ -110,8 +110,8 @@ impl ThresholdSweep {
     ///
     /// # Errors
     ///
-    /// As [`add_logits`](Self::add_logits), or if the device fails. The message says which mask of the
-    /// batch it is, counted from 0.
+    /// The same as [`add_logits`](Self::add_logits), or if the device fails. The message has the index of
+    /// the mask in the batch.
     pub fn from_logits(logits: Tensor<3>, targets: Tensor<3>) -> Result<Vec<Self>> {
         let batch = Batch::read(logits, targets)?;
         batch
@@ -124,26 +124,26 @@ impl ThresholdSweep {
             .collect()
     }
 
-    /// The counts at each threshold.
+    /// The confusion counts at each threshold.
     pub fn counts(&self) -> [Confusion; SWEEP_THRESHOLDS] {
         let (inside, outside): (u64, u64) = (self.inside.iter().sum(), self.outside.iter().sum());
         let mut counts = [Confusion::default(); SWEEP_THRESHOLDS];
-        let (mut missed, mut left_alone) = (0, 0);
+        let (mut false_negatives, mut true_negatives) = (0, 0);
         for (index, counts) in counts.iter_mut().enumerate() {
-            missed += self.inside[index];
-            left_alone += self.outside[index];
+            false_negatives += self.inside[index];
+            true_negatives += self.outside[index];
             *counts = Confusion {
-                true_positive: inside - missed,
-                false_positive: outside - left_alone,
-                false_negative: missed,
-                true_negative: left_alone,
+                true_positive: inside - false_negatives,
+                false_positive: outside - true_negatives,
+                false_negative: false_negatives,
+                true_negative: true_negatives,
             };
         }
         counts
     }
 
-    /// The counts if every pixel is taken to be inside: a threshold below all probabilities.
-    pub(crate) fn everything(&self) -> Confusion {
+    /// The counts at a threshold below all probabilities, where every pixel is positive.
+    pub(crate) fn all_positive(&self) -> Confusion {
         Confusion {
             true_positive: self.inside.iter().sum(),
             false_positive: self.outside.iter().sum(),
@@ -170,23 +170,22 @@ impl std::iter::Sum for ThresholdSweep {
     }
 }
 
-/// How many thresholds a probability exceeds.
+/// The number of thresholds that a probability exceeds.
 ///
-/// `50 p`, rounded, is never below a whole number that the exact product reaches, so cutting it off
-/// gives the answer or, where `p` is at or just below that threshold, one more. The threshold itself
-/// is the whole number over 50 in single precision.
+/// Threshold n is `n / 50` in single precision. The product `50 p`, rounded to single precision and then
+/// down to an integer, is the result, or one more if `p` equals that threshold or is just below it.
 fn bin(probability: f32) -> i32 {
     let near = ((probability * BINS as f32) as i32).clamp(0, BINS as i32);
     let above = near - i32::from(probability <= near as f32 / BINS as f32);
     above.clamp(0, SWEEP_THRESHOLDS as i32)
 }
 
-/// The histogram of a mask, and whether all its values could be used.
+/// The histogram of a mask, and whether all its values are valid.
 fn histogram<T: MaskValue>(probabilities: &[f32], truth: &[T]) -> (ThresholdSweep, bool) {
-    /// Few enough to stay in the fastest cache, many enough for vector code.
+    /// Number of pixels in a block: small enough for the L1 cache, large enough for vectorized code.
     const BLOCK: usize = 1024;
-    /// Neighbouring pixels often fall into one bin; counting them in turns in several histograms
-    /// keeps each increment from waiting for the one before.
+    /// Number of histograms that are filled in turn. Neighbouring pixels often belong to the same bin,
+    /// and an increment of the same counter would have to wait for the previous one.
     const LANES: usize = 4;
     let mut lanes = [[0u64; 2 * BINS]; LANES];
     let mut cells = [0u8; BLOCK];
@@ -197,7 +196,7 @@ fn histogram<T: MaskValue>(probabilities: &[f32], truth: &[T]) -> (ThresholdSwee
             let code = truth.code();
             probable &= is_probability(probability);
             codes |= code;
-            // Below 100, so nothing is cut off.
+            // Less than 100, so it fits into 8 bits.
             *cell = (2 * bin(probability)) as u8 | (code & 1);
         }
         let mut quads = cells.chunks_exact(LANES);
@@ -233,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn every_number_near_a_threshold_falls_on_the_right_side() {
+    fn numbers_near_a_threshold_are_compared_exactly() {
         for threshold in sweep_thresholds() {
             let exact = threshold as f32;
             let steps = -40i32..=40;
@@ -248,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn extremes() {
+    fn extreme_probabilities() {
         let odd = [
             0.0,
             -0.0,
@@ -265,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_input_is_named_and_adds_nothing() {
+    fn invalid_input_is_an_error_and_adds_nothing() {
         let mut sweep = ThresholdSweep::new();
         let mut message = |p: &[f32], t: &[u8]| {
             let error = sweep.add_probabilities(p, t, "2300__41").unwrap_err();
@@ -274,7 +273,7 @@ mod tests {
         };
         assert_eq!(
             message(&[0.5], &[1, 0]),
-            "2300__41: the prediction is [1], the truth is [2]"
+            "2300__41: the prediction has shape [1], the ground truth [2]"
         );
         for (bad, hint) in [
             (f32::NAN, ""),
@@ -282,7 +281,7 @@ mod tests {
             (1.5, "; these look like logits"),
             (-7.0, "; these look like logits"),
         ] {
-            // Beyond one block of the histogram, too.
+            // Also in the second block of the histogram.
             for pixel in [2, 1500] {
                 let mut predictions = vec![0.5; pixel + 1];
                 predictions[pixel] = bad;
@@ -297,7 +296,7 @@ mod tests {
         }
         assert_eq!(
             message(&[0.5, 0.1], &[1, 255]),
-            "2300__41: the truth holds 255 at pixel 1, expected 0 or 1"
+            "2300__41: the ground truth is 255 at pixel 1, expected 0 or 1"
         );
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let error = sweep
@@ -312,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn huge_logits_are_probabilities() {
+    fn huge_logits_become_0_and_1() {
         let mut sweep = ThresholdSweep::new();
         sweep
             .add_logits(&[1e4, -1e4, 0.0], &[1u8, 0, 0], "")
@@ -326,12 +325,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_pass_equals_a_scan_for_each_threshold(
+        fn one_pass_equals_counting_at_each_threshold(
             pixels in prop::collection::vec((0f32..=1.0, 0u8..2), 0..3000),
             round in prop::bool::ANY,
             cut in 0usize..3000,
         ) {
-            // Rounded, they hit the thresholds themselves.
+            // Rounded probabilities equal the thresholds.
             let probabilities: Vec<f32> = pixels
                 .iter()
                 .map(|&(p, _)| if round { (p * 50.0).round() / 50.0 } else { p })

@@ -1,31 +1,32 @@
-//! What follows from the counts at all thresholds, in two definitions.
+//! The metrics of a threshold sweep, in two definitions.
 
 use crate::average_precision::{simpson, step_integral};
-use crate::confusion::{Confusion, ratio};
+use crate::confusion::Confusion;
+use crate::ratio::ratio;
 use crate::sweep::{SWEEP_THRESHOLDS, ThresholdSweep, sweep_thresholds};
 use crate::tally::{Grouped, ordered_sum};
 use serde::{Deserialize, Serialize};
 
-/// How figures are computed from counts. Published ones can be compared within one definition only.
+/// How metrics are computed from counts. Only scores of the same definition are comparable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SweepDefinition {
-    /// As the CLIPSeg paper's code computes them (timojl/clipseg, `metrics.py`).
+    /// The definition of the CLIPSeg paper's code (timojl/clipseg, `metrics.py`).
     ///
-    /// Every denominator is one larger: IoU is `TP / (1 + TP + FP + FN)`. Average precision is
-    /// Simpson's integral of precision over recall, with thresholds that predict nothing dropped and
-    /// equal pairs merged. The rule is that of SciPy up to 1.10, which the code was written for: with
-    /// an even number of points, the mean of leaving the first and the last interval to a trapezoid.
-    /// Points of equal recall go from the lower precision to the higher; there, their order
-    /// is by chance.
+    /// It adds 1 to every denominator: IoU is `TP / (1 + TP + FP + FN)`. Average precision is the integral
+    /// of precision over recall by Simpson's rule. Thresholds without positive predictions are left out,
+    /// and equal points are merged. The rule is that of SciPy up to 1.10, for which the code was written:
+    /// for an even number of points, it is the mean of two results, which use a trapezoid for the first
+    /// and for the last interval. Points with equal recall are sorted by precision here; in the original
+    /// code their order is arbitrary.
     ClipSeg,
-    /// As usual: no ones added, a figure without a denominator is 0, and average precision is
-    /// `Σ (R_i − R_{i−1}) P_i` from the highest threshold to the lowest and on to a threshold below
-    /// all probabilities.
+    /// The usual definition. Nothing is added to denominators, and a metric with denominator 0 is 0.
+    /// Average precision is `Σ (R_i − R_{i−1}) P_i` over the thresholds in descending order, followed by a
+    /// threshold below all probabilities.
     ///
-    /// That is [`average_precision`](crate::average_precision) of probabilities rounded up to the
-    /// next multiple of 0.02. The order of pixels between two thresholds is lost, so it differs from
-    /// the exact figure, by some percent where many probabilities are next to 0 or 1.
+    /// This equals [`average_precision`](crate::average_precision) of probabilities that are rounded up to
+    /// the next multiple of 0.02. It differs from the exact average precision by a few percent if many
+    /// probabilities are close to 0 or 1.
     Plain,
 }
 
@@ -40,50 +41,50 @@ impl SweepDefinition {
     fn average_precision(self, sweep: &ThresholdSweep) -> f64 {
         match self {
             Self::ClipSeg => {
-                let predicting = sweep.counts().into_iter().filter_map(|counts| {
-                    let found = counts.true_positive + counts.false_positive;
+                let points = sweep.counts().into_iter().filter_map(|counts| {
+                    let predicted = counts.true_positive + counts.false_positive;
                     let inside = counts.true_positive + counts.false_negative;
-                    (found > 0).then(|| {
+                    (predicted > 0).then(|| {
                         let recall = ratio(counts.true_positive, 1 + inside);
-                        (recall, ratio(counts.true_positive, 1 + found))
+                        (recall, ratio(counts.true_positive, 1 + predicted))
                     })
                 });
-                let mut points: Vec<(f64, f64)> = predicting.collect();
+                let mut points: Vec<(f64, f64)> = points.collect();
                 points.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
                 points.dedup();
                 simpson(&points)
             }
             Self::Plain => {
-                let rising = sweep.counts().into_iter().rev();
-                let rising = rising.chain(std::iter::once(sweep.everything()));
-                step_integral(rising.map(|counts| (counts.recall(), counts.precision())))
+                let descending = sweep.counts().into_iter().rev();
+                let descending = descending.chain(std::iter::once(sweep.all_positive()));
+                step_integral(descending.map(|counts| (counts.recall(), counts.precision())))
             }
         }
     }
 }
 
-/// A figure at the threshold where it is highest; at the lowest of them, if there are several.
+/// The highest value of a metric and its threshold; the lowest threshold if several have this value.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct BestThreshold {
     /// The threshold.
     pub threshold: f64,
-    /// The figure there.
+    /// The value of the metric.
     pub value: f64,
 }
 
-/// Figures at each of the [`sweep_thresholds`], with the paper's names.
+/// The metrics at each of the [`sweep_thresholds`], with the names of the CLIPSeg paper.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct SweepScores {
-    /// How they were computed.
+    /// How the metrics were computed.
     pub definition: SweepDefinition,
-    /// `IoU_FG`: the IoU of all pixels together, for each threshold.
+    /// `IoU_FG` for each threshold: the IoU of all pixels pooled.
     pub iou_fg: Vec<f64>,
-    /// `IoU_BIN`: the mean of that and the IoU of the background, for each threshold.
+    /// `IoU_BIN` for each threshold: the mean of `IoU_FG` and the IoU of the background.
     pub iou_bin: Vec<f64>,
-    /// mIoU: the mean over groups of the IoU of each, for each threshold.
+    /// mIoU for each threshold: the mean IoU over groups.
     pub mean_iou: Vec<f64>,
-    /// Area under precision over recall of all pixels together.
+    /// Average precision of all pixels pooled.
     pub average_precision: f64,
 }
 
@@ -104,12 +105,12 @@ impl SweepScores {
     }
 }
 
-fn best(figures: &[f64]) -> BestThreshold {
+fn best(values: &[f64]) -> BestThreshold {
     let mut best = BestThreshold {
         threshold: 0.0,
         value: f64::NEG_INFINITY,
     };
-    for (&value, threshold) in figures.iter().zip(sweep_thresholds()) {
+    for (&value, threshold) in values.iter().zip(sweep_thresholds()) {
         if value > best.value {
             best = BestThreshold { threshold, value };
         }
@@ -118,7 +119,7 @@ fn best(figures: &[f64]) -> BestThreshold {
 }
 
 impl<K: Ord> Grouped<K, ThresholdSweep> {
-    /// The figures of all groups. For mIoU as on PhraseCut, each phrase is its own group.
+    /// The metrics over all groups. For PhraseCut's mIoU, use one group for each phrase.
     pub fn scores(&self, definition: SweepDefinition) -> SweepScores {
         let total: ThresholdSweep = self.iter().map(|(_, sweep)| sweep.clone()).sum();
         let counts = total.counts();
@@ -156,8 +157,8 @@ mod tests {
     }
 
     #[test]
-    fn the_two_definitions_differ_by_their_ones() {
-        // Above 0.5: two inside, one outside; one inside is missed, one outside left alone.
+    fn the_definitions_differ_by_one_in_the_denominator() {
+        // At 0.5 there are two true and one false positive, one false and one true negative.
         let groups = one(&[0.9, 0.8, 0.7, 0.2, 0.1], &[1, 1, 0, 1, 0]);
         let clipseg = groups.scores(SweepDefinition::ClipSeg);
         let plain = groups.scores(SweepDefinition::Plain);
@@ -169,13 +170,13 @@ mod tests {
         assert_eq!(clipseg.iou_bin[24], 0.5 * (2.0 / 5.0 + 1.0 / 4.0));
         // Recall 1/3, 2/3, 2/3, 1, 1 with precision 1, 1, 2/3, 3/4, 3/5.
         assert!((plain.average_precision - (2.0 / 3.0 + 0.75 / 3.0)).abs() < 1e-12);
-        // From 0.10 on, the false alarm and the last find are in: 3 / 4 of 4 pixels.
+        // At 0.10 there are three true and one false positive.
         let best = plain.best_iou_fg();
         assert_eq!((best.threshold, best.value), (0.1, 0.75));
     }
 
     #[test]
-    fn nothing_predicted_and_nothing_to_find() {
+    fn empty_predictions_and_empty_ground_truth() {
         let empty = Grouped::<u8, ThresholdSweep>::new();
         let none = one(&[0.0; 4], &[1; 4]);
         let nothing = one(&[0.9; 4], &[0; 4]);
@@ -199,14 +200,14 @@ mod tests {
             let (probabilities, truth): (Vec<f32>, Vec<u8>) = pixels.into_iter().unzip();
             let rounded: Vec<f32> = probabilities.iter().map(|p| (p * 50.0).round() / 50.0).collect();
             let scores = one(&rounded, &truth).scores(SweepDefinition::Plain);
-            // Strictly above a threshold: 0.02 falls in with 0, and nothing else does.
+            // Probabilities must exceed a threshold, so 0.02 is in the same bin as 0.
             let up: Vec<f32> = rounded.iter().map(|p| if *p < 0.03 { 0.0 } else { *p }).collect();
             let exact = average_precision(&up, &truth, "").unwrap();
             prop_assert!((scores.average_precision - exact).abs() < 1e-12);
         }
 
         #[test]
-        fn figures_stay_between_none_and_all(
+        fn metrics_are_bounded(
             pixels in prop::collection::vec((0f32..=1.0, 0u8..2, 0u8..4), 1..300),
         ) {
             let mut groups: Grouped<u8, ThresholdSweep> = Grouped::new();

@@ -1,33 +1,33 @@
-//! Counts of many masks: figures of each and of all together, also by groups.
+//! Confusion counts of many masks, averaged or pooled, also by group.
 
-use crate::bootstrap::Share;
 use crate::confusion::Confusion;
+use crate::ratio::Ratio;
 use std::collections::BTreeMap;
 use std::collections::btree_map;
 use std::ops::AddAssign;
 
-/// The counts of many masks, kept apart, so that a figure can be had of each and averaged, or of all
-/// their pixels together.
+/// The confusion counts of many masks. A metric can be averaged over the masks, or computed from all their
+/// pixels pooled.
 ///
-/// Tallies made on several threads or devices are merged by `+=`. All figures are the same to the
-/// last bit, whatever the order.
+/// `+=` merges tallies, for example those of several threads or devices. All results are bitwise
+/// independent of the order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     masks: Vec<Confusion>,
 }
 
 impl Tally {
-    /// A tally of no mask.
+    /// A tally without masks.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a mask.
+    /// Adds the counts of a mask.
     pub fn push(&mut self, counts: Confusion) {
         self.masks.push(counts);
     }
 
-    /// The counts of each mask, in the order in which they came.
+    /// The counts of each mask, in the order in which they were added.
     pub fn masks(&self) -> &[Confusion] {
         &self.masks
     }
@@ -37,44 +37,45 @@ impl Tally {
         self.masks.len()
     }
 
-    /// Whether there is no mask.
+    /// Whether there are no masks.
     pub fn is_empty(&self) -> bool {
         self.masks.is_empty()
     }
 
-    /// The counts of all pixels together: `tally.pooled().iou()`.
+    /// The counts of all pixels pooled, as in `tally.pooled().iou()`.
     pub fn pooled(&self) -> Confusion {
         self.masks.iter().copied().sum()
     }
 
-    /// The mean over masks of a figure of each, 0 if there is none: `tally.mean(Confusion::iou)`.
-    pub fn mean(&self, figure: impl Fn(&Confusion) -> f64) -> f64 {
-        self.mean_share(figure).value()
+    /// The mean of a metric over the masks, as in `tally.mean(Confusion::iou)`; 0 without masks.
+    pub fn mean(&self, metric: impl Fn(&Confusion) -> f64) -> f64 {
+        self.mean_ratio(metric).value()
     }
 
-    /// [`mean`](Self::mean) as a sum and a number of masks, for [`Bootstrap`](crate::Bootstrap).
-    pub fn mean_share(&self, figure: impl Fn(&Confusion) -> f64) -> Share {
-        Share {
-            part: ordered_sum(self.masks.iter().map(figure)),
-            whole: self.masks.len() as f64,
+    /// [`mean`](Self::mean) as the ratio of a sum and the number of masks, for
+    /// [`Bootstrap`](crate::Bootstrap).
+    pub fn mean_ratio(&self, metric: impl Fn(&Confusion) -> f64) -> Ratio {
+        Ratio {
+            numerator: ordered_sum(self.masks.iter().map(metric)),
+            denominator: self.masks.len() as f64,
         }
     }
 
-    /// The pooled IoU as intersection and union, for [`Bootstrap`](crate::Bootstrap).
-    pub fn iou_share(&self) -> Share {
+    /// The pooled IoU as the ratio of intersection and union, for [`Bootstrap`](crate::Bootstrap).
+    pub fn iou_ratio(&self) -> Ratio {
         let pooled = self.pooled();
-        Share {
-            part: pooled.true_positive as f64,
-            whole: pooled.union() as f64,
+        Ratio {
+            numerator: pooled.true_positive as f64,
+            denominator: pooled.union() as f64,
         }
     }
 }
 
-/// A sum that does not depend on the order of its terms.
+/// A sum that does not depend on the order of its terms, because they are sorted first.
 pub(crate) fn ordered_sum(terms: impl Iterator<Item = f64>) -> f64 {
     let mut terms: Vec<f64> = terms.collect();
     terms.sort_unstable_by(f64::total_cmp);
-    // `sum` of no terms is -0.
+    // `Iterator::sum` of no terms is −0.
     terms.into_iter().fold(0.0, |sum, term| sum + term)
 }
 
@@ -98,8 +99,8 @@ impl FromIterator<Confusion> for Tally {
     }
 }
 
-/// What is accumulated for each of several groups: classes, subsets, seen and unseen words,
-/// pictures. A mask may go into several.
+/// One accumulator, such as a [`Tally`], for each of several groups: classes, subsets, seen and unseen
+/// words, or pictures. A mask may belong to several groups.
 ///
 /// ```
 /// use clipseg_metrics::{Confusion, Grouped, Tally};
@@ -118,17 +119,17 @@ pub struct Grouped<K, A> {
 }
 
 impl<K: Ord, A: Default> Grouped<K, A> {
-    /// No group.
+    /// Without groups.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The accumulator of a group, a new one if there was none.
+    /// The accumulator of a group, which is created if it does not exist.
     pub fn entry(&mut self, key: K) -> &mut A {
         self.groups.entry(key).or_default()
     }
 
-    /// The accumulator of a group, if it has come up.
+    /// The accumulator of a group, if it exists.
     pub fn get(&self, key: &K) -> Option<&A> {
         self.groups.get(key)
     }
@@ -138,7 +139,7 @@ impl<K: Ord, A: Default> Grouped<K, A> {
         self.groups.len()
     }
 
-    /// Whether there is no group.
+    /// Whether there are no groups.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
@@ -148,9 +149,9 @@ impl<K: Ord, A: Default> Grouped<K, A> {
         self.groups.iter()
     }
 
-    /// The mean over groups of a figure of each, 0 if there is none.
-    pub fn mean(&self, figure: impl Fn(&A) -> f64) -> f64 {
-        ordered_sum(self.groups.values().map(figure)) / (self.groups.len().max(1) as f64)
+    /// The mean of a metric over the groups; 0 without groups.
+    pub fn mean(&self, metric: impl Fn(&A) -> f64) -> f64 {
+        ordered_sum(self.groups.values().map(metric)) / (self.groups.len().max(1) as f64)
     }
 }
 
@@ -185,7 +186,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_sum_of_nothing_has_no_sign() {
+    fn an_empty_sum_is_positive_zero() {
         assert!(ordered_sum(std::iter::empty()).is_sign_positive());
         assert_eq!(ordered_sum([0.5, -2.0, 0.25].into_iter()), -1.25);
     }
@@ -200,25 +201,25 @@ mod tests {
     }
 
     #[test]
-    fn means_and_pools_differ() {
-        // IoU 1/1 and 1/4: the mean is 0.625, all pixels together 2/5.
+    fn averaging_and_pooling_differ() {
+        // The IoUs are 1/1 and 1/4, their mean is 0.625, and the pooled IoU is 2/5.
         let tally: Tally = [counts(1, 0, 0), counts(1, 2, 1)].into_iter().collect();
         assert_eq!(tally.mean(Confusion::iou), 0.625);
         assert_eq!(tally.pooled().iou(), 0.4);
-        assert_eq!(tally.iou_share().value(), 0.4);
+        assert_eq!(tally.iou_ratio().value(), 0.4);
         assert_eq!(Tally::new().mean(Confusion::iou), 0.0);
     }
 
     #[test]
     fn sums_do_not_depend_on_the_order_of_their_terms() {
         let terms = [0.1, 0.2, 0.3, 1e16, -1e16];
-        let plain = |order: [usize; 5]| order.map(|place| terms[place]).iter().sum::<f64>();
-        let ordered = |order: [usize; 5]| ordered_sum(order.map(|place| terms[place]).into_iter());
+        let plain = |order: [usize; 5]| order.map(|index| terms[index]).iter().sum::<f64>();
+        let ordered = |order: [usize; 5]| ordered_sum(order.map(|index| terms[index]).into_iter());
         let orders = [[0, 1, 2, 3, 4], [3, 4, 2, 1, 0], [3, 0, 4, 1, 2]];
         assert_ne!(
             plain(orders[0]),
             plain(orders[1]),
-            "or this would show nothing"
+            "the terms must be sensitive to the order"
         );
         for order in orders {
             assert_eq!(ordered(order), ordered(orders[0]));
@@ -227,7 +228,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_order_of_merging_does_not_matter(
+        fn results_do_not_depend_on_the_order_of_merging(
             masks in prop::collection::vec((0u8..3, 0u64..500, 0u64..500, 0u64..500), 1..30),
             cut in 0usize..30,
         ) {

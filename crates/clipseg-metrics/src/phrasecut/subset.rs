@@ -1,45 +1,10 @@
-//! Which subsets a task belongs to.
+//! The subsets of tasks that the official evaluator scores separately.
 
-use super::evaluator::PhraseCutTask;
+use super::task::{PhraseCutTask, PhraseType};
 use serde::{Serialize, Serializer};
 use std::fmt::{self, Display, Formatter};
 
-/// What in a phrase tells its object from the others, the `type` of its structure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PhraseType {
-    /// The category alone.
-    Name,
-    /// An attribute.
-    Attribute,
-    /// A relation.
-    Relation,
-    /// Nothing does; the phrase says all that is known.
-    Verbose,
-}
-
-impl PhraseType {
-    /// The type of this name, as the files write it.
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "name" => Some(Self::Name),
-            "attribute" => Some(Self::Attribute),
-            "relation" => Some(Self::Relation),
-            "verbose" => Some(Self::Verbose),
-            _ => None,
-        }
-    }
-}
-
-/// Places in the lists of `name_att_rel_count.json`, 0 for the most frequent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FrequencyRanks {
-    /// Place of the category; one that is not in the list counts as rare.
-    pub category: Option<usize>,
-    /// Best place of any attribute; a phrase without a listed one counts as rare.
-    pub attribute: Option<usize>,
-}
-
-/// A part of the tasks that is scored apart.
+/// A subset of the tasks with its own scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "each is described by `Subset::describe`")]
 pub enum Subset {
@@ -78,27 +43,43 @@ pub enum Subset {
     NotCocoPicture,
 }
 
-/// The evaluator's names and what they mean, in the evaluator's order.
+/// The official names and the descriptions of the subsets, in the official order.
 const SUBSETS: [(Subset, &str, &str); 33] = [
-    (Subset::All, "all", "every task"),
+    (Subset::All, "all", "all tasks"),
     (
         Subset::CocoCategory,
         "c_coco",
-        "the category is one of COCO's 80",
+        "the category is one of COCO's 80 categories",
     ),
     (
         Subset::Category20,
         "c20",
-        "one of the 20 most frequent categories",
+        "the category is among the 20 most frequent",
     ),
-    (Subset::Category100, "c100", "one of the 100 most frequent"),
-    (Subset::Category500, "c500", "one of the 500 most frequent"),
-    (Subset::Category21To100, "c21-100", "the 21st to 100th"),
-    (Subset::Category101To500, "c101-500", "the 101st to 500th"),
+    (
+        Subset::Category100,
+        "c100",
+        "the category is among the 100 most frequent",
+    ),
+    (
+        Subset::Category500,
+        "c500",
+        "the category is among the 500 most frequent",
+    ),
+    (
+        Subset::Category21To100,
+        "c21-100",
+        "the category has rank 21 to 100",
+    ),
+    (
+        Subset::Category101To500,
+        "c101-500",
+        "the category has rank 101 to 500",
+    ),
     (
         Subset::CategoryOver500,
         "c500+",
-        "less frequent, or unknown",
+        "the category is less frequent or not listed",
     ),
     (Subset::SingleInstance, "i_single", "one instance"),
     (
@@ -106,50 +87,94 @@ const SUBSETS: [(Subset, &str, &str); 33] = [
         "i_multi",
         "two to four instances",
     ),
-    (Subset::ManyInstances, "i_many", "five or more"),
-    (Subset::Name, "p_name", "the category alone is enough"),
-    (Subset::Attribute, "p_att", "there is an attribute"),
-    (Subset::AttributeNeeded, "p_att+", "an attribute is needed"),
-    (Subset::Relation, "p_rel", "there is a relation"),
-    (Subset::RelationNeeded, "p_rel+", "a relation is needed"),
-    (Subset::Verbose, "p_verbose", "nothing is enough"),
-    (Subset::MultipleAttributes, "p_attm", "several attributes"),
-    (Subset::MultipleRelations, "p_relm", "several relations"),
+    (Subset::ManyInstances, "i_many", "five or more instances"),
+    (Subset::Name, "p_name", "the category identifies the object"),
+    (Subset::Attribute, "p_att", "the phrase has an attribute"),
+    (
+        Subset::AttributeNeeded,
+        "p_att+",
+        "an attribute is needed to identify the object",
+    ),
+    (Subset::Relation, "p_rel", "the phrase has a relation"),
+    (
+        Subset::RelationNeeded,
+        "p_rel+",
+        "a relation is needed to identify the object",
+    ),
+    (
+        Subset::Verbose,
+        "p_verbose",
+        "no part of the phrase identifies the object",
+    ),
+    (
+        Subset::MultipleAttributes,
+        "p_attm",
+        "the phrase has several attributes",
+    ),
+    (
+        Subset::MultipleRelations,
+        "p_relm",
+        "the phrase has several relations",
+    ),
     (
         Subset::Stuff,
         "t_stuff",
-        "a word for stuff is in the category",
+        "the category contains a word for stuff",
     ),
-    (Subset::Object, "t_obj", "no such word is in it"),
-    (Subset::Small, "s_small", "less than 2 % of the picture"),
-    (Subset::Middle, "s_mid", "2 % to 20 %"),
-    (Subset::Large, "s_large", "more than 20 %"),
+    (
+        Subset::Object,
+        "t_obj",
+        "the category contains no word for stuff",
+    ),
+    (
+        Subset::Small,
+        "s_small",
+        "the mask covers less than 2 % of the picture",
+    ),
+    (
+        Subset::Middle,
+        "s_mid",
+        "the mask covers 2 % to 20 % of the picture",
+    ),
+    (
+        Subset::Large,
+        "s_large",
+        "the mask covers more than 20 % of the picture",
+    ),
     (
         Subset::Attribute20,
         "a20",
-        "an attribute of the 20 most frequent",
+        "an attribute is among the 20 most frequent",
     ),
-    (Subset::Attribute100, "a100", "of the 100 most frequent"),
-    (Subset::Attribute200, "a200", "of the 200 most frequent"),
+    (
+        Subset::Attribute100,
+        "a100",
+        "an attribute is among the 100 most frequent",
+    ),
+    (
+        Subset::Attribute200,
+        "a200",
+        "an attribute is among the 200 most frequent",
+    ),
     (
         Subset::Attribute21To100,
         "a21-100",
-        "the best is the 21st to 100th",
+        "the most frequent attribute has rank 21 to 100",
     ),
     (
         Subset::Attribute101To200,
         "a101-200",
-        "the best is the 101st to 200th",
+        "the most frequent attribute has rank 101 to 200",
     ),
     (
         Subset::AttributeOver200,
         "a200+",
-        "only rarer ones, or none",
+        "the attributes are less frequent, or there is none",
     ),
     (
         Subset::AttributeAndRelation,
         "p_att_rel",
-        "attributes and relations",
+        "the phrase has attributes and relations",
     ),
     (Subset::CocoPicture, "d_cocotv", "the picture is in COCO"),
     (
@@ -160,7 +185,7 @@ const SUBSETS: [(Subset, &str, &str); 33] = [
 ];
 
 impl Subset {
-    /// All subsets in the official evaluator's order.
+    /// All subsets in the order of the official evaluator.
     pub const ALL: [Self; 33] = {
         let mut all = [Self::All; 33];
         let mut index = 0;
@@ -171,41 +196,42 @@ impl Subset {
         all
     };
 
-    /// The official evaluator's name: `i_single`.
+    /// The name in the official evaluator, such as `i_single`.
     pub fn name(self) -> &'static str {
         SUBSETS[self as usize].1
     }
 
-    /// What is in it: `one instance`.
+    /// A description, such as `one instance`.
     pub fn describe(self) -> &'static str {
         SUBSETS[self as usize].2
     }
 
-    /// The subset of this name.
+    /// The subset with a name of the official evaluator.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|subset| subset.name() == name)
     }
 
-    /// The subsets of a task whose truth has `area` pixels, in the order of [`Self::ALL`].
+    /// The subsets of a task whose ground-truth mask has `area` pixels, in the order of [`Self::ALL`].
     pub fn of(task: &PhraseCutTask, area: u64) -> Vec<Self> {
         let pixels = f64::from(task.width) * f64::from(task.height);
         Self::ALL
             .into_iter()
-            .filter(|subset| subset.holds(task, area as f64 / pixels))
+            .filter(|subset| subset.contains(task, area as f64 / pixels))
             .collect()
     }
 
-    fn holds(self, task: &PhraseCutTask, size: f64) -> bool {
-        // Without the lists, nothing is known about frequency, and no subset of it holds. An unknown
-        // category or attribute is rarer than all that are listed.
+    /// Whether a task is in the subset; `size` is the fraction of the picture that its mask covers.
+    fn contains(self, task: &PhraseCutTask, size: f64) -> bool {
+        // A task without ranks is in no subset by frequency. A category or attribute that is not in the
+        // lists ranks behind all that are.
         let category = task.ranks.map(|ranks| ranks.category.unwrap_or(usize::MAX));
         let attribute = task
             .ranks
             .map(|ranks| ranks.attribute.unwrap_or(usize::MAX));
-        let within = |rank: Option<usize>, places: std::ops::Range<usize>| {
-            rank.is_some_and(|rank| places.contains(&rank))
+        let within = |rank: Option<usize>, ranks: std::ops::Range<usize>| {
+            rank.is_some_and(|rank| ranks.contains(&rank))
         };
-        let beyond = |rank: Option<usize>, places| rank.is_some_and(|rank| rank >= places);
+        let beyond = |rank: Option<usize>, first| rank.is_some_and(|rank| rank >= first);
         match self {
             Self::All => true,
             Self::CocoCategory => task.coco_category,
@@ -259,6 +285,7 @@ impl Serialize for Subset {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::phrasecut::task::FrequencyRanks;
 
     fn task() -> PhraseCutTask {
         PhraseCutTask {
@@ -285,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_places_agree() {
+    fn names_and_descriptions_are_in_the_order_of_the_enum() {
         for (index, (subset, name, meaning)) in SUBSETS.into_iter().enumerate() {
             assert_eq!(subset as usize, index, "{name}");
             assert_eq!(Subset::from_name(name), Some(subset));
@@ -298,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_task() {
+    fn a_task_without_special_properties() {
         let expected = [
             "all",
             "c500+",
@@ -320,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn ranks_fall_on_the_official_side_of_each_border() {
+    fn rank_boundaries_are_those_of_the_official_evaluator() {
         let with = |category, attribute| {
             let ranks = Some(FrequencyRanks {
                 category,
@@ -345,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_instances_and_words() {
+    fn size_instances_and_phrase_determine_subsets() {
         let size = |area| names(&task(), area)[4];
         assert_eq!(
             [19, 20, 200, 201].map(size),

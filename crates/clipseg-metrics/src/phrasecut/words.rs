@@ -1,6 +1,6 @@
-//! The words that the official evaluator sorts categories by.
+//! The lists of words by which the official evaluator classifies categories.
 
-/// Whether a category is one of the 80 of COCO (Lin et al. 2014, arXiv:1405.0312), by its exact name.
+/// Whether a category is exactly one of the 80 categories of COCO (Lin et al. 2014, arXiv:1405.0312).
 pub fn is_coco_category(name: &str) -> bool {
     COCO.contains(&name)
 }
@@ -19,9 +19,10 @@ const COCO: [&str; 80] = [
     "teddy bear", "hair drier", "toothbrush",
 ];
 
-/// Whether the official evaluator takes a category for stuff and not for an object: whether any of
-/// its words for stuff is part of the name, also in the midst of another word. So a `seat` is stuff,
-/// because there is `sea` in it.
+/// Whether the official evaluator treats a category as stuff and not as an object.
+///
+/// It does if the category contains one of its words for stuff, even inside another word: `seat` is stuff,
+/// because it contains `sea`.
 pub fn is_stuff(name: &str) -> bool {
     STUFF.iter().any(|word| name.contains(word))
 }
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stuff_is_what_has_a_word_for_stuff_in_it() {
+    fn stuff_contains_a_word_for_stuff() {
         for name in [
             "sky",
             "trees",
@@ -56,7 +57,7 @@ mod tests {
         ] {
             assert!(is_stuff(name), "{name}");
         }
-        // The names are compared as they are written.
+        // The comparison is case-sensitive.
         for name in ["man", "car", "flower", "fruit", "pillow", "Sky", ""] {
             assert!(!is_stuff(name), "{name}");
         }

@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(
             message("1__1"),
             format!(
-                "{}: the prediction is [2, 3], the truth is [1, 2]",
+                "{}: the prediction has shape [2, 3], the ground truth [1, 2]",
                 path("1__1.png").display()
             )
         );

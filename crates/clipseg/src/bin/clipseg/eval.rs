@@ -8,7 +8,7 @@ use crate::output::{Output, place, print_line, tell};
 use crate::progress::progress_bar;
 use clipseg::data::{Phrase, PhraseCut, ProblemKind, Split, UnseenPairs};
 use clipseg::metrics::{
-    Bootstrap, CommonTasks, Comparison, Interval, PhraseCutEvaluator, PictureFigure, Share, Subset,
+    Bootstrap, CommonTasks, Comparison, Interval, PhraseCutEvaluator, PictureMetric, Ratio, Subset,
     SubsetScores,
 };
 use clipseg::train::{PhraseCutEvaluation, PredictionFolder, WordRanks, evaluate_phrasecut};
@@ -63,10 +63,10 @@ enum Protocol {
     ClipSeg,
 }
 
-const FIGURES: [(&str, PictureFigure); 3] = [
-    ("mean_iou", PictureFigure::MeanIou),
-    ("cumulative_iou", PictureFigure::CumulativeIou),
-    ("precision_at_0.5", PictureFigure::PrecisionAt(0.5)),
+const FIGURES: [(&str, PictureMetric); 3] = [
+    ("mean_iou", PictureMetric::MeanIou),
+    ("cumulative_iou", PictureMetric::CumulativeIou),
+    ("precision_at_0.5", PictureMetric::PrecisionAt(0.5)),
 ];
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -295,7 +295,7 @@ fn intervals(
 ) -> Result<Named<Interval>, Box<dyn Error>> {
     let mut intervals = Vec::new();
     for (name, figure) in FIGURES {
-        let pictures: Vec<Share> = evaluator
+        let pictures: Vec<Ratio> = evaluator
             .by_picture(Subset::All, figure)
             .into_values()
             .collect();

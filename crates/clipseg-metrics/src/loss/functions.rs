@@ -1,13 +1,13 @@
-//! What training minimises, from logits, on any device.
+//! Loss functions of logits.
 //!
-//! All of these have finite values and gradients for logits as large as ±10,000 and for masks that
-//! are empty or full.
+//! Their values and gradients are finite for logits of up to ±10,000 and for masks that are empty or
+//! full.
 
 use burn::prelude::*;
 use burn::tensor::activation::{log_sigmoid, sigmoid};
 use serde::{Deserialize, Serialize};
 
-/// Tensors of one element along some axis would be repeated along it, without a word.
+/// Panics if the shapes differ. Without this check, axes of size 1 would be broadcast.
 fn check_shapes<const D: usize>(logits: &Tensor<D>, targets: &Tensor<D>) {
     assert_eq!(
         logits.dims(),
@@ -16,10 +16,10 @@ fn check_shapes<const D: usize>(logits: &Tensor<D>, targets: &Tensor<D>) {
     );
 }
 
-/// Binary cross-entropy of logits against truths from 0 to 1, the mean over all elements.
+/// Binary cross-entropy of logits, the mean over all elements. Targets are from 0 to 1.
 ///
-/// `(1 − y) x − (1 + (p − 1) y) log σ(x)`, as PyTorch's `BCEWithLogitsLoss`; `pos_weight` is p, the
-/// weight of the elements that are inside. Finite for any finite logit.
+/// The formula is `(1 − y) x − (1 + (p − 1) y) log σ(x)`, as in PyTorch's `BCEWithLogitsLoss`.
+/// `pos_weight` is p, the weight of positive elements. The loss is finite for all finite logits.
 ///
 /// # Shapes
 ///
@@ -43,13 +43,13 @@ pub fn bce_with_logits<const D: usize>(
     (outside - inside).mean()
 }
 
-/// Over what the sums of the Dice loss run.
+/// The pixels over which the sums of the Dice loss are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DiceReduction {
-    /// Over the whole batch at once.
+    /// All pixels of the batch.
     Batch,
-    /// Over each picture; the loss is the mean of theirs.
+    /// The pixels of each picture. The loss is the mean over pictures.
     Image,
 }
 
@@ -85,7 +85,8 @@ pub fn dice_loss(
 }
 
 /// The focal loss (Lin et al. 2017, arXiv:1708.02002): `−a (1 − q)^γ log q`, the mean over all
-/// elements. q is the probability given to the truth, a is `alpha` inside and `1 − alpha` outside.
+/// elements. q is the predicted probability of the true class. a is `alpha` for positive elements and
+/// `1 − alpha` for negative ones.
 ///
 /// # Shapes
 ///
@@ -102,21 +103,22 @@ pub fn focal_loss<const D: usize>(
     gamma: f64,
 ) -> Tensor<1> {
     check_shapes(&logits, &targets);
-    // The logit of q. As `(1 − q)^γ = exp(γ log σ(−x))`, no power of zero is differentiated.
-    let toward_truth = logits * targets.clone().mul_scalar(2.0).sub_scalar(1.0);
-    let certainty = log_sigmoid(toward_truth.clone());
-    let doubt = log_sigmoid(toward_truth.neg()).mul_scalar(gamma).exp();
+    // The logit x of q. `(1 − q)^γ` is computed as `exp(γ log σ(−x))`, whose gradient is finite for q = 1.
+    let true_logit = logits * targets.clone().mul_scalar(2.0).sub_scalar(1.0);
+    let log_q = log_sigmoid(true_logit.clone());
+    let modulation = log_sigmoid(true_logit.neg()).mul_scalar(gamma).exp();
     let weight = targets
         .mul_scalar(2.0 * alpha - 1.0)
         .add_scalar(1.0 - alpha);
-    (weight * doubt * certainty).mean().neg()
+    (weight * modulation * log_q).mean().neg()
 }
 
 /// The Tversky loss (Salehi et al. 2017, arXiv:1706.05721):
-/// `1 − (Σ p y + s) / (Σ p y + α Σ p (1 − y) + β Σ (1 − p) y + s)` of each picture, and their mean.
+/// `1 − (Σ p y + s) / (Σ p y + α Σ p (1 − y) + β Σ (1 − p) y + s)` of each picture, and the mean over
+/// pictures.
 ///
-/// `alpha` weighs false alarms and `beta` what is missed; with ½ and ½ this is the Dice loss with
-/// half of its `smooth`.
+/// `alpha` is the weight of false positives and `beta` that of false negatives. With `alpha = beta = ½`
+/// it equals the Dice loss with twice the `smooth`.
 ///
 /// # Shapes
 ///
@@ -136,18 +138,19 @@ pub fn tversky_loss(
     check_shapes(&logits, &targets);
     let [batch, height, width] = logits.dims();
     let rows = [batch, height * width];
-    let inside = targets.reshape(rows);
+    let targets = targets.reshape(rows);
     let logits = logits.reshape(rows);
-    let found = sigmoid(logits.clone());
-    // 1 − p would round to 0 where p is nearly 1.
-    let left_out = sigmoid(logits.neg());
-    let hits = (found.clone() * inside.clone()).sum_dim(1);
-    let outside = inside.clone().neg().add_scalar(1.0);
-    let false_alarms = (found * outside).sum_dim(1);
-    let misses = (left_out * inside).sum_dim(1);
-    let part = hits.add_scalar(smooth);
-    let whole = part.clone() + false_alarms.mul_scalar(alpha) + misses.mul_scalar(beta);
-    (part / whole).neg().add_scalar(1.0).mean()
+    let positive = sigmoid(logits.clone());
+    // Computed from the logit, because 1 − p would be rounded to 0 for p close to 1.
+    let negative = sigmoid(logits.neg());
+    let true_positives = (positive.clone() * targets.clone()).sum_dim(1);
+    let background = targets.clone().neg().add_scalar(1.0);
+    let false_positives = (positive * background).sum_dim(1);
+    let false_negatives = (negative * targets).sum_dim(1);
+    let numerator = true_positives.add_scalar(smooth);
+    let denominator =
+        numerator.clone() + false_positives.mul_scalar(alpha) + false_negatives.mul_scalar(beta);
+    (numerator / denominator).neg().add_scalar(1.0).mean()
 }
 
 #[cfg(test)]
@@ -172,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn focal_without_focus_is_half_of_bce() {
+    fn focal_loss_with_gamma_zero_is_half_of_bce() {
         let (logits, masks) = example();
         let focal = value(focal_loss(logits.clone(), masks.clone(), 0.5, 0.0));
         let bce = value(bce_with_logits(logits, masks, None));
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn one_mask_is_not_compared_with_all_logits() {
+    fn a_single_mask_is_not_broadcast() {
         let (logits, masks) = example();
         for loss in ["bce", "dice", "dice_image", "focal", "tversky"] {
             let loss: crate::Loss = loss.parse().unwrap();
@@ -191,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn tversky_in_balance_is_dice() {
+    fn tversky_with_equal_weights_is_dice() {
         let (logits, masks) = example();
         let tversky = value(tversky_loss(logits.clone(), masks.clone(), 0.5, 0.5, 1.0));
         let dice = value(dice_loss(logits, masks, 2.0, DiceReduction::Image));

@@ -1,18 +1,20 @@
-//! The tasks that two runs have in common.
+//! The tasks for which two runs have predictions.
 
-use super::evaluator::{PhraseCutEvaluator, TaskScore};
-use crate::bootstrap::check_same_keys;
+use super::evaluator::PhraseCutEvaluator;
+use super::task_score::TaskScore;
 use crate::error::{MetricsError, Result};
+use crate::pairing::check_same_keys;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Display, Formatter};
 
-/// The tasks for which two runs have predictions, to compare the runs by; the others are counted.
+/// The tasks for which both of two runs have a prediction, for a comparison of the runs. Tasks that only
+/// one run has a prediction for are counted.
 ///
-/// Tasks are paired by their ids, not by their places. Where an id comes several times, as it does in
-/// damaged data sets, the first of one run belongs to the first of the other, and so on.
+/// Tasks are paired by id, not by position. If an id occurs several times, as in damaged data sets, its
+/// first task in one run is paired with its first task in the other run, and so on.
 ///
 /// ```
-/// use clipseg_metrics::{Bootstrap, CommonTasks, PictureFigure, Subset};
+/// use clipseg_metrics::{Bootstrap, CommonTasks, PictureMetric, Subset};
 /// # use clipseg_metrics::{MaskRef, PhraseCutEvaluator, PhraseCutTask, TaskScore};
 /// # let run = |prediction: &[u8]| -> PhraseCutEvaluator {
 /// #     let task = PhraseCutTask {
@@ -26,46 +28,45 @@ use std::fmt::{self, Display, Formatter};
 /// # };
 /// # let (first, second) = (run(&[0, 1]), run(&[1, 1]));
 /// let common = CommonTasks::new(&first, &second)?;
-/// let figure = |run: &PhraseCutEvaluator| run.by_picture(Subset::All, PictureFigure::MeanIou);
+/// let ratios = |run: &PhraseCutEvaluator| run.by_picture(Subset::All, PictureMetric::MeanIou);
 /// let bootstrap = Bootstrap::default();
-/// let comparison = bootstrap.compare(&figure(&common.first), &figure(&common.second))?;
+/// let comparison = bootstrap.compare(&ratios(&common.first), &ratios(&common.second))?;
 /// assert_eq!(comparison.difference.estimate, 0.5);
 /// # Ok::<(), clipseg_metrics::MetricsError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CommonTasks {
-    /// The common tasks with the predictions of the first run.
+    /// The common tasks, scored with the predictions of the first run.
     pub first: PhraseCutEvaluator,
-    /// The same tasks, in the same order, with those of the second run.
+    /// The same tasks in the same order, scored with the predictions of the second run.
     pub second: PhraseCutEvaluator,
-    /// How many tasks only the first run has a prediction for.
+    /// Number of tasks that only the first run has a prediction for.
     pub only_first: usize,
-    /// How many tasks only the second run has a prediction for.
+    /// Number of tasks that only the second run has a prediction for.
     pub only_second: usize,
 }
 
 impl CommonTasks {
-    /// Pairs the tasks of two runs on the same phrases.
+    /// Pairs the tasks of two runs.
     ///
     /// # Errors
     ///
-    /// If a task is in one run only, with a prediction or without, or a task has another picture or
-    /// truth in the one run than in the other.
+    /// If a task is in one run only, or the picture or the ground truth of a task differs between the runs.
     pub fn new(first: &PhraseCutEvaluator, second: &PhraseCutEvaluator) -> Result<Self> {
-        let (numbered, others) = (by_id(first), by_id(second));
-        check_same_keys("tasks", &numbered, &others)?;
+        let (first, second) = (by_id(first), by_id(second));
+        check_same_keys("tasks", &first, &second)?;
         let mut common = Self {
             first: PhraseCutEvaluator::new(),
             second: PhraseCutEvaluator::new(),
             only_first: 0,
             only_second: 0,
         };
-        // The same keys, so in the same order.
-        for (a, b) in numbered.values().zip(others.values()) {
+        // Both maps have the same keys and so the same order.
+        for (a, b) in first.values().zip(second.values()) {
             if (a.task.image_id, a.area) != (b.task.image_id, b.area) {
                 let task_id = a.task.task_id.clone();
-                return Err(MetricsError::OtherTruth { task_id });
+                return Err(MetricsError::DifferentTruth { task_id });
             }
             match (a.predicted, b.predicted) {
                 (true, true) => {
@@ -81,7 +82,7 @@ impl CommonTasks {
     }
 }
 
-/// A task's id, and how often it has come before.
+/// A task's id and the number of earlier tasks with the same id.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Id<'a>(&'a str, usize);
 
@@ -90,11 +91,12 @@ impl Display for Id<'_> {
         f.write_str(self.0)?;
         match self.1 {
             0 => Ok(()),
-            before => write!(f, " (number {})", before + 1),
+            before => write!(f, " (occurrence {})", before + 1),
         }
     }
 }
 
+/// The tasks of a run by id and occurrence.
 fn by_id(run: &PhraseCutEvaluator) -> BTreeMap<Id<'_>, &TaskScore> {
     let mut seen = HashMap::<&str, usize>::new();
     let numbered = run.tasks().iter().map(|score| {
@@ -109,8 +111,8 @@ fn by_id(run: &PhraseCutEvaluator) -> BTreeMap<Id<'_>, &TaskScore> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phrasecut::{MaskRef, PhraseCutTask, PictureFigure, Subset};
-    use crate::{Bootstrap, Share};
+    use crate::phrasecut::{MaskRef, PhraseCutTask, PictureMetric, Subset};
+    use crate::{Bootstrap, Ratio};
 
     fn score(task_id: &str, image_id: u64, truth: &[u8], prediction: Option<&[u8]>) -> TaskScore {
         let task = PhraseCutTask {
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_are_paired_by_their_ids_in_any_order() {
+    fn tasks_are_paired_by_id_in_any_order() {
         let truth: &[u8] = &[1, 1, 0, 0];
         let (none, half, all): (&[u8], &[u8], &[u8]) = (&[0; 4], &[1, 0, 0, 0], truth);
         let first = run([
@@ -172,32 +174,32 @@ mod tests {
             [("1__1".into(), 0.5), ("2__1".into(), 1.0)]
         );
         let pictures =
-            |run: &PhraseCutEvaluator| run.by_picture(Subset::All, PictureFigure::MeanIou);
+            |run: &PhraseCutEvaluator| run.by_picture(Subset::All, PictureMetric::MeanIou);
         let comparison = Bootstrap::default()
             .compare(&pictures(&common.first), &pictures(&common.second))
             .unwrap();
-        // Paired by their places, the difference would be 0.25.
+        // Paired by position, the difference would be 0.25.
         assert_eq!(comparison.difference.estimate, 0.5);
     }
 
     #[test]
-    fn tasks_with_one_id_are_paired_in_turn() {
+    fn tasks_with_equal_ids_are_paired_in_order() {
         let (a, b): (&[u8], &[u8]) = (&[1, 0], &[1, 1]);
         let first = run([score("1__1", 1, a, Some(a)), score("1__1", 1, b, Some(a))]);
         let second = run([score("1__1", 1, a, Some(b)), score("1__1", 1, b, Some(b))]);
         let common = CommonTasks::new(&first, &second).unwrap();
-        let shares = common
+        let ratios = common
             .second
-            .by_picture(Subset::All, PictureFigure::MeanIou);
-        let expected = Share {
-            part: 1.5,
-            whole: 2.0,
+            .by_picture(Subset::All, PictureMetric::MeanIou);
+        let expected = Ratio {
+            numerator: 1.5,
+            denominator: 2.0,
         };
-        assert_eq!(shares[&1], expected);
+        assert_eq!(ratios[&1], expected);
     }
 
     #[test]
-    fn runs_on_other_tasks_are_refused() {
+    fn runs_with_different_tasks_are_an_error() {
         let truth: &[u8] = &[1, 0];
         let one = |task_id, image_id, truth| score(task_id, image_id, truth, Some(truth));
         let first = run([one("1__1", 1, truth), one("1__2", 1, truth)]);
@@ -207,8 +209,8 @@ mod tests {
         };
         assert_eq!(
             message(&run([one("1__1", 1, truth)])),
-            "1 tasks are in the first run only and 0 in the second only, such as 1__2; expected the \
-             same tasks"
+            "1 tasks are only in the first run and 0 only in the second, such as 1__2; expected the \
+             same tasks in both"
         );
         let more = run([
             one("1__1", 1, truth),
@@ -217,13 +219,13 @@ mod tests {
         ]);
         assert_eq!(
             message(&more),
-            "0 tasks are in the first run only and 1 in the second only, such as 1__2 (number 2); \
-             expected the same tasks"
+            "0 tasks are only in the first run and 1 only in the second, such as 1__2 (occurrence 2); \
+             expected the same tasks in both"
         );
-        let other_truth = "task 1__2: the two runs have different truths";
+        let different = "task 1__2: the picture or the ground truth differs between the two runs";
         let larger = run([one("1__1", 1, truth), one("1__2", 1, &[1, 1])]);
-        assert_eq!(message(&larger), other_truth);
+        assert_eq!(message(&larger), different);
         let elsewhere = run([one("1__1", 1, truth), one("1__2", 2, truth)]);
-        assert_eq!(message(&elsewhere), other_truth);
+        assert_eq!(message(&elsewhere), different);
     }
 }
