@@ -129,10 +129,11 @@ impl Bootstrap {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn ratios(values: &[f64]) -> Vec<Ratio> {
+    /// The ratios of pictures with one phrase each.
+    pub(crate) fn ratios(values: &[f64]) -> Vec<Ratio> {
         values
             .iter()
             .map(|&numerator| Ratio {
@@ -143,7 +144,7 @@ mod tests {
     }
 
     /// Random numbers with mean 0.5 and standard deviation 0.29.
-    fn uniform(count: usize, seed: u64) -> Vec<f64> {
+    pub(crate) fn uniform(count: usize, seed: u64) -> Vec<f64> {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         (0..count).map(|_| random.random::<f64>()).collect()
     }

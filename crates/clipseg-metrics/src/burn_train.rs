@@ -130,7 +130,7 @@ impl State {
 }
 
 macro_rules! metric {
-    ($(#[$doc:meta])* $metric:ident, $name:literal, $description:literal, $figure:path) => {
+    ($(#[$doc:meta])* $metric:ident, $name:literal, $description:literal, $value:path) => {
         $(#[$doc])*
         #[derive(Debug, Clone)]
         pub struct $metric {
@@ -177,9 +177,9 @@ macro_rules! metric {
                 self.state.masks = item.masks.dims()[0];
                 self.state.epoch += self.state.batch;
                 let [epoch, batch] = [&self.state.epoch, &self.state.batch]
-                    .map(|counts| format_float($figure(counts), 4));
+                    .map(|counts| format_float($value(counts), 4));
                 let entry = NumericEntry::Aggregated {
-                    aggregated_value: $figure(&self.state.batch),
+                    aggregated_value: $value(&self.state.batch),
                     count: self.state.masks,
                 };
                 Ok(SerializedEntry::new(
@@ -190,7 +190,7 @@ macro_rules! metric {
 
             fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
                 Ok(SerializedEntry::new(
-                    format_float($figure(&self.state.epoch), 4),
+                    format_float($value(&self.state.epoch), 4),
                     self.final_value().serialize(),
                 ))
             }
@@ -203,17 +203,17 @@ macro_rules! metric {
         impl Numeric for $metric {
             fn value(&self) -> Option<NumericEntry> {
                 (self.state.masks > 0).then(|| NumericEntry::Aggregated {
-                    aggregated_value: $figure(&self.state.batch),
+                    aggregated_value: $value(&self.state.batch),
                     count: self.state.masks,
                 })
             }
 
             fn running_value(&self) -> Option<NumericEntry> {
-                (self.state.masks > 0).then(|| NumericEntry::Value($figure(&self.state.epoch)))
+                (self.state.masks > 0).then(|| NumericEntry::Value($value(&self.state.epoch)))
             }
 
             fn final_value(&self) -> NumericEntry {
-                NumericEntry::Final($figure(&self.state.epoch))
+                NumericEntry::Final($value(&self.state.epoch))
             }
         }
     };

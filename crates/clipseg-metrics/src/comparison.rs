@@ -128,27 +128,11 @@ impl<'a, R: Rng> Coins<'a, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::RngExt;
+    use crate::bootstrap::tests::{ratios, uniform};
 
     /// A run with one phrase for each picture. The ids do not start at 0.
     fn run(values: &[f64]) -> BTreeMap<u64, Ratio> {
         (61_512..).zip(ratios(values)).collect()
-    }
-
-    fn ratios(values: &[f64]) -> Vec<Ratio> {
-        values
-            .iter()
-            .map(|&numerator| Ratio {
-                numerator,
-                denominator: 1.0,
-            })
-            .collect()
-    }
-
-    /// Random numbers with mean 0.5 and standard deviation 0.29.
-    fn uniform(count: usize, seed: u64) -> Vec<f64> {
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        (0..count).map(|_| random.random::<f64>()).collect()
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod common_tasks;
 mod evaluator;
 mod subset;
+mod subset_names;
 mod task;
 mod task_score;
 mod words;

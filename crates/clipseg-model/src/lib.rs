@@ -1,5 +1,9 @@
 //! CLIPSeg on [Burn](https://burn.dev): segmentation of a picture by a text or a visual prompt.
 //!
+//! CLIPSeg (Lüddecke and Ecker 2022, arXiv:2112.10003) is a small decoder on a frozen CLIP. The decoder
+//! takes hidden states of CLIP's vision encoder and the embedding of a prompt, and computes a mask.
+//! Besides the decoder of the paper, this crate has a convolutional decoder and the paper's baseline.
+//!
 //! | To | Use |
 //! |---|---|
 //! | segment photographs | [`Segmenter`] |
@@ -15,8 +19,9 @@
 //! use clipseg_model::{ClipSeg, ClipSegConfig, Segmenter};
 //!
 //! // A small model with random weights; `Segmenter::from_pretrained` loads a checkpoint instead.
-//! let mut config = ClipSegConfig::small();
-//! config.clip.text_config.hidden_size = 32;
+//! let config = ClipSegConfig::small();
+//! # let mut config = config;
+//! # config.clip.text_config.hidden_size = 32; // small enough for an example
 //! let model = ClipSeg::init(&config, &Device::flex());
 //! let segmenter = Segmenter::new(model, ClipTokenizer::openai(77)?, ImageProcessor::clipseg(96));
 //!

@@ -118,7 +118,7 @@ pub fn focal_loss<const D: usize>(
 /// pictures.
 ///
 /// `alpha` is the weight of false positives and `beta` that of false negatives. With `alpha = beta = ½`
-/// it equals the Dice loss with twice the `smooth`.
+/// the loss equals [`dice_loss`] for each picture with twice the `smooth`.
 ///
 /// # Shapes
 ///

@@ -17,11 +17,7 @@ use std::fmt::{self, Display, Formatter};
 /// use clipseg_metrics::{Bootstrap, CommonTasks, PictureMetric, Subset};
 /// # use clipseg_metrics::{MaskRef, PhraseCutEvaluator, PhraseCutTask, TaskScore};
 /// # let run = |prediction: &[u8]| -> PhraseCutEvaluator {
-/// #     let task = PhraseCutTask {
-/// #         task_id: "2300042__7".into(), image_id: 2300042, width: 2, height: 1, instances: 1,
-/// #         attributes: 0, relations: 0, phrase_type: None, ranks: None, coco_category: false,
-/// #         stuff: false, coco_picture: true,
-/// #     };
+/// #     let task = PhraseCutTask::new("2300042__7", 2300042, 2, 1);
 /// #     let mask = |values| MaskRef { width: 2, height: 1, values };
 /// #     let score = TaskScore::new(task, mask(&[1, 1]), Some(mask(prediction)));
 /// #     score.into_iter().collect()
@@ -111,31 +107,8 @@ fn by_id(run: &PhraseCutEvaluator) -> BTreeMap<Id<'_>, &TaskScore> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phrasecut::{MaskRef, PhraseCutTask, PictureMetric, Subset};
-    use crate::{Bootstrap, Ratio};
-
-    fn score(task_id: &str, image_id: u64, truth: &[u8], prediction: Option<&[u8]>) -> TaskScore {
-        let task = PhraseCutTask {
-            task_id: task_id.into(),
-            image_id,
-            width: truth.len() as u32,
-            height: 1,
-            instances: 1,
-            attributes: 0,
-            relations: 0,
-            phrase_type: None,
-            ranks: None,
-            coco_category: false,
-            stuff: false,
-            coco_picture: false,
-        };
-        let row = |values| MaskRef {
-            width: truth.len() as u32,
-            height: 1,
-            values,
-        };
-        TaskScore::new(task, row(truth), prediction.map(row)).unwrap()
-    }
+    use crate::phrasecut::task_score::tests::score;
+    use crate::{Bootstrap, PictureMetric, Ratio, Subset};
 
     fn run(scores: impl IntoIterator<Item = TaskScore>) -> PhraseCutEvaluator {
         scores.into_iter().collect()

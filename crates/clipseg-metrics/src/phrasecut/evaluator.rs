@@ -49,11 +49,7 @@ pub enum PictureMetric {
 /// ```
 /// use clipseg_metrics::{MaskRef, PhraseCutEvaluator, PhraseCutTask, Subset, TaskScore};
 ///
-/// let task = PhraseCutTask {
-///     task_id: "2300042__7".into(), image_id: 2300042, width: 3, height: 1,
-///     instances: 1, attributes: 0, relations: 0, phrase_type: None, ranks: None,
-///     coco_category: false, stuff: false, coco_picture: true,
-/// };
+/// let task = PhraseCutTask::new("2300042__7", 2300042, 3, 1);
 /// let mask = |values| MaskRef { width: 3, height: 1, values };
 /// let mut evaluator = PhraseCutEvaluator::new();
 /// evaluator.push(TaskScore::new(task, mask(&[1, 1, 0]), Some(mask(&[0, 255, 0])))?);
@@ -157,47 +153,16 @@ impl FromIterator<TaskScore> for PhraseCutEvaluator {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phrasecut::task::PhraseCutTask;
-    use crate::phrasecut::task_score::MaskRef;
+    use crate::phrasecut::task_score::tests::score;
     use proptest::prelude::*;
-
-    fn task(image_id: u64, width: u32) -> PhraseCutTask {
-        PhraseCutTask {
-            task_id: format!("{image_id}__{width}"),
-            image_id,
-            width,
-            height: 1,
-            instances: 1,
-            attributes: 0,
-            relations: 0,
-            phrase_type: None,
-            ranks: None,
-            coco_category: false,
-            stuff: false,
-            coco_picture: false,
-        }
-    }
-
-    fn row(values: &[u8]) -> MaskRef<'_> {
-        MaskRef {
-            width: values.len() as u32,
-            height: 1,
-            values,
-        }
-    }
-
-    fn score(image_id: u64, truth: &[u8], prediction: Option<&[u8]>) -> TaskScore {
-        let task = task(image_id, truth.len() as u32);
-        TaskScore::new(task, row(truth), prediction.map(row)).unwrap()
-    }
 
     #[test]
     fn missing_predictions_are_left_out_or_count_as_zero() {
         let evaluator: PhraseCutEvaluator = [
-            score(1, &[1, 1, 0, 0], Some(&[9, 0, 0, 0])),
-            score(1, &[1, 1, 1, 0], Some(&[1, 1, 1, 0])),
-            score(2, &[0, 0, 0, 0], Some(&[0, 0, 0, 0])),
-            score(3, &[1, 0, 0, 0], None),
+            score("1__1", 1, &[1, 1, 0, 0], Some(&[9, 0, 0, 0])),
+            score("1__2", 1, &[1, 1, 1, 0], Some(&[1, 1, 1, 0])),
+            score("2__1", 2, &[0, 0, 0, 0], Some(&[0, 0, 0, 0])),
+            score("3__1", 3, &[1, 0, 0, 0], None),
         ]
         .into_iter()
         .collect();
@@ -247,7 +212,8 @@ mod tests {
                 .iter()
                 .map(|(image_id, pixels, predicted)| {
                     let (truth, prediction): (Vec<u8>, Vec<u8>) = pixels.iter().copied().unzip();
-                    score(*image_id, &truth, predicted.then_some(&prediction))
+                    let task_id = format!("{image_id}__{}", truth.len());
+                    score(&task_id, *image_id, &truth, predicted.then_some(&prediction))
                 })
                 .collect();
             let whole: PhraseCutEvaluator = scores.iter().cloned().collect();

@@ -1,216 +1,80 @@
 //! The subsets of tasks that the official evaluator scores separately.
 
 use super::task::{PhraseCutTask, PhraseType};
-use serde::{Serialize, Serializer};
-use std::fmt::{self, Display, Formatter};
 
-/// A subset of the tasks with its own scores.
+/// A subset of the tasks with its own scores. The documentation of each variant starts with its official
+/// name. Ranks are frequency ranks, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "each is described by `Subset::describe`")]
 pub enum Subset {
+    /// `all`: all tasks.
     All,
+    /// `c_coco`: the category is one of COCO's 80 categories.
     CocoCategory,
+    /// `c20`: the category is among the 20 most frequent.
     Category20,
+    /// `c100`: the category is among the 100 most frequent.
     Category100,
+    /// `c500`: the category is among the 500 most frequent.
     Category500,
+    /// `c21-100`: the category has rank 21 to 100.
     Category21To100,
+    /// `c101-500`: the category has rank 101 to 500.
     Category101To500,
+    /// `c500+`: the category is less frequent or not listed.
     CategoryOver500,
+    /// `i_single`: one instance.
     SingleInstance,
+    /// `i_multi`: two to four instances.
     MultipleInstances,
+    /// `i_many`: five or more instances.
     ManyInstances,
+    /// `p_name`: the category identifies the object.
     Name,
+    /// `p_att`: the phrase has an attribute.
     Attribute,
+    /// `p_att+`: an attribute is needed to identify the object.
     AttributeNeeded,
+    /// `p_rel`: the phrase has a relation.
     Relation,
+    /// `p_rel+`: a relation is needed to identify the object.
     RelationNeeded,
+    /// `p_verbose`: no part of the phrase identifies the object.
     Verbose,
+    /// `p_attm`: the phrase has several attributes.
     MultipleAttributes,
+    /// `p_relm`: the phrase has several relations.
     MultipleRelations,
+    /// `t_stuff`: the category contains a word for stuff.
     Stuff,
+    /// `t_obj`: the category contains no word for stuff.
     Object,
+    /// `s_small`: the mask covers less than 2 % of the picture.
     Small,
+    /// `s_mid`: the mask covers 2 % to 20 % of the picture.
     Middle,
+    /// `s_large`: the mask covers more than 20 % of the picture.
     Large,
+    /// `a20`: an attribute is among the 20 most frequent.
     Attribute20,
+    /// `a100`: an attribute is among the 100 most frequent.
     Attribute100,
+    /// `a200`: an attribute is among the 200 most frequent.
     Attribute200,
+    /// `a21-100`: the most frequent attribute has rank 21 to 100.
     Attribute21To100,
+    /// `a101-200`: the most frequent attribute has rank 101 to 200.
     Attribute101To200,
+    /// `a200+`: the attributes are less frequent, or there is none.
     AttributeOver200,
+    /// `p_att_rel`: the phrase has attributes and relations.
     AttributeAndRelation,
+    /// `d_cocotv`: the picture is in COCO.
     CocoPicture,
+    /// `d_notcocotv`: the picture is not in COCO.
     NotCocoPicture,
 }
 
-/// The official names and the descriptions of the subsets, in the official order.
-const SUBSETS: [(Subset, &str, &str); 33] = [
-    (Subset::All, "all", "all tasks"),
-    (
-        Subset::CocoCategory,
-        "c_coco",
-        "the category is one of COCO's 80 categories",
-    ),
-    (
-        Subset::Category20,
-        "c20",
-        "the category is among the 20 most frequent",
-    ),
-    (
-        Subset::Category100,
-        "c100",
-        "the category is among the 100 most frequent",
-    ),
-    (
-        Subset::Category500,
-        "c500",
-        "the category is among the 500 most frequent",
-    ),
-    (
-        Subset::Category21To100,
-        "c21-100",
-        "the category has rank 21 to 100",
-    ),
-    (
-        Subset::Category101To500,
-        "c101-500",
-        "the category has rank 101 to 500",
-    ),
-    (
-        Subset::CategoryOver500,
-        "c500+",
-        "the category is less frequent or not listed",
-    ),
-    (Subset::SingleInstance, "i_single", "one instance"),
-    (
-        Subset::MultipleInstances,
-        "i_multi",
-        "two to four instances",
-    ),
-    (Subset::ManyInstances, "i_many", "five or more instances"),
-    (Subset::Name, "p_name", "the category identifies the object"),
-    (Subset::Attribute, "p_att", "the phrase has an attribute"),
-    (
-        Subset::AttributeNeeded,
-        "p_att+",
-        "an attribute is needed to identify the object",
-    ),
-    (Subset::Relation, "p_rel", "the phrase has a relation"),
-    (
-        Subset::RelationNeeded,
-        "p_rel+",
-        "a relation is needed to identify the object",
-    ),
-    (
-        Subset::Verbose,
-        "p_verbose",
-        "no part of the phrase identifies the object",
-    ),
-    (
-        Subset::MultipleAttributes,
-        "p_attm",
-        "the phrase has several attributes",
-    ),
-    (
-        Subset::MultipleRelations,
-        "p_relm",
-        "the phrase has several relations",
-    ),
-    (
-        Subset::Stuff,
-        "t_stuff",
-        "the category contains a word for stuff",
-    ),
-    (
-        Subset::Object,
-        "t_obj",
-        "the category contains no word for stuff",
-    ),
-    (
-        Subset::Small,
-        "s_small",
-        "the mask covers less than 2 % of the picture",
-    ),
-    (
-        Subset::Middle,
-        "s_mid",
-        "the mask covers 2 % to 20 % of the picture",
-    ),
-    (
-        Subset::Large,
-        "s_large",
-        "the mask covers more than 20 % of the picture",
-    ),
-    (
-        Subset::Attribute20,
-        "a20",
-        "an attribute is among the 20 most frequent",
-    ),
-    (
-        Subset::Attribute100,
-        "a100",
-        "an attribute is among the 100 most frequent",
-    ),
-    (
-        Subset::Attribute200,
-        "a200",
-        "an attribute is among the 200 most frequent",
-    ),
-    (
-        Subset::Attribute21To100,
-        "a21-100",
-        "the most frequent attribute has rank 21 to 100",
-    ),
-    (
-        Subset::Attribute101To200,
-        "a101-200",
-        "the most frequent attribute has rank 101 to 200",
-    ),
-    (
-        Subset::AttributeOver200,
-        "a200+",
-        "the attributes are less frequent, or there is none",
-    ),
-    (
-        Subset::AttributeAndRelation,
-        "p_att_rel",
-        "the phrase has attributes and relations",
-    ),
-    (Subset::CocoPicture, "d_cocotv", "the picture is in COCO"),
-    (
-        Subset::NotCocoPicture,
-        "d_notcocotv",
-        "the picture is not in COCO",
-    ),
-];
-
 impl Subset {
-    /// All subsets in the order of the official evaluator.
-    pub const ALL: [Self; 33] = {
-        let mut all = [Self::All; 33];
-        let mut index = 0;
-        while index < all.len() {
-            all[index] = SUBSETS[index].0;
-            index += 1;
-        }
-        all
-    };
-
-    /// The name in the official evaluator, such as `i_single`.
-    pub fn name(self) -> &'static str {
-        SUBSETS[self as usize].1
-    }
-
-    /// A description, such as `one instance`.
-    pub fn describe(self) -> &'static str {
-        SUBSETS[self as usize].2
-    }
-
-    /// The subset with a name of the official evaluator.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|subset| subset.name() == name)
-    }
-
     /// The subsets of a task whose ground-truth mask has `area` pixels, in the order of [`Self::ALL`].
     pub fn of(task: &PhraseCutTask, area: u64) -> Vec<Self> {
         let pixels = f64::from(task.width) * f64::from(task.height);
@@ -270,18 +134,6 @@ impl Subset {
     }
 }
 
-impl Display for Subset {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl Serialize for Subset {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,18 +141,8 @@ mod tests {
 
     fn task() -> PhraseCutTask {
         PhraseCutTask {
-            task_id: "1__2".into(),
-            image_id: 1,
-            width: 10,
-            height: 100,
-            instances: 1,
-            attributes: 0,
-            relations: 0,
-            phrase_type: None,
             ranks: Some(FrequencyRanks::default()),
-            coco_category: false,
-            stuff: false,
-            coco_picture: false,
+            ..PhraseCutTask::new("1__2", 1, 10, 100)
         }
     }
 
@@ -309,19 +151,6 @@ mod tests {
             .into_iter()
             .map(Subset::name)
             .collect()
-    }
-
-    #[test]
-    fn names_and_descriptions_are_in_the_order_of_the_enum() {
-        for (index, (subset, name, meaning)) in SUBSETS.into_iter().enumerate() {
-            assert_eq!(subset as usize, index, "{name}");
-            assert_eq!(Subset::from_name(name), Some(subset));
-            assert_eq!(
-                (subset.to_string().as_str(), subset.describe()),
-                (name, meaning)
-            );
-        }
-        assert_eq!(Subset::from_name("a_color"), None);
     }
 
     #[test]

@@ -29,6 +29,34 @@ pub struct PhraseCutTask {
     pub coco_picture: bool,
 }
 
+impl PhraseCutTask {
+    /// A task whose phrase refers to one instance and has no attributes, relations or other properties.
+    ///
+    /// ```
+    /// use clipseg_metrics::{PhraseCutTask, Subset};
+    ///
+    /// let mut task = PhraseCutTask::new("2300042__7", 2300042, 640, 480);
+    /// task.attributes = 1;
+    /// assert!(Subset::of(&task, 1_000).contains(&Subset::Attribute));
+    /// ```
+    pub fn new(task_id: impl Into<String>, image_id: u64, width: u32, height: u32) -> Self {
+        Self {
+            task_id: task_id.into(),
+            image_id,
+            width,
+            height,
+            instances: 1,
+            attributes: 0,
+            relations: 0,
+            phrase_type: None,
+            ranks: None,
+            coco_category: false,
+            stuff: false,
+            coco_picture: false,
+        }
+    }
+}
+
 /// The part of a phrase that distinguishes the object from others in the picture: the field `type` of a
 /// phrase's structure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -135,32 +135,31 @@ fn check_size(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn task(image_id: u64, width: u32) -> PhraseCutTask {
-        PhraseCutTask {
-            task_id: format!("{image_id}__{width}"),
-            image_id,
-            width,
-            height: 1,
-            instances: 1,
-            attributes: 0,
-            relations: 0,
-            phrase_type: None,
-            ranks: None,
-            coco_category: false,
-            stuff: false,
-            coco_picture: false,
-        }
+        PhraseCutTask::new(format!("{image_id}__{width}"), image_id, width, 1)
     }
 
+    /// A mask with one row.
     fn row(values: &[u8]) -> MaskRef<'_> {
         MaskRef {
             width: values.len() as u32,
             height: 1,
             values,
         }
+    }
+
+    /// The score of a task whose masks have one row.
+    pub(in crate::phrasecut) fn score(
+        task_id: &str,
+        image_id: u64,
+        truth: &[u8],
+        prediction: Option<&[u8]>,
+    ) -> TaskScore {
+        let task = PhraseCutTask::new(task_id, image_id, truth.len() as u32, 1);
+        TaskScore::new(task, row(truth), prediction.map(row)).unwrap()
     }
 
     #[test]
