@@ -37,13 +37,13 @@
 
 mod clip;
 mod config;
-mod container;
 mod error;
 mod files;
 #[cfg(feature = "hub")]
 mod hub;
 mod json_fields;
 mod layers;
+mod non_finite;
 mod openai;
 mod outline;
 mod position;
@@ -55,6 +55,7 @@ mod source;
 mod text;
 mod tokenizer;
 mod vision;
+mod weight_file;
 mod weights;
 mod wrappers;
 
@@ -66,10 +67,11 @@ pub use files::{mark_as_own, read_json, refuse_foreign};
 pub use hub::Hub;
 pub use json_fields::parse_field;
 pub use layers::{AttentionMask, Mlp, SelfAttention, initialise, linear};
+pub use non_finite::non_finite;
 pub use preprocess::{ImageProcessor, TargetSize};
 pub use pretrained::{PretrainedClip, load_clip, load_openai_clip, save_clip};
 pub use resolve::resolve;
-pub use source::{Part, Source, non_finite};
+pub use source::{Part, Source};
 pub use text::{TextBatch, TextEncoder, TextOutput};
 pub use tokenizer::ClipTokenizer;
 pub use vision::{HiddenStates, VisionEncoder, VisionOutput};

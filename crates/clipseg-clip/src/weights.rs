@@ -4,12 +4,13 @@
 //! tensors are read one by one and converted to single precision. Everything in a file that does not
 //! fit the module is reported in one error.
 
-use crate::container;
 use crate::error::{ClipError, Result, WeightProblems, shorten};
 use crate::layers::zeroed;
+use crate::non_finite::NonFinite;
 use crate::outline::outline;
-use crate::source::{NonFinite, Source};
-use crate::wrappers::{Tensors, remove_fields, remove_prefix};
+use crate::source::Source;
+use crate::weight_file::{self, Tensors};
+use crate::wrappers::{remove_fields, remove_prefix};
 use burn::module::Module;
 use burn::store::burn_pack::Tensor as PackTensor;
 use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter, bridge};
@@ -72,7 +73,7 @@ impl Checkpoint {
     pub fn from_file(path: &Path) -> Result<Self> {
         Ok(Self {
             path: path.to_owned(),
-            tensors: remove_fields(container::open(path)?, path),
+            tensors: remove_fields(weight_file::open(path)?, path),
         })
     }
 
@@ -82,7 +83,7 @@ impl Checkpoint {
         let files: BTreeSet<&String> = map.values().collect();
         let mut tensors = Tensors::new();
         for file in files {
-            tensors.extend(container::open(&folder.join(file))?);
+            tensors.extend(weight_file::open(&folder.join(file))?);
         }
         if let Some(name) = map.keys().find(|name| !tensors.contains_key(*name)) {
             return Err(ClipError::format(

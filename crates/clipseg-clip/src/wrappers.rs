@@ -5,12 +5,9 @@
 //! another model keeps this one, is a prefix that all names of the model share.
 
 use crate::error::{ClipError, Result, shorten};
-use burn::store::burn_pack::Tensor as PackTensor;
+use crate::weight_file::Tensors;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
-
-/// Tensors by name, none of which has been read yet.
-pub(crate) type Tensors = BTreeMap<String, PackTensor>;
 
 /// The fields in which PyTorch's wrappers keep a model or a part of it.
 const FIELDS: [&str; 5] = [
@@ -153,6 +150,7 @@ fn ambiguous(first: &str, others: &[&str], path: &Path) -> ClipError {
 mod tests {
     use super::*;
     use burn::store::bridge;
+    use burn::store::burn_pack::Tensor as PackTensor;
     use burn::tensor::{DType, Shape};
     use clipseg_testing::{logged, warnings_of};
 

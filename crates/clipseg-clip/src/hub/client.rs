@@ -12,9 +12,10 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
 use ureq::config::RedirectAuthHeaders;
-use ureq::http::{Response, header};
+use ureq::http::header;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body};
+use ureq::typestate::WithoutBody;
+use ureq::{Agent, RequestBuilder};
 
 /// Time limit for connecting to a server.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -67,12 +68,8 @@ impl Client {
         })
     }
 
-    fn get(
-        &self,
-        url: &str,
-        range: Option<String>,
-        follow: bool,
-    ) -> Result<Response<Body>, ureq::Error> {
+    /// A request for an address, or for a range of the bytes there.
+    fn request(&self, url: &str, range: Option<String>) -> RequestBuilder<WithoutBody> {
         // A compressed answer would have another length than the file.
         let mut request = self
             .agent
@@ -84,10 +81,7 @@ impl Client {
         if let Some(range) = range {
             request = request.header(header::RANGE, range);
         }
-        if !follow {
-            request = request.config().max_redirects(0).build();
-        }
-        request.call()
+        request
     }
 
     /// Lists the files of a branch, a tag or a commit.
@@ -110,7 +104,8 @@ impl Client {
         );
         let fault = |cause| Fault::new("the list of files", &url, cause);
         let answer: Answer = self
-            .get(&url, None, true)
+            .request(&url, None)
+            .call()
             .and_then(|mut response| response.body_mut().read_json())
             .map_err(|error| fault(error.into()))?;
         // The commit becomes the name of a folder.
@@ -142,7 +137,11 @@ impl Client {
         let mut next = url.to_owned();
         for _ in 0..=MOST_REDIRECTS {
             let response = self
-                .get(&next, Some("bytes=0-0".into()), false)
+                .request(&next, Some("bytes=0-0".into()))
+                .config()
+                .max_redirects(0)
+                .build()
+                .call()
                 .map_err(|error| fault(error.into()))?;
             let value = |name: &str| {
                 let value = response.headers().get(name)?.to_str().ok()?;
@@ -185,10 +184,10 @@ impl Client {
             start = restart(&mut file).map_err(disk)?;
         }
         let range = (start > 0).then(|| format!("bytes={start}-"));
-        let mut response = match self.get(url, range, true) {
+        let mut response = match self.request(url, range).call() {
             Err(ureq::Error::StatusCode(416)) if start > 0 => {
                 start = restart(&mut file).map_err(disk)?;
-                self.get(url, None, true)
+                self.request(url, None).call()
             }
             other => other,
         }

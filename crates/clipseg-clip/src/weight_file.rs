@@ -4,12 +4,16 @@
 //! renamed. Supported are safetensors 0.8 and the formats of `torch.save` in PyTorch 0.1 to 2.15.
 
 use crate::error::{ClipError, Result};
-use crate::wrappers::Tensors;
+use burn::store::burn_pack::Tensor as PackTensor;
 use burn::store::{ModuleStore, PytorchStore, SafetensorsStore};
 use clipseg_data::files;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
+
+/// Tensors by name. They are read when they are used.
+pub(crate) type Tensors = BTreeMap<String, PackTensor>;
 
 /// How many bytes at the end of a zip archive are searched for its directory. The directory of the
 /// largest CLIP has 60 kB.
