@@ -1,13 +1,13 @@
-//! Turns pictures and mask PNGs, with phrases in a table, into a data set to train on.
+//! Converts pictures, mask PNGs and a table of phrases into a data set to train on.
 //!
 //! ```text
-//! cargo run --release --example own_data -- table.csv mydata
+//! cargo run --example own_data -- table.csv mydata
 //! clipseg data show mydata --split train --out sheet.png
 //! clipseg train --data mydata
 //! ```
 //!
-//! The table has commas, or tabs if its name ends in `.tsv`, and names files beside it. Rows of the same
-//! picture and phrase are several instances of one phrase:
+//! The table is separated by commas, or by tabs if its name ends in `.tsv`. Paths are relative to the
+//! table's folder. Rows with the same picture and phrase are several instances of one phrase:
 //!
 //! ```text
 //! picture,mask,phrase,split
@@ -24,11 +24,11 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 #[derive(Parser)]
-#[command(about = "Turn pictures, mask PNGs and a table of phrases into a data set")]
+#[command(about = "Convert pictures, mask PNGs and a table of phrases into a data set")]
 struct Arguments {
     /// Table with the columns picture, mask, phrase and split.
     table: PathBuf,
-    /// Folder to make, in the layout of `VGPhraseCut_v0`.
+    /// Folder to create, in the layout of `VGPhraseCut_v0`.
     out: PathBuf,
 }
 
@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Makes the data set and returns its number of phrases.
+/// Writes the data set and returns its number of phrases.
 pub(crate) fn convert(table: &Path, out: &Path) -> Result<usize, Box<dyn Error>> {
     let tabs = table.extension().is_some_and(|ending| ending == "tsv");
     let mut reader = csv::ReaderBuilder::new()

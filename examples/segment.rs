@@ -1,7 +1,7 @@
 //! Segments a photograph by text.
 //!
 //! ```text
-//! cargo run --release --example segment -- cat.jpg --model clipseg-rd64-refined \
+//! cargo run --example segment -- cat.jpg --model CIDAS/clipseg-rd64-refined \
 //!     --prompt "a cat" --prompt "a sofa"
 //! ```
 
@@ -16,20 +16,19 @@ use std::path::{Path, PathBuf};
 struct Arguments {
     /// The photograph.
     photo: Option<PathBuf>,
-    /// What to look for; may be given several times.
+    /// Phrase to segment by; repeatable.
     #[arg(long = "prompt")]
     prompts: Vec<String>,
-    /// Folder of a CLIPSeg checkpoint in Hugging Face's layout, its id on the hub, or a folder that the
-    /// training example has saved.
+    /// CLIPSeg checkpoint in Hugging Face's layout: a folder, a hub id, or a model saved by training.
     #[arg(long)]
     model: Option<String>,
-    /// Probability above which a pixel is inside.
+    /// Probability above which a pixel belongs to the mask.
     #[arg(long, default_value_t = 0.3)]
     threshold: f32,
-    /// cpu, ndarray, wgpu, vulkan or cuda.
+    /// Device to compute on: cpu, ndarray, wgpu, vulkan or cuda.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Folder for the pictures; made anew, so that nothing is overwritten.
+    /// Output folder; it must not exist, so that nothing is overwritten.
     #[arg(long, default_value = "runs/segment")]
     out: PathBuf,
 }
@@ -38,11 +37,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let (Some(photo), Some(model)) = (&arguments.photo, &arguments.model) else {
         eprintln!(
-            "pass a photograph, a model and what to look for:\n\n    \
-             cargo run --release --example segment -- cat.jpg \\\n        \
+            "expected a photograph, a model and a prompt:\n\n    \
+             cargo run --example segment -- cat.jpg \\\n        \
              --model CIDAS/clipseg-rd64-refined --prompt \"a cat\"\n\n\
-             --model takes a CLIPSeg checkpoint's folder or its id on the hub, or the folder \
-             runs/train_phrasecut/model\nof the example train_phrasecut."
+             --model is the folder or hub id of a CLIPSeg checkpoint, or runs/train_phrasecut/model \
+             after\nrunning the example train_phrasecut."
         );
         std::process::exit(2);
     };
@@ -53,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn segment(arguments: &Arguments, model: &Path, photo: &Path) -> Result<(), Box<dyn Error>> {
     let out = arguments.out.display();
     if arguments.out.exists() {
-        return Err(format!("{out} is there already; choose a new folder by --out").into());
+        return Err(format!("{out} exists already; choose a new folder with --out").into());
     }
     let segmenter = Segmenter::from_pretrained(model, &clipseg::device(&arguments.device)?)?;
     let photo = load_rgb(photo)?;
@@ -70,7 +69,7 @@ fn segment(arguments: &Arguments, model: &Path, photo: &Path) -> Result<(), Box<
         heat_map(mask).save(name("heat"))?;
         masks[index].to_gray_image().save(name("mask"))?;
         let (highest, covered) = (mask.highest(), 100.0 * mask.coverage(arguments.threshold));
-        println!("{prompt}: highest probability {highest:.3}, {covered:.1} % inside");
+        println!("{prompt}: highest probability {highest:.3}, {covered:.1} % of the pixels");
     }
     let page = add_legend(&overlay(&photo, &masks), &arguments.prompts);
     page.save(arguments.out.join("overlay.png"))?;

@@ -89,11 +89,19 @@ fn what_cannot_be_made_or_shown_is_said() {
         "--size",
         "32",
     ]));
-    fails(&show(&root, &file.join("sheet.png")), "cannot look at ");
+    fails(&show(&root, &file.join("sheet.png")), "cannot access ");
     let mut names: Vec<_> = std::fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
         .collect();
     names.sort();
     assert_eq!(names, ["file", "scenes"]);
+    // Only the split that is shown is read.
+    std::fs::write(root.join("refer_train.json"), "[{\"task_id\": ").unwrap();
+    succeeds(&show(&root, &sheet));
+    std::fs::copy(root.join("refer_train.json"), root.join("refer_val.json")).unwrap();
+    fails(
+        &show(&root, &folder.path().join("second.png")),
+        "refer_val.json",
+    );
 }
