@@ -1,9 +1,9 @@
 //! Every form of checkpoint: Hugging Face's and open_clip's.
 //!
-//! `fixtures/checkpoints` has what only PyTorch can write; see `make.py` there. Everything else is
-//! written here, from the tensors of the fixtures.
+//! `fixtures/checkpoints` has what only PyTorch can write; `fixtures/make/checkpoints.py` writes
+//! it. Everything else is written here, from the tensors of the fixtures.
 
-use crate::support::{Answers, device, shipped, sizes};
+use crate::support::{Answers, device, fixtures_with, sizes};
 use burn::prelude::*;
 use burn::tensor::DType;
 use clipseg::clip::{
@@ -21,12 +21,17 @@ const TOLERANCE: f32 = 1e-4;
 
 pub(crate) type Tensors = BTreeMap<String, TensorData>;
 
+/// The checkpoints are other forms of the models of the same set.
+fn with_checkpoints() -> PathBuf {
+    fixtures_with("checkpoints/original.pth")
+}
+
 pub(crate) fn checkpoints() -> PathBuf {
-    shipped().join("checkpoints")
+    with_checkpoints().join("checkpoints")
 }
 
 pub(crate) fn segmenter(name: &str) -> PathBuf {
-    shipped().join("models").join(name)
+    with_checkpoints().join("models").join(name)
 }
 
 pub(crate) fn read(path: &Path) -> Tensors {

@@ -3,7 +3,7 @@
 use crate::checkpoints::{
     checkpoints, folder_like, load, message, read, segmenter, weights, write,
 };
-use crate::support::{device, shipped};
+use crate::support::{device, random, shipped};
 use burn::prelude::*;
 use clipseg::clip::{
     Activation, Checkpoint, ClipError, WeightProblems, load_clip, load_openai_clip, non_finite,
@@ -59,17 +59,6 @@ fn a_file_cut_off_anywhere_is_an_error_that_names_it() {
             let error = message(read_all(&path).map_err(|error| format!("{length}: {error}")));
             assert!(error.contains(&path.display().to_string()), "{error}");
         }
-    }
-}
-
-/// Numbers that look random and are the same every time.
-fn random() -> impl FnMut(usize) -> usize {
-    let mut state = 7u64;
-    move |below| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % below
     }
 }
 

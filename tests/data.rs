@@ -1,6 +1,6 @@
 //! Pictures, polygons and files against Pillow and the official tools.
 
-use crate::support::{Answers, device, fixtures, shipped};
+use crate::support::{Answers, device, fixtures, fixtures_with};
 use clipseg::clip::ImageProcessor;
 use clipseg::data::{
     Mask, PhraseCut, PhraseCutDataset, Polygons, RasterRule, SampleOptions, ScenesConfig, Split,
@@ -51,15 +51,10 @@ fn polygons_are_filled_as_pillow_fills_them() {
 
 #[test]
 fn the_centres_of_pixels_are_inside_as_for_scikit_image() {
-    // Other sets of polygons may come without these answers.
-    let sets = [fixtures(), shipped()];
-    let folder = sets
-        .iter()
-        .find(|set| set.join("pixel_centre.json").is_file());
-    let folder = folder.expect("the shipped set has them");
+    let folder = fixtures_with("pixel_centre.json");
     let json = std::fs::read(folder.join("pixel_centre.json")).expect("a fixture");
     let masks: Vec<Vec<Vec<u32>>> = serde_json::from_slice(&json).expect("a list of rows");
-    let cases = cases(folder);
+    let cases = cases(&folder);
     assert_eq!(cases.len(), masks.len());
     for (index, (case, rows)) in cases.into_iter().zip(masks).enumerate() {
         let polygons: Polygons = [case.polygons].into_iter().collect();

@@ -1,6 +1,6 @@
 //! Losses, counts and sweeps against PyTorch, torchmetrics and CLIPSeg's own code.
 
-use crate::support::{Answers, device, fixtures, shipped};
+use crate::support::{Answers, device, fixtures, fixtures_with};
 use burn::prelude::*;
 use clipseg::metrics::{
     Confusion, DiceReduction, Grouped, Loss, SweepDefinition, Tally, ThresholdSweep,
@@ -106,7 +106,8 @@ fn gradients_of_each_loss_by_element() {
         value: f64,
         gradient: Vec<f64>,
     }
-    let json = std::fs::read(shipped().join("metrics/gradients.json")).expect("a fixture");
+    let file = "metrics/gradients.json";
+    let json = std::fs::read(fixtures_with(file).join(file)).expect("a fixture");
     let answers: Gradients = serde_json::from_slice(&json).expect("the gradients");
     let device = device().autodiff();
     let tensor = |values: &[f32]| {
@@ -221,7 +222,7 @@ fn average_precision_is_that_of_torchmetrics() {
 
 #[test]
 fn figures_in_the_definition_of_clipseg() {
-    /// Figures of `FixedIntervalMetrics` of timojl/clipseg from the counts of the shipped fixture.
+    /// Figures of `FixedIntervalMetrics` of timojl/clipseg from the counts of the fixture.
     #[derive(Deserialize)]
     struct Figures {
         average_precision: f64,
@@ -232,7 +233,7 @@ fn figures_in_the_definition_of_clipseg() {
         iou_bin: Vec<f64>,
         mean_iou: Vec<f64>,
     }
-    let folder = shipped().join("metrics");
+    let folder = fixtures_with("metrics/clipseg_scores.json").join("metrics");
     let json = std::fs::read(folder.join("clipseg_scores.json")).expect("a fixture");
     let expected: Figures = serde_json::from_slice(&json).expect("the figures");
     let answers = Answers::from_file(folder, "inputs.safetensors");

@@ -1,6 +1,6 @@
 //! From files to samples by the formulas of CLIPSeg's own code.
 
-use crate::support::{Answers, device, shipped};
+use crate::support::{Answers, device, fixtures_with};
 use clipseg::data::{
     Mask, Omission, PhraseCut, PhraseCutDataset, Preprocessing, SampleOptions, Split, resize_rgb,
 };
@@ -9,15 +9,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const SIDE: u32 = 16;
+/// A set of fixtures with this file has all of `protocol`.
+const EXPECTED: &str = "protocol/expected.safetensors";
 
 fn dataset(options: SampleOptions) -> PhraseCutDataset {
-    let folder = shipped().join("protocol/VGPhraseCut_v0");
+    let folder = fixtures_with(EXPECTED).join("protocol/VGPhraseCut_v0");
     let data = Arc::new(PhraseCut::open_splits(&folder, &[Split::Test]).unwrap());
     PhraseCutDataset::new(data, Split::Test, options).unwrap()
 }
 
 fn answers() -> Answers {
-    Answers::of(shipped().join("protocol"))
+    Answers::of(fixtures_with(EXPECTED).join("protocol"))
 }
 
 /// Single precision may round the last digit in another order of additions.
@@ -116,7 +118,8 @@ fn masks_are_resized_as_pytorch_resizes_them() {
         to: u32,
         pixels: Vec<u32>,
     }
-    let json = std::fs::read(shipped().join("protocol/nearest.json")).unwrap();
+    let folder = fixtures_with(EXPECTED).join("protocol");
+    let json = std::fs::read(folder.join("nearest.json")).unwrap();
     let cases: Vec<Case> = serde_json::from_slice(&json).unwrap();
     let mut rounded = 0;
     for Case { from, to, pixels } in cases {

@@ -1,11 +1,12 @@
 //! CLIPSeg's protocol, from files to figures, against a short script of its formulas
-//! (`fixtures/protocol_scores/make.py`).
+//! (`fixtures/make/protocol_scores.py`).
 
-use crate::support::shipped;
+use crate::support::fixtures_with;
 use clipseg::data::{Phrase, PhraseCut, Split};
 use clipseg::metrics::SweepDefinition;
 use clipseg::train::{TrainError, evaluate_clipseg};
 use serde::Deserialize;
+use std::path::PathBuf;
 
 #[derive(Deserialize)]
 struct Expected {
@@ -17,8 +18,12 @@ struct Expected {
     average_precision: f64,
 }
 
+fn root() -> PathBuf {
+    fixtures_with("protocol_scores/expected.json").join("protocol_scores")
+}
+
 fn data() -> PhraseCut {
-    PhraseCut::open(&shipped().join("protocol_scores/VGPhraseCut_v0")).expect("it opens")
+    PhraseCut::open(&root().join("VGPhraseCut_v0")).expect("it opens")
 }
 
 /// In place of a model: for "thing j" 8.7 v − 4.13 + 0.37 j, v the channel j mod 3.
@@ -41,7 +46,7 @@ fn logits(picture: &[f32], phrases: &[&Phrase]) -> Vec<f32> {
 
 #[test]
 fn from_files_to_figures() {
-    let json = std::fs::read(shipped().join("protocol_scores/expected.json")).expect("a fixture");
+    let json = std::fs::read(root().join("expected.json")).expect("a fixture");
     let expected: Expected = serde_json::from_slice(&json).expect("the figures");
     let scored = evaluate_clipseg(
         &data(),
@@ -119,7 +124,7 @@ fn what_is_no_logit_is_an_error() {
 #[test]
 fn pictures_that_cannot_be_read_are_left_out_and_counted() {
     let folder = tempfile::tempdir().unwrap();
-    let from = shipped().join("protocol_scores/VGPhraseCut_v0");
+    let from = root().join("VGPhraseCut_v0");
     std::fs::create_dir(folder.path().join("images")).unwrap();
     for name in [
         "image_data_split3000.json",

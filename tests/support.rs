@@ -17,6 +17,16 @@ pub(crate) fn fixtures() -> PathBuf {
     std::env::var_os("CLIPSEG_FIXTURES").map_or_else(shipped, PathBuf::from)
 }
 
+/// The set of fixtures that holds this file: [`fixtures`], or the shipped set if it lacks the file.
+pub(crate) fn fixtures_with(file: &str) -> PathBuf {
+    let named = fixtures();
+    if named.join(file).is_file() {
+        named
+    } else {
+        shipped()
+    }
+}
+
 /// The device that the tests run on: the processor, unless another is named.
 pub(crate) fn device() -> Device {
     let name = std::env::var("CLIPSEG_TEST_DEVICE").unwrap_or_else(|_| "cpu".into());
@@ -126,6 +136,17 @@ fn read<const N: usize, T>(bytes: &[u8], convert: impl Fn([u8; N]) -> T) -> Vec<
     let (chunks, rest) = bytes.as_chunks::<N>();
     assert!(rest.is_empty(), "the fixture is whole");
     chunks.iter().map(|chunk| convert(*chunk)).collect()
+}
+
+/// Pseudo-random numbers below the given limit, the same in every run.
+pub(crate) fn random() -> impl FnMut(usize) -> usize {
+    let mut state = 7u64;
+    move |below| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    }
 }
 
 /// The two CLIPSeg fixtures.

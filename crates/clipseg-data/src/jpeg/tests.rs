@@ -149,15 +149,13 @@ fn the_end_of_a_thumbnail_is_not_the_end() {
 
 #[test]
 fn the_message_says_where_the_picture_ends() {
-    for (name, expected) in [
-        ("cut60.jpg", "at byte 6463, "),
-        ("prog-cut60.jpg", "at byte 5851, "),
-    ] {
+    for name in ["cut60.jpg", "prog-cut60.jpg"] {
+        let length = read(name).len();
         let error = load_rgb(&case(name)).unwrap_err();
         assert!(matches!(error, DataError::CutOff { .. }), "{error}");
         let message = error.to_string();
         let start = format!(
-            "{} ends before the picture does: {expected}",
+            "{} ends before the picture does: at byte {length}, ",
             case(name).display()
         );
         assert!(message.starts_with(&start), "{message}");
