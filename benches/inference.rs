@@ -1,8 +1,8 @@
-//! What a picture and its prompts cost at the published size (ViT-B/16 at 352×352), random weights.
+//! Time of inference at the published size (ViT-B/16 at 352×352), random weights.
 //!
 //! `cargo bench --bench inference`; `CLIPSEG_BENCH_DEVICE` names another device than `cpu`.
-//! The group `matmul` is the kernel that nearly all of the time goes into: its throughput in
-//! elements is FLOP/s and tells whether AVX-512 is in use.
+//! The group `matmul` is the kernel that takes nearly all of the time: its throughput in
+//! elements is FLOP/s and shows whether AVX-512 is in use.
 
 use burn::prelude::*;
 use burn::tensor::Distribution;

@@ -1,7 +1,7 @@
-//! What a sweep over thresholds costs: 100 masks of 352×352 at 49 thresholds.
+//! Time of a threshold sweep: 100 masks of 352×352 at 49 thresholds.
 //!
 //! `cargo bench --bench metrics`; `metrics.py` beside this file computes the same figures of the same
-//! pixels in PyTorch, by sorting. Both print the figures, so that it can be seen that they agree.
+//! pixels in PyTorch, by sorting. Both print the figures, so that they can be compared.
 
 use clipseg::metrics::{Grouped, SweepDefinition, SweepScores, ThresholdSweep};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

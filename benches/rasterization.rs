@@ -1,4 +1,4 @@
-//! Masks a second: the fixtures' 400 sets of polygons scaled to 640×480, on one thread.
+//! Rasterization in masks per second: 400 sets of polygons scaled to 640×480, on one thread.
 //!
 //! `cargo bench --bench rasterization`; `python benches/rasterization.py` does the same with Pillow.
 

@@ -1,6 +1,6 @@
-//! What it costs to read a `refer_train.json` of the published size (344 MB, 310,816 phrases).
+//! Time and memory to read a `refer_train.json` of the published size (344 MB, 310,816 phrases).
 //!
-//! The file is generated, with records of the published shape, the first time that it is needed.
+//! The file is generated on first use, with records of the published shape.
 //!
 //! ```text
 //! cargo bench --bench reading                the rate
@@ -22,7 +22,7 @@ use std::time::Instant;
 
 const PICTURES: u64 = 71_746;
 const PHRASES: u64 = 310_816;
-/// Most and least points of a polygon; half their sum makes the file as large as the published one.
+/// The minimum and maximum number of points of a polygon; their mean gives the published file size.
 const POINTS: std::ops::RangeInclusive<usize> = 4..=18;
 const WORDS: [&str; 12] = [
     "man", "tree", "building", "white", "green", "wooden", "table", "standing", "road", "small",
@@ -47,7 +47,7 @@ fn generate(folder: &Path) -> std::io::Result<()> {
     serde_json::to_writer(&mut list, &images)?;
     list.flush()?;
 
-    // Under another name until it is whole, so that an interrupted run is not measured.
+    // Renamed when complete, so that a partial file is never measured.
     let aside = folder.join("generating");
     let mut file = BufWriter::with_capacity(1 << 20, File::create(&aside)?);
     let mut random = ChaCha8Rng::seed_from_u64(0);
@@ -62,7 +62,7 @@ fn generate(folder: &Path) -> std::io::Result<()> {
 
 fn phrase(file: &mut impl Write, random: &mut ChaCha8Rng, number: u64) -> std::io::Result<()> {
     let image = 2_000_000 + number * PICTURES / PHRASES;
-    // Most phrases name one thing.
+    // Most phrases name one object.
     let instances = [1, 1, 1, 1, 2, 3][random.random_range(0..6)];
     let annotations: Vec<u64> = (0..instances).map(|nth| 10 * number + nth).collect();
     let names: Vec<String> = annotations.iter().map(u64::to_string).collect();
@@ -128,7 +128,7 @@ fn rate(folder: &Path, size: u64) {
     criterion.final_summary();
 }
 
-/// Opens the data set in this process, which has done nothing else, and prints what it took at most.
+/// Opens the data set in a fresh process and prints its peak memory.
 fn peak(folder: &Path, size: u64) {
     let start = Instant::now();
     let data = PhraseCut::open(folder).expect("it was generated");

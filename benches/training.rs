@@ -1,11 +1,11 @@
-//! What a step of training costs at the published size (ViT-B/16 at 352×352, refined head), random
+//! Time of a training step at the published size (ViT-B/16 at 352×352, refined head), random
 //! weights, four phrases.
 //!
 //! `cargo bench --bench training`; `CLIPSEG_BENCH_DEVICE` names another device than `cpu`.
 //! Throughput is in phrases. *cold*: four pictures and four phrases through CLIP and the decoder, as
-//! a loop without grouping and cache has it. *grouped by picture*: four phrases of one picture.
+//! in a loop without grouping and cache. *grouped by picture*: four phrases of one picture.
 //! *cached*: four pictures whose hidden states are in memory, in half precision. *decoder*: from
-//! hidden states that are there already.
+//! given hidden states.
 
 use burn::prelude::*;
 use burn::tensor::Distribution;
@@ -35,7 +35,7 @@ fn device() -> Device {
     clipseg::device(&name).expect("the device is there")
 }
 
-/// A step of AdamW, up to the moment when the device has done it.
+/// One AdamW step, including the wait for the device.
 fn step(trainer: &mut DecoderTrainer, input: &StepInput) {
     let (loss, gradients) = trainer.gradients(input);
     trainer.apply(gradients, 1e-3);

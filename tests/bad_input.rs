@@ -1,4 +1,4 @@
-//! What users get wrong: each is an error that says what and where, never a panic.
+//! Mistakes of users: each gives an error that names the place, never a panic.
 
 use crate::support::{device, fixtures};
 use clipseg::clip::{ClipTokenizer, ImageProcessor};
@@ -10,7 +10,7 @@ fn model() -> PathBuf {
     fixtures().join("models/clipseg-refined")
 }
 
-/// A copy of the tiny checkpoint in which something can be broken.
+/// A copy of the tiny checkpoint for tests to damage.
 pub(crate) fn copy() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(model()).unwrap() {
@@ -20,7 +20,7 @@ pub(crate) fn copy() -> tempfile::TempDir {
     folder
 }
 
-/// Makes the first value of a tensor in a file of single precision another one.
+/// Replaces the first value of a tensor in a float32 file.
 pub(crate) fn spoil(file: &Path, tensor: &str, value: f32) {
     let mut bytes = std::fs::read(file).unwrap();
     let header = 8 + u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
@@ -197,7 +197,7 @@ fn prompts_and_pictures_at_the_edge() {
         "no prompt was given, expected at least one"
     );
 
-    // Longer than any text tower: the end is cut off, as the tokenizer promises.
+    // Longer than any text tower accepts: the text is truncated.
     let long = "cat ".repeat(2_500);
     let masks = segmenter.segment(&dot, &[long.as_str(), ""]).unwrap();
     assert_eq!((masks[0].width(), masks[0].height()), (1, 1));
@@ -229,7 +229,7 @@ fn a_folder_that_cannot_be_written() {
     std::fs::write(&file, "in the way").unwrap();
     let error = segmenter.save_pretrained(&file.join("model")).unwrap_err();
     assert!(error.to_string().starts_with("cannot make "), "{error}");
-    // A folder where a file should go: nothing half-written stays beside it.
+    // A folder blocks the file: no partial file is left beside it.
     let taken = folder.path().join("taken");
     std::fs::create_dir_all(taken.join("model.safetensors/full")).unwrap();
     let error = segmenter.save_pretrained(&taken).unwrap_err();

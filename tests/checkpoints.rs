@@ -59,7 +59,7 @@ pub(crate) fn write(path: &Path, tensors: &Tensors) {
     safetensors::serialize_to_file(views, None, path).expect("a temporary file can be written");
 }
 
-/// A folder with a fixture's configuration, for weights of another form.
+/// A folder with a fixture's configuration, for weights in another format.
 pub(crate) fn folder_like(name: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let config = segmenter(name).join("config.json");
@@ -138,7 +138,7 @@ fn shards_with_an_index() {
     };
     index(&map);
     check_logits(name, &load(&folder).unwrap());
-    // Shards of pickles are listed in a file of another name; what a shard is, it says itself.
+    // The index of pickle shards has another name; each shard's format is read from its content.
     let listed = |name: &str| folder.path().join(format!("{name}.index.json"));
     std::fs::rename(listed("model.safetensors"), listed("pytorch_model.bin")).unwrap();
     check_logits(name, &load(&folder).unwrap());
@@ -230,7 +230,7 @@ fn state_dicts_of_open_clip() {
         (32, 8, 2)
     );
 
-    // The sizes are those that OpenAI's archives carry along.
+    // The sizes are the ones stored in OpenAI's archives.
     let folder = tempfile::tempdir().unwrap();
     let mut tensors = read(&pickle);
     for (name, size) in [
@@ -246,7 +246,7 @@ fn state_dicts_of_open_clip() {
     let path = folder.path().join("open_clip.safetensors");
     write(&path, &tensors);
     check_open_clip("state", &path);
-    // The content says what a file is, whatever its name.
+    // A file's format is read from its content, not from its name.
     let renamed = folder.path().join("open_clip.bin");
     std::fs::rename(&path, &renamed).unwrap();
     check_open_clip("state", &renamed);

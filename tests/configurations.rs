@@ -1,4 +1,4 @@
-//! Configurations of every kind of wrong: an error that names the file, never a panic.
+//! Invalid configurations: each gives an error that names the file, never a panic.
 
 use crate::bad_input::{copy, loading};
 use crate::support::{device, shipped};
@@ -7,7 +7,7 @@ use clipseg::model::{ClipSeg, ClipSegConfig, Segmenter};
 use image::RgbImage;
 use serde_json::{Value, json};
 
-/// The JSON with one value replaced, for each value in it and each replacement.
+/// Every variant of the JSON with one value replaced by one of the replacements.
 fn changes(json: &Value) -> Vec<(String, Value)> {
     let others = [
         Value::Null,
@@ -51,7 +51,7 @@ fn picture() -> RgbImage {
     RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8, y as u8, 7]))
 }
 
-/// Either answer will do, as long as there is one.
+/// Accepts any result; a panic fails the test.
 fn segment(segmenter: &Segmenter) {
     let photo = segmenter.encode_image(&picture());
     drop(photo.and_then(|photo| segmenter.segment(&photo, &["a cat"])));
@@ -83,7 +83,7 @@ fn no_value_in_config_json_makes_a_panic() {
         };
         refused += 1;
         let named = ["config.json", "tokenizer.json"];
-        // A width that the weights do not have is told with their folder.
+        // The error about a width that differs from the weights' names their folder.
         let fits = error.contains("the tensors do not fit the model");
         assert!(
             fits || named.iter().any(|name| error.contains(name)),
@@ -141,7 +141,7 @@ fn the_preprocessing_of_transformers_5_is_read() {
     std::fs::copy(shipped_case("processor_config.json"), &newer).unwrap();
     let found = ImageProcessor::from_folder(folder.path()).unwrap().unwrap();
     assert_eq!(found, ImageProcessor::clipseg(96));
-    // The older file with the same content gives the same, and the newer one goes first.
+    // The older file with the same content gives the same result; the newer one has precedence.
     let part = clipseg::clip::read_json(&newer).unwrap()["image_processor"].clone();
     let older = folder.path().join("preprocessor_config.json");
     std::fs::copy(shipped_case("half-mean-96.json"), &older).unwrap();
@@ -149,7 +149,7 @@ fn the_preprocessing_of_transformers_5_is_read() {
         ImageProcessor::from_folder(folder.path()).unwrap(),
         Some(found.clone())
     );
-    // A file that is about the tokenizer alone says nothing.
+    // A file about the tokenizer alone has no effect on preprocessing.
     std::fs::write(&newer, r#"{"processor_class": "CLIPSegProcessor"}"#).unwrap();
     let half = ImageProcessor::from_folder(folder.path()).unwrap().unwrap();
     assert_eq!((half.mean, half.std), ([0.5; 3], [0.5; 3]));
@@ -172,7 +172,7 @@ fn the_preprocessing_of_transformers_5_is_read() {
         error.contains("processor_config.json: field `resample`: 9"),
         "{error}"
     );
-    // Saving would leave the newer file to be read in its place.
+    // Otherwise the newer file would be read instead of the saved one.
     let error = half.save(folder.path()).unwrap_err().to_string();
     assert!(error.contains("already exists"), "{error}");
 }
@@ -188,7 +188,7 @@ fn a_checkpoint_keeps_its_preprocessing_when_it_is_saved() {
     segmenter.save_pretrained(saved.path()).unwrap();
     let found = ImageProcessor::from_folder(saved.path()).unwrap().unwrap();
     assert_eq!(&found, segmenter.processor());
-    // A folder of another program's is left as it is, whichever file is in the way.
+    // Another program's folder is left unchanged, whichever of its files conflicts.
     for name in [
         "config.json",
         "model.safetensors",

@@ -12,7 +12,7 @@ const TOLERANCE: f32 = 1e-4;
 /// Learning rate of the reference.
 const RATE: f64 = 1e-3;
 
-/// The tensors of a CLIP under their names in Hugging Face's files.
+/// The tensors of a CLIP by their names in Hugging Face's files.
 fn written(config: &ClipConfig, clip: &Clip) -> Answers {
     let scratch = tempfile::tempdir().unwrap();
     save_clip(scratch.path(), config, clip).expect("a temporary folder can be written");
@@ -76,7 +76,7 @@ pub(crate) fn three_contrastive_steps(device: &Device, tolerance: f32) {
         },
         not_negatives: None,
     };
-    // As the reference: everything decays, the temperature too.
+    // Like the reference, with weight decay on every parameter, the temperature too.
     let mut trainer = ClipTrainer::new(clip, &AdamWOptions::default());
     let mut losses = Vec::new();
     for step in 0..3 {
@@ -108,7 +108,7 @@ fn batch(config: &ClipConfig, size: usize, device: &Device) -> CaptionTensors {
             _ => (place as i64 * 7919) % 512,
         })
         .collect();
-    // Some texts hold of a neighbour.
+    // Some texts are also true of the neighbouring picture.
     let mask: Vec<bool> = (0..size * size)
         .map(|place| place / size + 1 == place % size && place % 3 == 0)
         .collect();

@@ -1,4 +1,4 @@
-//! Checkpoints that are damaged, of another kind, do not fit, or hold what is no number.
+//! Checkpoints that are damaged, of another kind, of other shapes, or contain NaN.
 
 use crate::checkpoints::{
     checkpoints, folder_like, load, message, read, segmenter, weights, write,
@@ -23,7 +23,7 @@ fn torchscript_is_told_apart_with_advice() {
     assert!(error.contains(".state_dict(), 'state_dict.pt')"), "{error}");
 }
 
-/// Reads all of a file, which may have been damaged in any way.
+/// Reads an entire file that may be damaged anywhere.
 fn read_all(path: &Path) -> Result<(), ClipError> {
     let checkpoint = Checkpoint::from_file(path)?;
     checkpoint
@@ -62,7 +62,7 @@ fn a_file_cut_off_anywhere_is_an_error_that_names_it() {
     }
 }
 
-/// From where to where a parser reads: the header of safetensors, the pickle and the directory of an archive.
+/// The byte ranges that a parser reads: the safetensors header, the pickle, the archive's directory.
 fn parsed(file: &[u8]) -> Vec<(usize, usize)> {
     let find = |needle: &[u8]| file.windows(needle.len()).position(|part| part == needle);
     if file.starts_with(b"PK") {
@@ -75,7 +75,7 @@ fn parsed(file: &[u8]) -> Vec<(usize, usize)> {
         return vec![(pickle, end), (directory, file.len())];
     }
     if file.starts_with(&[0x80]) {
-        // The older format: pickles one behind the other, then the numbers.
+        // The older format: consecutive pickles, then the tensor data.
         return vec![(0, 4_000.min(file.len()))];
     }
     let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
@@ -106,12 +106,12 @@ fn damage_where_a_parser_reads_is_found_or_harmless() {
                 }
             }
         }
-        // The rest changes names, which only a model can tell, or what nobody reads.
+        // The remaining bytes change tensor names, which only a model can check, or unused data.
         assert!(2 * found > tried, "{file}: {found} of {tried}");
     }
 }
 
-/// A safetensors file with this header, before 16 bytes of numbers.
+/// A safetensors file with this header and 16 bytes of tensor data.
 fn with_header(header: &str) -> Vec<u8> {
     let length = (header.len() as u64).to_le_bytes();
     [&length, header.as_bytes(), &[0; 16]].concat()
@@ -375,7 +375,7 @@ fn what_is_no_number_is_loaded_with_one_warning() {
         let shape = data.shape().clone();
         let mut values: Vec<f32> = data.try_to_vec().unwrap();
         *values.last_mut().unwrap() = value;
-        // Half precision has to be looked through as well.
+        // Half-precision tensors are checked too.
         let data = TensorData::new(values, shape).convert::<burn::tensor::f16>();
         tensors.insert(name.into(), data);
     }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The runs of each row, as start and length pairs.
+/// The runs of each row as pairs of start and length.
 fn from_runs(width: u32, height: u32, rows: &[Vec<u32>]) -> Mask {
     let mut inside = vec![0; (width * height) as usize];
     for (row, runs) in inside.chunks_exact_mut(width as usize).zip(rows) {

@@ -1,4 +1,4 @@
-//! The program's `clipseg data …`, run as a user runs it.
+//! The commands `clipseg data …`, run as a user runs them.
 
 use crate::support::shipped;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A copy of the shipped data set in which something can be broken.
+/// A copy of the data set of the fixtures for tests to damage.
 fn copy() -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     let from = shipped().join("phrasecut/VGPhraseCut_v0");
@@ -82,7 +82,7 @@ fn a_check_fails_where_a_phrase_cannot_be_used() {
         "{table}"
     );
 
-    // What is wrong elsewhere does not matter to the other splits.
+    // Damage in one split does not affect the others.
     let output = data(&[
         "check",
         name(copy.path()),
@@ -135,7 +135,7 @@ fn pictures_come_from_where_the_list_says() {
     std::fs::write(&list, here).unwrap();
 
     let server = std::thread::spawn(move || {
-        // Of the three pictures the last is not there; one is asked for twice in all.
+        // The third picture does not exist on the server; one picture is requested twice in total.
         for stream in listener.incoming().take(4) {
             let mut stream = stream.unwrap();
             let reader = BufReader::new(stream.try_clone().unwrap());

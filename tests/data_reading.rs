@@ -1,4 +1,4 @@
-//! Data sets as folders: what is read, what is wrong with them, what becomes of it.
+//! Reading data sets from folders: contents, problems, and how problems are reported.
 
 use crate::support::{fixtures, shipped};
 use clipseg::data::{
@@ -18,7 +18,7 @@ fn quiet(data: &PhraseCut) -> Report {
     check(data, &|_, _| ())
 }
 
-/// A data set of a few pictures of 8×6, which are there unless taken away.
+/// A data set of a few 8×6 pictures, all of which exist at first.
 fn folder(images: &str, phrases: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
@@ -61,8 +61,8 @@ fn what_is_odd_about_the_published_data_does_not_make_it_unusable() {
     for problem in report.problems() {
         *counts.entry(problem.kind).or_default() += 1;
     }
-    // Each set of answers has one picture with another size, the third of `train`, and points of
-    // their own in some of the phrases.
+    // Each fixture folder has one picture of another size, the third of `train`, and single-point polygons
+    // in some phrases.
     assert_eq!(counts.get(&ProblemKind::OtherSize), Some(&1), "{counts:?}");
     assert!(counts[&ProblemKind::ShortPolygon] > 3, "{counts:?}");
     assert_eq!(counts.len(), 2, "{counts:?}");
@@ -93,7 +93,7 @@ fn any_splits_are_read_alone() {
     let copied = |name: &str| std::fs::copy(phrasecut().join(name), copy.path().join(name));
     copied("refer_val.json").unwrap();
     copied("refer_input_test.json").unwrap();
-    // The other name of the list.
+    // The picture list's other name.
     let list = copy.path().join("image_data_split.json");
     std::fs::copy(phrasecut().join("image_data_split3000.json"), list).unwrap();
     // A validation run must not read this.
@@ -104,7 +104,7 @@ fn any_splits_are_read_alone() {
     assert!(val.phrases(Split::Train).is_empty());
     assert_eq!(val.splits().collect::<Vec<_>>(), [Split::Val]);
 
-    // Where there is no truth, the phrases are read without.
+    // Without ground truth, the phrases are still read.
     let test = PhraseCut::open_splits(copy.path(), &[Split::Test]).unwrap();
     assert!(!test.has_truth(Split::Test) && test.problems().is_empty());
     let words = |data: &PhraseCut| -> Vec<_> {
@@ -195,7 +195,7 @@ fn val_and_miniv_are_one_split_too() {
     let two = PhraseCut::open_splits(&phrasecut(), &[Split::ValMiniv]).unwrap();
     assert_eq!(two.phrases(Split::ValMiniv), both);
     assert_eq!(two.splits().collect::<Vec<_>>(), [Split::Val, Split::Miniv]);
-    // Either alone is not both.
+    // One of the two splits alone is not enough.
     let miniv = PhraseCut::open_splits(&phrasecut(), &[Split::Miniv]).unwrap();
     assert!(miniv.phrases(Split::ValMiniv).is_empty());
     assert_eq!(miniv.phrases(Split::Miniv), all.phrases(Split::Miniv));
@@ -423,11 +423,11 @@ fn pictures_are_looked_at() {
     std::fs::write(path(2), "<html>Sign in</html>").unwrap();
     let whole = std::fs::read(path(3)).unwrap();
     std::fs::write(path(3), &whole[..whole.len() - 3]).unwrap();
-    // Without its end marker alone, nothing of a picture is missing.
+    // A picture that lacks only its end marker is complete.
     let whole = std::fs::read(path(5)).unwrap();
     std::fs::write(path(5), &whole[..whole.len() - 2]).unwrap();
     image::RgbImage::new(7, 6).save(path(4)).unwrap();
-    // Nobody asks for the sixth.
+    // The sixth picture is not used.
     std::fs::remove_file(path(6)).unwrap();
 
     let mut data = PhraseCut::open(folder.path()).unwrap();

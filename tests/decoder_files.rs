@@ -43,10 +43,10 @@ fn a_saved_model_is_the_same_to_the_last_bit() {
         };
         assert_eq!(mask(&before), mask(&after), "{name}");
 
-        // The encoders can be taken out of any of them.
+        // The encoders can be loaded from any of them.
         let clip = load_clip(folder.path(), &device()).unwrap().config;
         assert_eq!(clip, before.model().config().clip);
-        // A second save writes the same file.
+        // Saving again writes the same bytes.
         let again = tempfile::tempdir().unwrap();
         after.save_pretrained(again.path()).unwrap();
         for file in ["config.json", "model.safetensors"] {
@@ -83,7 +83,7 @@ fn files_have_pytorch_s_names_and_shapes() {
             DecoderConfig::Conv(conv) => {
                 assert_eq!(json["decoder_type"], "conv");
                 assert_eq!(json["decoder_config"], json!(conv));
-                // Transformers would fill its own decoder with noise.
+                // Transformers would initialize its own decoder at random.
                 assert!(json.get("model_type").is_none(), "{json}");
                 // [out, in], unlike in Burn.
                 assert_eq!(shape("decoder.levels.2.film_add.weight"), [8, 32]);

@@ -1,4 +1,4 @@
-//! Every decoder on a tiny CLIP: what it looks at, what it learns from, and that it learns.
+//! Every decoder on a tiny CLIP: its inputs, its gradients, and that it learns.
 
 use crate::support::{device, fixtures};
 use burn::module::{Module, ModuleVisitor, Param};
@@ -14,7 +14,7 @@ use clipseg::model::{
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// Small decoders of every kind that fit the fixtures' CLIP, with a name for messages.
+/// Small decoders of every kind for the fixtures' CLIP, with their names.
 pub(crate) fn kinds() -> Vec<(&'static str, DecoderConfig)> {
     let extract_layers = vec![1, 2, 4];
     let conv = ConvDecoderConfig {
@@ -114,7 +114,7 @@ fn prompts_share_a_picture_and_rows_share_nothing() {
             assert_close(name, row(&both, index), alone);
         }
 
-        // Phrases of pictures 1, 0, 0 and 1 against pictures repeated as often.
+        // Phrases of the pictures 1, 0, 0 and 1, compared with repeated pictures.
         let picture_of = [1, 0, 0, 1];
         let phrases = prompts.repeat_dim(0, 2);
         let grouped = model
@@ -163,7 +163,7 @@ fn the_prompt_and_every_layer_of_clip_matter() {
     }
 }
 
-/// Numbers and other things that a field of a configuration may hold by mistake.
+/// Values that a configuration field may contain by mistake.
 fn mistakes() -> Vec<Value> {
     let numbers = [0, 1, 2, 3, 4, 5, 7, 8, 24, 33, 1 << 17, 1 << 40, u64::MAX];
     let others = [
@@ -186,7 +186,7 @@ fn mistakes() -> Vec<Value> {
     numbers.map(Value::from).into_iter().chain(others).collect()
 }
 
-/// A configuration is refused by the name of a field, or gives a decoder that works.
+/// Checks that a configuration is refused with a field's name, or gives a working decoder.
 fn works_or_is_refused(clip: &Clip, json: &Value) -> bool {
     println!("{json}"); // shown if anything below panics
     let config = match ClipSegConfig::from_json(json, Path::new("config.json")) {
@@ -219,7 +219,7 @@ fn no_configuration_of_a_decoder_panics() {
     for (_, config) in kinds() {
         let whole = model(config).config().to_json();
         assert!(works_or_is_refused(&clip, &whole));
-        // The fields of the decoder: CLIPSeg's own are among those of the encoders.
+        // The decoder's fields; CLIPSeg's own are stored beside the encoders'.
         let place = whole.get("decoder_config").map(|_| "/decoder_config");
         let (place, skipped) = match place {
             Some(place) => (place, &[][..]),
@@ -246,7 +246,7 @@ fn no_configuration_of_a_decoder_panics() {
             }
             worked += changed(&[(field, &Value::Null)]);
         }
-        // Two mistakes at once, of numbers.
+        // Two invalid numbers at once.
         let few = [0u64, 1, 3, 8, 1 << 40].map(Value::from);
         for (index, first) in fields.iter().enumerate() {
             for second in &fields[index + 1..] {
@@ -259,7 +259,7 @@ fn no_configuration_of_a_decoder_panics() {
     assert!(worked > 100, "only {worked} configurations worked");
 }
 
-/// Says which parameters have no gradient, or one of zeros.
+/// Lists the parameters without a gradient, or with a gradient of zeros.
 struct WithoutGradient<'a> {
     gradients: &'a GradientsParams,
     path: Vec<String>,

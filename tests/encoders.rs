@@ -7,7 +7,7 @@ use burn::prelude::*;
 use burn::tensor::{DType, FloatDType};
 use clipseg::clip::{Clip, ClipTokenizer, TextConfig};
 
-/// What float32 leaves of the reference's own answers is 1e-6; see `tests/README.md`.
+/// The reference's own float32 error is 1e-6; see `tests/README.md`.
 const TOLERANCE: f32 = 1e-4;
 
 #[test]
@@ -110,7 +110,7 @@ impl ModuleMapper for Cast {
     }
 }
 
-/// The largest difference, as a part of the largest value.
+/// The largest difference relative to the largest value.
 fn difference<const D: usize>(found: Tensor<D>, expected: Tensor<D>) -> f32 {
     let worst: f32 = (found.cast(FloatDType::F32) - expected.clone())
         .abs()

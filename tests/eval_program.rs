@@ -1,4 +1,4 @@
-//! The program `clipseg eval`, run as a user runs it.
+//! The command `clipseg eval`, run as a user runs it.
 
 use crate::support::shipped;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ fn predictions(split: &str) -> PathBuf {
     shipped().join("phrasecut/predictions").join(split)
 }
 
-/// A copy of the predictions of a split without its first and with a file of no phrase.
+/// A copy of a split's predictions without the first one and with a file of an unknown task id.
 fn incomplete(split: &str, folder: &Path) {
     std::fs::create_dir(folder).unwrap();
     let mut files: Vec<PathBuf> = std::fs::read_dir(predictions(split))
@@ -412,7 +412,7 @@ fn what_is_no_prediction_is_told() {
         ),
         "{errors}"
     );
-    // A whole folder of another split.
+    // A complete folder of another split.
     let errors = text(&score(&data(), "test", &predictions("val"), &[]).stderr);
     assert!(
         errors.contains("contains no prediction for test, expected <task_id>.png"),

@@ -1,4 +1,4 @@
-//! A checkpoint of the real size (ViT-B/16 at 352×352), which is too large to ship: run with
+//! A checkpoint of the published size (ViT-B/16 at 352×352), which is too large to ship. Run with
 //! `CLIPSEG_FULL_SIZE=<folder> CLIPSEG_PHOTO=<picture> cargo test --release -- --ignored full_size`.
 //!
 //! The folder is a checkpoint with its tokenizer, its `preprocessor_config.json`, and an

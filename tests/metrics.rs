@@ -128,7 +128,7 @@ fn gradients_of_each_loss_by_element() {
         let largest = answer.gradient.iter().fold(0f64, |a, b| a.max(b.abs()));
         for (place, (&found, &expected)) in gradient.iter().zip(&answer.gradient).enumerate() {
             let found = f64::from(found);
-            // Each element for itself, so that a small one is not hidden behind a large one.
+            // Compared by element, so that a large one does not hide the error of a small one.
             assert!(
                 (found - expected).abs() <= 1e-4 * expected.abs() + 1e-7 * largest,
                 "{name}, element {place}: {found:e}, expected {expected:e}"
@@ -206,7 +206,7 @@ fn average_precision_is_that_of_torchmetrics() {
     let exact = average_precision(&probabilities, &masks, "all").expect("sound input");
     let expected = expected.pooled["average_precision"];
     approx::assert_relative_eq!(exact, expected, max_relative = 1e-5);
-    // A sweep knows of a probability only how many thresholds it is above.
+    // A sweep only knows how many thresholds a probability exceeds.
     let above = |p: &f32| {
         sweep_thresholds()
             .iter()

@@ -1,4 +1,4 @@
-//! Scoring whole models: the two ways agree, and the program tells what the library finds.
+//! Scoring models: masks and models score alike, and the program prints the library's figures.
 
 use crate::support::device;
 use crate::training_runs::small_run;
@@ -16,7 +16,7 @@ use std::process::{Command, Output};
 
 fn setup(folder: &Path) -> Setup {
     let config = TrainConfig::from_toml(&small_run(folder), Path::new("test")).unwrap();
-    // Nothing remembered, so that nothing is rounded.
+    // Without a cache, so that hidden states are not rounded.
     let changes = [
         "cache.memory=0",
         "data.held_out=[]",
@@ -32,7 +32,7 @@ fn scenes_of_the_models_size_score_the_same_as_in_training() {
     let data = PhraseCut::open(&folder.path().join("scenes")).unwrap();
     let phrases = data.phrases(Split::Test);
     assert!(phrases.len() > 3);
-    // Untrained logits are all near zero; a threshold in their midst tells pixels apart.
+    // Untrained logits are all near zero, so the threshold is their median.
     let threshold = 0.5;
     let mut options = EvaluateOptions::default();
     options.threshold = threshold;
@@ -58,7 +58,7 @@ fn scenes_of_the_models_size_score_the_same_as_in_training() {
     assert_eq!((tasks.len(), scored.exceptions.len()), (phrases.len(), 0));
     for ((task, phrase), counts) in tasks.iter().zip(phrases).zip(trained.tally.masks()) {
         assert_eq!(task.task.task_id, phrase.task_id);
-        // A pixel may fall on the other side where a phrase is encoded beside others.
+        // Rounding differs between batches, so a pixel at the threshold may differ.
         let close = |a: u64, b: u64| a.abs_diff(b) <= 2;
         assert!(
             close(task.intersection, counts.true_positive),
@@ -75,7 +75,7 @@ fn scenes_of_the_models_size_score_the_same_as_in_training() {
     let places: Vec<usize> = fewer.iter().map(|(place, _)| *place).collect();
     assert_eq!(places, [0, phrases.len() / 2]);
 
-    // The same masks, as predictions.
+    // The same masks scored as predictions.
     let again = evaluate_phrasecut(&data, Split::Test, None, |task| {
         Ok(masks.get(&task.task_id).cloned())
     });
@@ -234,7 +234,7 @@ fn the_program_scores_a_saved_model_and_its_masks_alike() {
     let second = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(first.lines().nth(1), second.lines().nth(1), "{second}");
 
-    // What was written is the program's own, and may be written again; what was changed is not.
+    // The program's own files may be replaced, files that were changed since may not.
     let masks_there = std::fs::read_dir(&masks).unwrap().count();
     let given = [
         "--model",
@@ -262,7 +262,7 @@ fn the_program_scores_a_saved_model_and_its_masks_alike() {
     );
     assert_eq!(std::fs::read(&theirs).unwrap(), b"kept");
 
-    // The threshold is better where it was chosen.
+    // The threshold scores higher on the split on which it was chosen.
     let same = ["--choose-on", "test", "--model", &model];
     let output = eval(&[&common[..], &same].concat());
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -392,7 +392,7 @@ fn what_a_model_cannot_be_asked_is_said() {
             && nothing.contains("; pass --threshold"),
         "{nothing}"
     );
-    // Without polygons there is nothing to score by, nor to choose by.
+    // Without polygons a split can be neither scored nor used to choose a threshold.
     std::fs::rename(
         scenes.join("refer_test.json"),
         scenes.join("refer_input_test.json"),

@@ -1,4 +1,4 @@
-//! What the program has not written is there afterwards, byte for byte, whatever command is run.
+//! No command changes a file that the program has not written.
 
 use crate::support::shipped;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ fn run(command: &str, arguments: &[&Path]) -> Output {
         .expect("the program starts")
 }
 
-/// Everything under a folder, with its bytes; folders have none.
+/// All entries below a folder with their bytes; subfolders have no bytes.
 fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -50,10 +50,10 @@ fn data() -> PathBuf {
     shipped().join("phrasecut/VGPhraseCut_v0")
 }
 
-/// A command whose results are in `folder`, the results' names with what is in the way, and whether
-/// the program knows its own.
+/// Runs a command whose results are in `folder`, with conflicting files in place of each result. The last
+/// argument says whether the program recognizes its own results.
 fn check(folder: &Path, results: &[&str], recognised: bool, run: impl Fn(&[&Path]) -> Output) {
-    // In the way of each result in turn: another program's file, a folder with something in it.
+    // In place of each result in turn: another program's file, a folder with content.
     for name in results {
         let path = folder.join(name);
         let picture = image::RgbImage::from_pixel(3, 3, image::Rgb([1, 2, 3]));
@@ -73,7 +73,7 @@ fn check(folder: &Path, results: &[&str], recognised: bool, run: impl Fn(&[&Path
         assert_eq!(content(folder), before, "{name}");
         std::fs::remove_dir_all(&path).unwrap();
     }
-    // Something beside the results is nobody's concern.
+    // Other files beside the results do not matter.
     std::fs::write(folder.join("notes.txt"), "years of work").unwrap();
     succeeds(&run(&[]));
     let first = content(folder);
@@ -87,7 +87,7 @@ fn check(folder: &Path, results: &[&str], recognised: bool, run: impl Fn(&[&Path
     assert_eq!(there, expected);
     assert_eq!(first[&folder.join("notes.txt")], b"years of work");
 
-    // A second run: its own pictures are replaced, unless they were changed.
+    // A second run replaces its own pictures unless they were changed.
     if recognised {
         succeeds(&run(&[]));
         assert!(content(folder) == first, "the same bytes again");

@@ -7,7 +7,7 @@ use clipseg::clip::load_clip;
 use clipseg::model::{ClipSeg, ClipSegConfig, DecoderConfig, ModelError, OriginalOptions};
 use std::path::Path;
 
-/// The decoder of a fixture, renamed, its queries, keys and values put below each other.
+/// The decoder of a fixture under the original names, with queries, keys and values concatenated.
 fn decoder(name: &str) -> Tensors {
     let weights = weights(name);
     let mut original = Tensors::new();
@@ -117,7 +117,7 @@ fn what_does_not_fit_is_said() {
     let prompt = fail(|options| options.conditional_layer = 3);
     assert!(prompt.contains("the prompt would be ignored"), "{prompt}");
 
-    // A decoder for another tower, and one that is not whole.
+    // A decoder for another tower, and an incomplete one.
     let wide = TensorData::zeros::<f32, _>([16, 768]);
     tensors.insert("reduces.1.weight".into(), wide);
     tensors.remove("blocks.2.linear2.bias");

@@ -1,4 +1,4 @@
-//! The example that turns pictures, masks and a table into a data set.
+//! The example that converts pictures, masks and a table into a data set.
 
 #[expect(dead_code, reason = "an example has a `main` that nobody calls here")]
 #[path = "../examples/own_data.rs"]

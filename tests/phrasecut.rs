@@ -8,7 +8,7 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-/// Scores the predictions of a split, without those left out.
+/// Scores the predictions of a split, without some of them.
 fn evaluate(root: &Path, split: Split, left_out: &[String]) -> PhraseCutEvaluator {
     let folder = root.join("VGPhraseCut_v0");
     let data = PhraseCut::open(&folder).expect("it opens");

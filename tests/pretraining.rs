@@ -1,4 +1,4 @@
-//! Whole runs of contrastive pre-training: what they leave, that they go on, and what they learn.
+//! Complete runs of contrastive pre-training: their files, resuming, and what the model learns.
 
 use crate::support::device;
 use clipseg::clip::{ClipTokenizer, ImageProcessor, PretrainedClip, load_clip};
@@ -8,7 +8,7 @@ use clipseg::train::{
 };
 use std::path::Path;
 
-/// Raises a flag after some steps.
+/// Sets the stop flag after some steps.
 struct StopAfter {
     step: usize,
     stop: StopFlag,
@@ -25,7 +25,7 @@ impl Observer for StopAfter {
     fn finish(&mut self) {}
 }
 
-/// Seconds on one core.
+/// A configuration that runs for seconds on one core.
 fn config(changes: &[&str]) -> PretrainConfig {
     let small = [
         "model.image_size=32",
@@ -80,7 +80,7 @@ fn a_pretraining_run_leaves_everything_in_its_folder() {
     assert_eq!(records.len(), 15);
     let scores = outcome.scores().unwrap();
     assert_eq!(scores.pictures, 20);
-    // A name that comes up once is no class.
+    // A name that occurs once is not a class.
     assert!((6..=20).contains(&scores.objects), "{}", scores.objects);
     for name in ["curves.png", "report.md", "checkpoints/last.safetensors"] {
         assert!(root.join(name).is_file(), "{name}");
@@ -98,7 +98,7 @@ fn a_pretraining_run_leaves_everything_in_its_folder() {
     let tokenizer = ClipTokenizer::from_folder(&model, &shape.text_config).unwrap();
     assert_eq!(tokenizer.vocab_size(), shape.text_config.vocab_size);
     assert!(ImageProcessor::from_folder(&model).unwrap().is_some());
-    // The loader's own batches, filled up to the longest text only, give the same embeddings.
+    // The loader's batches, padded to the longest text only, give the same embeddings.
     let texts = tokenizer
         .batch(&["red star", "a small blue tree"], &device)
         .unwrap();
@@ -218,7 +218,7 @@ fn a_checkpoint_is_trained_further_on_a_plain_list() {
 fn a_time_is_turned_into_steps_once() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("run");
-    // The time is over when the speed is known: one step more.
+    // The time is over once the speed is known, so one more step is done.
     let config = config(&["schedule.minutes=1e-6", "schedule.batch_size=4"]);
     let outcome = whole(&config, &root, Start::New);
     assert_eq!((outcome.end, outcome.losses().len()), (End::Finished, 41));

@@ -1,4 +1,4 @@
-//! The program `clipseg segment`, run as a user runs it.
+//! The command `clipseg segment`, run as a user runs it.
 
 use crate::support::{fixtures, shipped};
 use std::path::Path;
@@ -11,7 +11,7 @@ fn run(arguments: &[&str]) -> Output {
         .expect("the program starts")
 }
 
-/// `clipseg segment` with the tiny checkpoint, whatever else is asked for.
+/// `clipseg segment` with the tiny checkpoint and further arguments.
 fn segment(out: &Path, arguments: &[&str]) -> Output {
     let model = fixtures().join("models/clipseg-refined");
     let mut all = vec!["segment", "--model", model.to_str().unwrap()];
@@ -135,7 +135,7 @@ fn a_bad_file_is_reported_and_the_rest_go_on() {
     );
 }
 
-/// A copy of files of a folder of the cases.
+/// Copies some files of a folder of `fixtures/cases`.
 fn cases(folder: &str, names: &[&str], to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for name in names {
@@ -204,7 +204,7 @@ fn what_a_folder_holds_beside_pictures_is_told() {
     assert!(names(&out).iter().all(|name| name.starts_with("a-")));
     assert_eq!(names(&out).len(), 3);
 
-    // None of it is a picture: an error that says what there is.
+    // No picture in the folder: the error lists the files by extension.
     let others = folder.path().join("others");
     cases("formats", &["x.avif", "x.heic"], &others);
     let output = segment(&out, &[others.to_str().unwrap(), "--prompt", "a cat"]);
@@ -267,7 +267,7 @@ fn photographs_that_are_cut_off_are_refused_and_the_rest_go_on() {
     assert!(errors.contains("2 of the photographs could not be segmented"));
     assert!(names(&out).iter().all(|name| name.starts_with("s3-1x1-")));
     assert_eq!(names(&out).len(), 3);
-    // As a prompt it is refused before the model is loaded.
+    // As a visual prompt it is refused before the model is loaded.
     let cut = photos.join("cut60.jpg");
     let whole = photos.join("s3-1x1.jpg");
     for flag in ["--visual-prompt", "--visual-mask"] {
@@ -381,7 +381,7 @@ fn a_weight_that_is_not_finite_is_no_answer() {
 fn what_a_prompt_is_too_long_for_is_told_once() {
     let folder = tempfile::tempdir().unwrap();
     let photos = ["images/wide.png", "images/tall.png"].map(|name| fixtures().join(name));
-    // The tiny checkpoint takes 24 tokens.
+    // The tiny checkpoint accepts 24 tokens.
     let long = |word: &str| format!("{}at the very end", format!("{word} ").repeat(30));
     let (long, away) = (long("cat"), long("dog"));
     let mut all: Vec<&str> = photos.iter().map(|path| path.to_str().unwrap()).collect();
@@ -433,7 +433,7 @@ fn the_work_goes_on_where_nobody_reads_what_is_told() {
         .spawn()
         .unwrap();
     drop((child.stdout.take(), child.stderr.take()));
-    // A panic would be 101.
+    // A panic would exit with 101.
     assert_eq!(child.wait().unwrap().code(), Some(1));
     assert_eq!(names(folder.path()).len(), 3);
 }
@@ -487,7 +487,7 @@ fn what_cannot_be_done_is_said_before_the_work() {
     let black = folder.path().join("black.png");
     image::GrayImage::new(180, 75).save(&black).unwrap();
     let black = black.to_str().unwrap();
-    // These are found out without a model: there is none.
+    // These errors do not need the model, which does not exist.
     let without_model = |arguments: &[&str]| {
         let mut all = vec!["segment", "--model", "./no/such/folder", "--out"];
         all.push(out.to_str().unwrap());

@@ -1,4 +1,4 @@
-//! From files to samples by the formulas of CLIPSeg's own code.
+//! From files to samples, compared with the formulas of CLIPSeg's own code.
 
 use crate::support::{Answers, device, fixtures_with};
 use clipseg::data::{
@@ -22,7 +22,7 @@ fn answers() -> Answers {
     Answers::of(fixtures_with(EXPECTED).join("protocol"))
 }
 
-/// Single precision may round the last digit in another order of additions.
+/// Another order of additions may change the last digit of float32.
 fn check_pixels(name: &str, found: &[f32]) {
     let expected = answers().values(name);
     assert_eq!(found.len(), expected.len(), "{name}");
@@ -43,7 +43,7 @@ fn check_mask(name: &str, mask: &Mask) {
 #[test]
 fn whole_pictures_and_masks_are_those_of_the_formulas() {
     let samples = dataset(SampleOptions::clipseg(SIDE));
-    // Three pictures with two phrases each; the others are left out, and counted.
+    // Three pictures with two phrases each; the other phrases are left out and counted.
     assert_eq!(samples.phrases(), 6);
     let left_out = samples.left_out();
     assert_eq!(left_out.phrases_for(Omission::SkippedPicture), 3);
@@ -74,7 +74,7 @@ fn parts_are_cut_out_before_they_are_squashed() {
         });
         let mut windows = BTreeSet::new();
         for epoch in 0..60 {
-            // The two phrases of the oblong picture.
+            // The two phrases of the picture that is not square.
             for index in [0, 1] {
                 let sample = samples.sample(index, epoch).unwrap();
                 assert_eq!((sample.image_id, sample.view.window.width), (1, 43));
@@ -101,7 +101,7 @@ fn each_setting_of_the_protocol_makes_a_difference() {
     let [exact, rounded] = [&exact, &rounded].map(|samples| samples.sample(0, 0).unwrap());
     assert_ne!(exact.image.to_rgb8(), rounded.image.to_rgb8());
     let plain = dataset(SampleOptions::new(SIDE, SIDE));
-    // What has no pixel by its centres has one by the evaluator's rule, and is kept.
+    // A polygon without a pixel centre has a pixel by the evaluator's rule, and its phrase is kept.
     assert_eq!((plain.phrases(), plain.left_out().phrases()), (9, 3));
     assert_ne!(plain.sample(0, 0).unwrap().mask, exact.mask);
     let whole = plain.data().image_path(1);
@@ -123,7 +123,7 @@ fn masks_are_resized_as_pytorch_resizes_them() {
     let cases: Vec<Case> = serde_json::from_slice(&json).unwrap();
     let mut rounded = 0;
     for Case { from, to, pixels } in cases {
-        // No run of pixels is like another.
+        // No two rows of pixels are equal.
         let inside = |x: u32| u8::from(x.wrapping_mul(2_654_435_761) >> 16 & 1 == 1);
         let values: Vec<u8> = (0..from).map(inside).collect();
         let expected: Vec<u8> = pixels.iter().map(|&x| inside(x)).collect();

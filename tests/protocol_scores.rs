@@ -1,4 +1,4 @@
-//! CLIPSeg's protocol, from files to figures, against a short script of its formulas
+//! CLIPSeg's protocol from files to figures, compared with a script of its formulas
 //! (`fixtures/make/protocol_scores.py`).
 
 use crate::support::fixtures_with;
@@ -26,7 +26,7 @@ fn data() -> PhraseCut {
     PhraseCut::open(&root().join("VGPhraseCut_v0")).expect("it opens")
 }
 
-/// In place of a model: for "thing j" 8.7 v − 4.13 + 0.37 j, v the channel j mod 3.
+/// Replaces the model: the logit for "thing j" is 8.7 v − 4.13 + 0.37 j, where v is channel j mod 3.
 fn logits(picture: &[f32], phrases: &[&Phrase]) -> Vec<f32> {
     let pixels = picture.len() / 3;
     let of_phrase = phrases.iter().flat_map(|phrase| {

@@ -1,4 +1,4 @@
-//! Writes the tiny checkpoints anew, for `round_trip.py` to load into transformers.
+//! Saves the tiny checkpoints for `round_trip.py`, which loads them into transformers.
 
 use crate::support::{SEGMENTERS, device, fixtures};
 use clipseg::model::Segmenter;

@@ -1,4 +1,4 @@
-//! Samples: selections, transforms, batches, and that nothing but the seed decides.
+//! Samples: selection, augmentation, batches, and reproducibility by seed.
 
 use crate::support::device;
 use burn::data::dataloader::DataLoaderBuilder;
@@ -53,7 +53,7 @@ fn rectangles(folder: &std::path::Path) -> Arc<PhraseCut> {
                 "phrase_structure": {"name": if second == 0 { name } else { colour.0 }},
             }));
         }
-        // Without loss, whatever the name says: what is in the file decides how it is read.
+        // A lossless format under another name: the file's content decides how it is read.
         let path = folder.join(format!("images/{image_id}.jpg"));
         picture
             .save_with_format(path, image::ImageFormat::Png)
@@ -90,7 +90,7 @@ fn dataset(data: &Arc<PhraseCut>, options: SampleOptions) -> Arc<PhraseCutDatase
     Arc::new(PhraseCutDataset::new(data.clone(), Split::Train, options).unwrap())
 }
 
-/// All of a batch that can be compared.
+/// The comparable parts of a batch.
 fn contents(batch: SampleBatch) -> impl PartialEq + std::fmt::Debug {
     let supports: Vec<_> = batch
         .supports
@@ -116,7 +116,7 @@ fn batches_do_not_depend_on_the_number_of_workers() {
         (Grouping::Phrase, Preprocessing::ClipSeg),
         (Grouping::Picture, Preprocessing::HuggingFace),
     ] {
-        // Each with a data set of its own, so that what one keeps helps no other.
+        // Each with its own data set, so that no cache is shared.
         let load = |workers: usize, cache_bytes: u64, from: (u64, usize)| -> Vec<_> {
             let options = SampleOptions {
                 preprocessing,
@@ -186,7 +186,7 @@ fn pictures_masks_and_words_are_turned_together() {
                 let sample = samples.sample(index, 1).unwrap();
                 let record = samples.record(index);
                 let colour = colour_of(&sample.phrase);
-                // Borders are mixtures; a pixel inside them has the colour, one outside has not.
+                // Pixels at borders have mixed colours, so only pixels away from them are compared.
                 let (sure, beyond) = (sample.mask.erode(3), sample.mask.dilate(3));
                 assert!(sure.area() > 50, "{record:?}");
                 for (pixel, place) in sample.image.to_rgb8().pixels().zip(0..) {
@@ -244,7 +244,7 @@ fn negatives_do_not_hold() {
             assert!(!here.contains(name), "`{phrase}` in a picture of {here:?}");
         }
     }
-    // 960 draws at 0.4: 384 expected, a deviation of 15.
+    // 960 draws with probability 0.4: mean 384, standard deviation 15.
     assert!((310..460).contains(&count), "{count}");
     assert!(drawn.len() > 10, "{drawn:?}");
 }
@@ -279,10 +279,10 @@ fn the_papers_negatives_are_any_other_phrase() {
             }));
         }
     }
-    // 1,920 draws at 0.4: 768 expected, a deviation of 21.
+    // 1,920 draws with probability 0.4: mean 768, standard deviation 21.
     assert!((680..860).contains(&count), "{count}");
     assert!(shown > 0, "it does not look at what the picture shows");
-    // Each text is as likely, however many phrases have it.
+    // Every text is equally likely, however many phrases have it.
     assert_eq!(drawn.len(), texts.len());
     let expected = count as f64 / texts.len() as f64;
     for (text, times) in drawn {

@@ -1,4 +1,4 @@
-//! The program's `clipseg data scenes` and `clipseg data show`, run as a user runs them.
+//! The commands `clipseg data scenes` and `clipseg data show`, run as a user runs them.
 
 use clipseg::data::{PhraseCut, Split, UnseenPairs, load_rgb};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Prompts of every kind through the whole model, on a tiny checkpoint.
+//! Prompts of every kind through the complete model, on a tiny checkpoint.
 
 use crate::support::{device, fixtures};
 use clipseg::data::{Mask, load_rgb};
@@ -26,7 +26,7 @@ fn furthest(a: &SoftMask, b: &SoftMask) -> f32 {
 fn masks_have_the_photographs_size_and_do_not_depend_on_their_neighbours() {
     let (segmenter, photo) = (segmenter(), photo());
     let encoded = segmenter.encode_image(&photo).unwrap();
-    // More than are decoded at once, of different lengths, and one twice.
+    // More prompts than one batch of the decoder, of different lengths, one of them twice.
     let mut prompts: Vec<String> = (0..19)
         .map(|n| format!("thing {}", "very ".repeat(n)))
         .collect();
@@ -100,7 +100,7 @@ fn masks_one_after_another_are_those_that_come_together() {
         assert_eq!(page, overlay(&photo, &masks));
     }
 
-    // The negatives count together: the highest of all of them.
+    // Negative prompts are combined by their maximum.
     let with = |negatives: &[String]| {
         let options = SegmentOptions::default().with_negative_prompts(negatives.to_vec());
         segmenter.segment_with(&encoded, &prompts[..1], &options)
@@ -110,7 +110,7 @@ fn masks_one_after_another_are_those_that_come_together() {
     let expected = plain.except(&not_meant).unwrap();
     assert_eq!(with(&negatives).unwrap().remove(0), expected);
 
-    // An error ends it.
+    // An error ends the iteration.
     let mut seen = 0;
     let stopped =
         segmenter.for_each_mask(&encoded, &prompts, &SegmentOptions::default(), |_, _| {

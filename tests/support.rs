@@ -1,4 +1,4 @@
-//! Reference answers and how to compare with them.
+//! Reference values and comparison with them.
 
 use burn::module::{ModuleMapper, Param};
 use burn::optim::GradientsParams;
@@ -7,12 +7,12 @@ use burn::tensor::Device;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// The reference answers that come with the tests.
+/// The folder of the shipped fixtures.
 pub(crate) fn shipped() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures"))
 }
 
-/// Where the reference answers lie; another set can be named, to test with other seeds.
+/// The folder of fixtures: `CLIPSEG_FIXTURES`, such as fixtures of another seed, or the shipped ones.
 pub(crate) fn fixtures() -> PathBuf {
     std::env::var_os("CLIPSEG_FIXTURES").map_or_else(shipped, PathBuf::from)
 }
@@ -27,7 +27,7 @@ pub(crate) fn fixtures_with(file: &str) -> PathBuf {
     }
 }
 
-/// The device that the tests run on: the processor, unless another is named.
+/// The device of the tests: `CLIPSEG_TEST_DEVICE`, or the CPU.
 pub(crate) fn device() -> Device {
     let name = std::env::var("CLIPSEG_TEST_DEVICE").unwrap_or_else(|_| "cpu".into());
     clipseg::device(&name).unwrap_or_else(|error| panic!("{error}"))
@@ -99,7 +99,7 @@ impl Answers {
         Tensor::from_data(self.data(name), device)
     }
 
-    /// Asserts that no element is further from the answer than `relative` times its largest value.
+    /// Asserts that no element differs by more than `relative` times the tensor's largest value.
     pub(crate) fn check<const D: usize>(&self, name: &str, found: Tensor<D>, relative: f32) {
         let data = found.into_data();
         assert_eq!(data.shape(), self.data(name).shape(), "shape of {name}");
@@ -152,7 +152,7 @@ pub(crate) fn random() -> impl FnMut(usize) -> usize {
 /// The two CLIPSeg fixtures.
 pub(crate) const SEGMENTERS: [&str; 2] = ["clipseg-refined", "clipseg-plain"];
 
-/// The picture sizes that a CLIPSeg fixture has answers for.
+/// The picture sizes for which a CLIPSeg fixture has reference values.
 pub(crate) fn sizes(answers: &Answers) -> Vec<String> {
     let names = answers.names("in.");
     let suffix = ".pixel_values";
@@ -163,7 +163,7 @@ pub(crate) fn sizes(answers: &Answers) -> Vec<String> {
         .collect()
 }
 
-/// Puts gradients in the place of parameters, so that they are written under the same names.
+/// Replaces parameters by their gradients, so that these are written under the same names.
 pub(crate) struct IntoGradients<'a>(pub(crate) &'a GradientsParams);
 
 impl ModuleMapper for IntoGradients<'_> {

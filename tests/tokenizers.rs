@@ -1,4 +1,4 @@
-//! Tokenizers that are damaged, do not belong to a checkpoint, or cut a text.
+//! Tokenizers that are damaged, do not fit the checkpoint, or truncate a text.
 
 use crate::bad_input::{copy, loading};
 use crate::support::{device, fixtures};
@@ -23,7 +23,7 @@ fn text_config() -> TextConfig {
 fn one_of_another_model_is_refused_when_it_is_loaded() {
     let folder = copy();
     let file = folder.path().join("tokenizer.json");
-    // OpenAI's own, whose numbers go to 49,407.
+    // OpenAI's tokenizer, whose token ids go up to 49,407.
     std::fs::copy(fixtures().join("clip-tokenizer/tokenizer.json"), &file).unwrap();
     let error = loading(folder.path());
     assert!(error.starts_with(&file.display().to_string()), "{error}");
@@ -33,7 +33,7 @@ fn one_of_another_model_is_refused_when_it_is_loaded() {
         "{error}"
     );
 
-    // The numbers fit, but texts end with another token than the encoder looks for.
+    // The token ids fit, but the end-of-text token differs from the one in the configuration.
     let folder = copy();
     let path = folder.path().join("config.json");
     let mut config = json_of(&path);
@@ -50,7 +50,7 @@ fn one_of_another_model_is_refused_when_it_is_loaded() {
             "{error}"
         );
     }
-    // Nothing puts the special tokens around a text.
+    // The tokenizer adds no special tokens.
     let folder = copy();
     let path = folder.path().join("tokenizer.json");
     let mut tokenizer = json_of(&path);
@@ -96,7 +96,7 @@ fn tokens_that_are_not_the_encoders_are_an_error() {
         )),
         "{error}"
     );
-    // The same through a segmenter that was put together of parts.
+    // The same through a segmenter made of its parts.
     let model = clipseg::model::ClipSeg::from_pretrained(&folder, &device()).unwrap();
     let processor = clipseg::clip::ImageProcessor::clipseg(64);
     let segmenter = Segmenter::new(model, ClipTokenizer::openai(most).unwrap(), processor);
@@ -115,7 +115,7 @@ fn what_is_not_read_of_a_text_is_told_once() {
     let tokenizer = ClipTokenizer::from_folder(&folder, &config).unwrap();
     assert_eq!(tokenizer.truncated_part("a cat").unwrap(), None);
     assert_eq!(tokenizer.truncated_part("").unwrap(), None);
-    // Letters apart are a token each, beside the two special ones.
+    // Separate letters are one token each, beside the two special tokens.
     let letters = |count: usize| vec!["x"; count].join(" ");
     assert_eq!(tokenizer.truncated_part(&letters(most - 2)).unwrap(), None);
     let text = format!("{} y z", letters(most - 2));
@@ -123,7 +123,7 @@ fn what_is_not_read_of_a_text_is_told_once() {
         tokenizer.truncated_part(&text).unwrap().as_deref(),
         Some("y z")
     );
-    // What comes long after the cut is part of it, and a letter of several bytes stays whole.
+    // The warning shows the truncated part, and does not split a multi-byte character.
     let text = format!("{} \u{e9}\u{e9} {}", letters(most - 2), "word ".repeat(500));
     let truncated = tokenizer.truncated_part(&text).unwrap().unwrap();
     assert!(
@@ -245,7 +245,7 @@ fn no_tokenizer_file_makes_a_panic() {
         }
     }
     assert!(refused > places.len(), "{refused} of {}", places.len());
-    // Merges of other tokens, on which the library beneath panics.
+    // Merges of unknown tokens, on which the tokenizers library panics.
     for merges in [
         json!([["a", "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"]]),
         json!(["a b c d"]),

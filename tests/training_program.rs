@@ -1,4 +1,4 @@
-//! `clipseg train`, run, killed and hindered as it is in life.
+//! The command `clipseg train`: killed, stopped, and run on full or read-only disks.
 
 use crate::training_runs::{last_weights, small_run};
 use clipseg::train::TrainConfig;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// Steps without an end and without a validation.
+/// Flags for a run without an end and without validation.
 const ENDLESS: [&str; 4] = [
     "--set",
     "schedule.steps=100000",
@@ -14,7 +14,7 @@ const ENDLESS: [&str; 4] = [
     "validation.every=100000",
 ];
 
-/// What is dropped comes from the generator of the device, which a process of its own has for itself.
+/// Dropout uses the device's random numbers, which other tests in this process would change.
 const DROPOUT: [&str; 2] = ["--set", "decoder.dropout=0.1"];
 
 struct Runs {
@@ -66,13 +66,13 @@ fn leftovers(folder: &Path) -> Vec<PathBuf> {
                 .starts_with(".clipseg-")
         })
         .filter(|path| {
-            // The marker of a run stays.
+            // The run's marker file is kept.
             path.file_name().unwrap() != ".clipseg-run"
         })
         .collect()
 }
 
-/// Waits until a file is there.
+/// Waits until a file exists.
 fn wait_for(path: &Path, child: &mut Child) {
     let began = Instant::now();
     while !path.exists() {
@@ -99,7 +99,7 @@ fn a_run_that_is_killed_again_and_again_ends_bit_for_bit_the_same() {
     let whole = began.elapsed();
     assert!(String::from_utf8_lossy(&output.stdout).contains("decoder"));
 
-    // Another seed each time, printed where the test fails.
+    // Another seed each time; a failing test prints it.
     let mut seed = u64::from(std::process::id());
     let mut random = || {
         seed = seed
@@ -119,7 +119,7 @@ fn a_run_that_is_killed_again_and_again_ends_bit_for_bit_the_same() {
         child.kill().unwrap();
         moments.push((moment, child.wait_with_output().unwrap().status.code()));
     }
-    // The settings are those of the run.
+    // The configuration is the stored one.
     let output = runs.run("killed", &[&DROPOUT[..], &["--resume"]].concat());
     assert!(output.status.success(), "{moments:?}: {}", stderr(&output));
 
@@ -179,8 +179,8 @@ fn ctrl_c_saves_and_stops() {
     assert!(changed.contains(&way), "{changed}");
 }
 
-/// Runs a command whose files may not grow beyond so many blocks of 512 bytes, which fails as a full
-/// disk does: in the middle of a write.
+/// Runs a command with a limit on the size of its files, in blocks of 512 bytes. Writing beyond it
+/// fails in the middle of a write, as on a full disk.
 #[cfg(unix)]
 fn with_little_room(command: &Command, blocks: u32) -> Output {
     let mut shell = Command::new("sh");
@@ -206,7 +206,7 @@ fn a_full_disk_is_told_and_the_last_checkpoint_stays_whole() {
     let before = std::fs::read(&checkpoint).unwrap();
     let mut resumed = ENDLESS.to_vec();
     resumed.push("--resume");
-    // Room for the metrics file, but not for a checkpoint.
+    // The limit admits the metrics file but no checkpoint.
     let blocks = (before.len() / 2 / 512) as u32;
     let output = with_little_room(&runs.command("run", &resumed), blocks);
     let message = stderr(&output);
@@ -221,7 +221,7 @@ fn a_full_disk_is_told_and_the_last_checkpoint_stays_whole() {
     );
     assert_eq!(leftovers(&root.join("checkpoints")), Vec::<PathBuf>::new());
     let mut child = runs.command("run", &resumed).spawn().expect("it starts");
-    // With room again it goes on.
+    // Without the limit the run continues.
     let began = Instant::now();
     while std::fs::read(&checkpoint).unwrap() == before {
         assert!(child.try_wait().unwrap().is_none(), "it ended");
@@ -332,7 +332,7 @@ fn content(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 fn what_the_program_has_not_written_stays() {
     let runs = Runs::new();
     let few = ["--steps", "2"];
-    // Names of a run's files that something else has: nothing is done, with --resume neither.
+    // Foreign files under the names of a run's files: refused, with --resume too.
     for (name, file) in [
         ("taken-1", "report.md"),
         ("taken-2", "model/notes.txt"),
@@ -352,7 +352,7 @@ fn what_the_program_has_not_written_stays() {
             assert_eq!(content(&root), before, "{file}");
         }
     }
-    // Other names: the run is added, and its files are replaced by its own only.
+    // Foreign files under other names: the run is added and replaces its own files only.
     let root = runs.root("shared");
     let foreign = [
         "notes.txt",
@@ -383,7 +383,7 @@ fn what_the_program_has_not_written_stays() {
             "{name}"
         );
     }
-    // The cache is inside its own folder and leaves the rest alone, however little room it has.
+    // The cache only removes files of its own folder, however small its limit is.
     let cache = runs.root("cache");
     for folder in ["thesis", "0123456789abcdef0123456789abcdef"] {
         std::fs::create_dir_all(cache.join(folder)).unwrap();
@@ -464,7 +464,7 @@ fn settings_and_flags_without_an_effect_are_refused() {
         assert!(stderr(&output).contains(expected), "{}", stderr(&output));
         assert!(!runs.root("run").exists(), "nothing was begun");
     }
-    // Another decoder begins anew, which is said.
+    // Another kind of decoder starts from its defaults, which is reported.
     let output = Command::new(env!("CARGO_BIN_EXE_clipseg"))
         .args([
             "train",
@@ -500,8 +500,8 @@ fn what_is_dropped_follows_from_the_seed() {
     let (plain, dropped) = (steps("plain", &[]), steps("dropped", &DROPOUT));
     assert_ne!(plain, dropped);
     assert_eq!(dropped, steps("again", &DROPOUT));
-    // Where nothing is learnt, every step draws other values for the same phrases, and validation
-    // draws none.
+    // With a learning rate of nearly zero, dropout changes the training loss of each step but no
+    // validation loss.
     let still = [
         "--learning-rate",
         "1e-12",

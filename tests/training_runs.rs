@@ -1,4 +1,4 @@
-//! Whole training runs: what they leave, and that they go on as if nothing had happened.
+//! Complete training runs: their files, and resuming with identical results.
 
 use crate::support::{device, fixtures, shipped};
 use burn::module::{Module, ModuleVisitor, Param};
@@ -14,7 +14,7 @@ use clipseg::train::{
 };
 use std::path::{Path, PathBuf};
 
-/// Scenes, and the settings of a run of seconds on them.
+/// Scenes, and the configuration of a run on them that takes seconds.
 pub(crate) fn small_run(folder: &Path) -> String {
     let scenes = folder.join("scenes");
     if !scenes.is_dir() {
@@ -64,7 +64,7 @@ fn config(folder: &Path, changes: &[&str]) -> TrainConfig {
         .expect("the changes are right")
 }
 
-/// All that can be random about samples.
+/// A configuration with every random augmentation.
 const EVERYTHING_RANDOM: [&str; 6] = [
     "augment.crop=true",
     "augment.flip=true",
@@ -74,7 +74,7 @@ const EVERYTHING_RANDOM: [&str; 6] = [
     "augment.visual=[0.0, 1.0]",
 ];
 
-/// All weights of the last checkpoint of a run.
+/// All weights of a run's last checkpoint.
 pub(crate) fn last_weights(config: &TrainConfig, root: &Path) -> Vec<f32> {
     struct All(Vec<f32>);
     impl ModuleVisitor for All {
@@ -103,7 +103,7 @@ fn whole(config: &TrainConfig, root: &Path, start: Start) -> RunOutcome {
     .expect("the run succeeds")
 }
 
-/// Raises a flag after a step.
+/// Sets the stop flag after a step.
 struct StopAfter(usize, StopFlag);
 
 impl Observer for StopAfter {
@@ -247,7 +247,7 @@ fn a_stopped_run_goes_on_bit_for_bit() {
             last_weights(&config, &broken) == last_weights(&config, &straight),
             "{name}"
         );
-        // A finished run that goes on has nothing to do.
+        // Resuming a finished run does nothing.
         assert_eq!(whole(&config, &broken, Start::Resume).table, expected.table);
     }
 }
@@ -285,7 +285,7 @@ fn the_cache_changes_nothing_but_the_work() {
         memory == half && memory == first && memory == second,
         "{memory:?} {half:?}"
     );
-    // Without a cache nothing is rounded, which is close to the same.
+    // Without a cache hidden states are not rounded, so results are close but not equal.
     let (exact, counts, _) = run(&["cache.memory=0"]);
     assert_eq!(counts.pictures_from_memory + counts.pictures_from_folder, 0);
     for (a, b) in exact.iter().zip(&memory) {
@@ -293,7 +293,7 @@ fn the_cache_changes_nothing_but_the_work() {
     }
 }
 
-/// A copy of the checkpoint of the tests, to be changed.
+/// A copy of the tests' checkpoint for changes.
 fn copied_checkpoint(folder: &Path) -> PathBuf {
     let copy = folder.join("checkpoint");
     std::fs::create_dir(&copy).unwrap();
@@ -407,7 +407,7 @@ fn phrases_and_pictures_share_one_bound() {
         (outcome.losses(), setup.clip.counts(), used)
     };
     let (expected, all, _) = run("1 GiB");
-    // Room for few phrases, and for few pictures.
+    // Memory for few phrases and for few pictures.
     let (losses, few, used) = run("20 kB");
     assert!(used > 0 && used <= 20_000, "{used}");
     assert!(few.phrases_encoded > all.phrases_encoded && few.phrases_from_memory > 0);
@@ -417,7 +417,7 @@ fn phrases_and_pictures_share_one_bound() {
     assert_eq!((used, none.phrases_from_memory), (0, 0));
 }
 
-/// The loss of every step of a run that keeps nothing.
+/// The loss of every step of a run without a cache.
 fn losses(config: &TrainConfig) -> Vec<f32> {
     let mut setup = Setup::new(config, &device(), |_| {}).expect("the run can be set up");
     let engine = Engine::new(&mut setup.clip, &setup.training, config).expect("it has phrases");
@@ -428,7 +428,7 @@ fn losses(config: &TrainConfig) -> Vec<f32> {
 #[test]
 fn accumulated_batches_are_one_large_batch() {
     let folder = tempfile::tempdir().unwrap();
-    // Losses and lengths of gradients: AdamW would hide a gradient of another scale.
+    // Losses and gradient norms: AdamW is invariant to the gradient's scale.
     let run = |changes: &[&str]| -> Vec<[f32; 2]> {
         let config = config(folder.path(), changes);
         let mut setup = Setup::new(&config, &device(), |_| {}).expect("the run can be set up");
@@ -446,7 +446,7 @@ fn accumulated_batches_are_one_large_batch() {
             })
             .collect()
     };
-    // Phrases come alone, so that batches of four end where batches of twelve do.
+    // Phrases are not grouped by picture, so that batches of 4 and of 12 end at the same phrases.
     let common = [
         "schedule.steps=6",
         "schedule.group_by_picture=false",
@@ -476,7 +476,7 @@ fn each_random_change_reaches_the_loss() {
         losses(&config(folder.path(), &[&common, changes].concat()))
     };
     let plain = losses(&[]);
-    // Scenes are square, so the square that is cut out of them is all of them.
+    // Scenes are square, so the largest square crop is the entire picture.
     for change in &EVERYTHING_RANDOM[1..] {
         let changed = losses(&[change]);
         assert_ne!(changed, plain, "{change}");
@@ -492,7 +492,7 @@ fn each_random_change_reaches_the_loss() {
 fn without_improvement_a_run_ends_early() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("run");
-    // A rate at which nothing is learnt: every validation is like the first.
+    // A learning rate of nearly zero: every validation equals the first.
     let config = config(
         folder.path(),
         &[
@@ -512,7 +512,7 @@ fn without_improvement_a_run_ends_early() {
     );
 }
 
-/// A CLIP in which every weight is not a number.
+/// A CLIP whose weights are all NaN.
 fn poisoned(setup: &mut Setup, config: &TrainConfig) {
     struct Poison;
     impl burn::module::ModuleMapper for Poison {
@@ -589,7 +589,7 @@ fn a_loss_that_is_no_number_stops_the_run() {
 #[test]
 fn a_gradient_that_is_no_number_stops_the_run() {
     let folder = tempfile::tempdir().unwrap();
-    // The loss is a number; the squares of its gradients are not.
+    // The loss is finite; the squares of its gradients overflow.
     for norm in ["", "schedule.clip_norm=1"] {
         let mut changes = vec!["loss=1e30*bce"];
         changes.extend(Some(norm).filter(|norm| !norm.is_empty()));
@@ -640,7 +640,7 @@ fn half_precision_encoders_come_close() {
     };
     let single = encoded("f32");
     assert_eq!(single.len(), 4, "three layers, and the phrases");
-    // Ten bits of fraction, and seven; values go through five blocks.
+    // f16 has ten fraction bits and bf16 seven; values pass through five blocks.
     for (data_type, most) in [("f16", 4e-3), ("bf16", 3e-2)] {
         for (layer, (exact, half)) in single.iter().zip(encoded(data_type)).enumerate() {
             assert_eq!(exact.len(), half.len());
@@ -681,7 +681,7 @@ fn settings_that_do_not_fit_are_named() {
 fn fine_tuning_keeps_the_preprocessing_of_the_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let checkpoint = copied_checkpoint(folder.path());
-    // As transformers writes it for a processor of mean and deviation a half.
+    // As transformers writes it for a mean and standard deviation of 0.5.
     let half = r#"{"do_convert_rgb": null, "do_normalize": true, "do_rescale": true, "do_resize": true,
         "image_mean": [0.5, 0.5, 0.5], "image_processor_type": "ViTImageProcessor",
         "image_std": [0.5, 0.5, 0.5], "resample": 2, "rescale_factor": 0.00392156862745098,
@@ -708,7 +708,7 @@ fn fine_tuning_keeps_the_preprocessing_of_the_checkpoint() {
     assert_eq!(saved, own);
     assert_eq!((own.mean, own.std), ([0.5; 3], [0.5; 3]));
     assert!(!notes.contains("data.size"), "{notes}");
-    // What the model sees is 96 pixels wide, and from -1 to 1.
+    // The model's input is 96 pixels wide with values from -1 to 1.
     let batch = setup.training.batch(&[0], 0, setup.clip.device()).unwrap();
     assert_eq!(batch.pixels.dims()[2..], [96, 96]);
     let expected = own.normalise(batch.pixels.clone());
@@ -732,7 +732,7 @@ fn fine_tuning_keeps_the_preprocessing_of_the_checkpoint() {
         assert_eq!(a.into_data(), b.into_data());
     }
 
-    // A size that is given wins, and that is said.
+    // A configured size has precedence, which is reported.
     let (_, saved, notes) = tune(&["data.size=64"]);
     let mut smaller = own.clone();
     smaller.size = ImageProcessor::clipseg(64).size;
@@ -780,7 +780,7 @@ fn the_preset_paper_is_the_papers_recipe() {
     assert_eq!((decoder.dropout, decoder.reduce_dim), (0.1, 64));
 }
 
-/// The file of the first picture of a split.
+/// The first picture's file of a split.
 fn picture_of(scenes: &Path, split: Split, place: usize) -> PathBuf {
     let data = PhraseCut::open(scenes).unwrap();
     let mut ids: Vec<u64> = data.phrases(split).iter().map(|p| p.image_id).collect();
@@ -797,7 +797,7 @@ fn broken_pictures_are_found_before_the_first_step() {
         let mut text = small_run(&of_split);
         text = text.replace("[data]\n", "[data]\nvalidation = \"val_miniv\"\n");
         let scenes = of_split.join("scenes");
-        // Two pictures in the split, and the second is left.
+        // The split has two pictures; the second remains.
         let missing = picture_of(&scenes, split, 0);
         std::fs::remove_file(&missing).unwrap();
         let empty = (split == Split::Train).then(|| picture_of(&scenes, split, 1));

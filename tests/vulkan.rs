@@ -1,11 +1,11 @@
-//! The answers of the reference implementations on Vulkan.
+//! Comparison with the reference values on Vulkan.
 //!
 //! `cargo test -p clipseg --features vulkan --test vulkan`; not part of the default tests, because
-//! Burn's GPU backends take minutes to build. It says which driver it runs on, and where there is
-//! none, that it was skipped.
+//! Burn's GPU backends take minutes to build. It prints the driver it runs on, and without a driver
+//! that it was skipped.
 //!
-//! It has no harness, so that it says what it runs on, and so that the tests of the modules that it
-//! shares do not run here on the processor.
+//! It has no test harness, so that it can print the driver, and so that the tests in the modules it
+//! shares do not run here on the CPU.
 
 #[expect(dead_code, reason = "its tests run with another tolerance")]
 mod contrastive;
@@ -19,7 +19,7 @@ use burn::tensor::Device;
 use burn::tensor::wgpu::{WgpuBackend, WgpuInitError};
 use std::time::Instant;
 
-/// GPUs add up in other orders and with other exponentials than the processor.
+/// GPUs use other summation orders and exponentials than the CPU.
 const TOLERANCE: f32 = 1e-3;
 
 const COMPARISONS: [(&str, fn(&Device, f32)); 6] = [
@@ -44,7 +44,7 @@ const COMPARISONS: [(&str, fn(&Device, f32)); 6] = [
 ];
 
 fn main() {
-    // Opened here and not by `clipseg::device`, to learn the driver's name and to tell a machine
+    // Opened here and not by `clipseg::device`, to learn the driver's name and to distinguish a machine
     // without Vulkan from one whose driver fails.
     let opened = Device::wgpu_options()
         .graphics_api(WgpuBackend::Vulkan)

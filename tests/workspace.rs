@@ -1,7 +1,7 @@
-//! Tests of the crates together, against the answers of the reference implementations.
+//! Integration tests across the crates, against reference implementations.
 //!
-//! One binary, because linking Burn takes longer than running most of these. See `README.md` beside
-//! this file for where the answers come from and how to make others.
+//! One binary, because linking Burn takes longer than running most tests. `README.md` in this folder
+//! describes the fixtures and how to compute them for another seed.
 
 mod bad_input;
 mod checkpoints;
