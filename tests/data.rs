@@ -170,7 +170,7 @@ fn scenes_are_the_same_for_the_same_seed_and_read_back() {
         assert!(read(&first) == read(&second), "{name}");
     }
     let error = generate_scenes(&first, &config).unwrap_err().to_string();
-    assert!(error.contains("it is there already"), "{error}");
+    assert!(error.contains("it already exists"), "{error}");
 
     let data = Arc::new(PhraseCut::open(&first).unwrap());
     let mut tasks = std::collections::BTreeSet::new();

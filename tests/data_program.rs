@@ -55,7 +55,7 @@ fn a_check_counts_and_shows_what_is_odd() {
         "picture of another size               1       0       0       0  no",
         "",
         "polygon of less than two points",
-        "  train: phrase `2300042__4000001`: polygon 2 has 1 of at least 2 points",
+        "  train: phrase `2300042__4000001`: polygon 2 has 1 of the required 2 points",
     ];
     assert_eq!(lines[..expected.len()], expected, "{table}");
     assert!(table.contains("\n  and 14 more\n"), "{table}");
@@ -177,7 +177,7 @@ fn pictures_come_from_where_the_list_says() {
     );
     let errors = text(&output.stderr);
     assert!(
-        errors.contains("2300481.jpg): the server answers 404 Not Found"),
+        errors.contains("2300481.jpg): the server responded with 404 Not Found"),
         "{errors}"
     );
     assert!(
@@ -205,7 +205,7 @@ fn there_must_be_something_to_fetch() {
     let output = data(&["fetch", name(&copy.path().join("images"))]);
     let errors = text(&output.stderr);
     assert!(
-        errors.contains("images is not a data set: it holds none of image_data"),
+        errors.contains("images is not a data set: it contains none of image_data"),
         "{errors}"
     );
 }

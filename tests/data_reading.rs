@@ -77,7 +77,7 @@ fn what_is_odd_about_the_published_data_does_not_make_it_unusable() {
 fn problems_are_told_as_they_are() {
     let report = quiet(&PhraseCut::open(&shipped().join("phrasecut/VGPhraseCut_v0")).unwrap());
     let messages: Vec<String> = report.problems().iter().map(ToString::to_string).collect();
-    let expected = "phrase `2300042__4000001`: polygon 2 has 1 of at least 2 points";
+    let expected = "phrase `2300042__4000001`: polygon 2 has 1 of the required 2 points";
     assert_eq!(messages[0], expected);
     let expected = "recorded as 179x130, the file has 172x130";
     assert_eq!(
@@ -125,11 +125,11 @@ fn any_splits_are_read_alone() {
         Err(error) => clipseg::data::DataError::to_string(&error),
     };
     let message = missing(PhraseCut::open_splits(copy.path(), &[Split::Miniv]));
-    let ending = "it holds none of refer_miniv.json, refer_input_miniv.json";
+    let ending = "it contains none of refer_miniv.json, refer_input_miniv.json";
     assert!(message.ends_with(ending), "{message}");
     let message = missing(PhraseCut::open_inputs(copy.path(), &[Split::Val]));
     assert!(
-        message.ends_with("it holds none of refer_input_val.json"),
+        message.ends_with("it contains none of refer_input_val.json"),
         "{message}"
     );
     let message = missing(PhraseCut::open(copy.path()));
@@ -213,7 +213,7 @@ fn val_and_miniv_are_one_split_too() {
 
     let folder = folder(&list(&[image(1, "val_miniv")]), &[("refer_val.json", "[]")]);
     let error = PhraseCut::open(folder.path()).unwrap_err().to_string();
-    let expected = "`val_miniv` is two splits, expected one of train, val, test, miniv";
+    let expected = "`val_miniv` combines two splits, expected one of train, val, test, miniv";
     assert!(error.ends_with(expected), "{error}");
 }
 
@@ -249,8 +249,9 @@ fn without_polygons_there_is_nothing_to_train_on_or_to_score_by() {
     assert_eq!(
         message(&data),
         format!(
-            "{folder}/refer_input_test.json has phrases but no polygons, so there are no masks to \
-             train on or to score by: they are in {folder}/refer_test.json, which is not there"
+            "{folder}/refer_input_test.json has phrases without polygons, so there are no masks to \
+             train on or to score against; the polygons are in {folder}/refer_test.json, which \
+             does not exist"
         )
     );
     let inputs = PhraseCut::open_inputs(&phrasecut(), &[Split::Test]).unwrap();
@@ -261,7 +262,7 @@ fn without_polygons_there_is_nothing_to_train_on_or_to_score_by() {
     );
     let missing = data.require_truth(Split::Train).unwrap_err().to_string();
     assert!(
-        missing.ends_with("it holds none of refer_train.json"),
+        missing.ends_with("it contains none of refer_train.json"),
         "{missing}"
     );
 }
@@ -271,7 +272,7 @@ fn broken_data_sets_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let message = || PhraseCut::open(folder.path()).unwrap_err().to_string();
     assert!(
-        message().contains("it holds none of image_data_split3000.json, image_data_split.json"),
+        message().contains("it contains none of image_data_split3000.json, image_data_split.json"),
         "{}",
         message()
     );
@@ -358,17 +359,17 @@ fn what_cannot_be_used_is_left_out_and_counted() {
         "picture 1: it is listed again",
         "phrase `nowhere`: picture 9 is not in the picture list",
         "phrase `good`: an earlier phrase has the same task id",
-        "phrase `other`: its picture is listed for val",
-        "phrase `odd`: polygon 1 has 1 of at least 2 points",
+        "phrase `other`: its picture is listed in the split `val`",
+        "phrase `odd`: polygon 1 has 1 of the required 2 points",
         "phrase `odd`: polygon 3 lies outside its picture of 8x6",
         "phrase `far`: polygon 1 has a coordinate beyond 3.4028235e38",
         "phrase `none`: none of 0 polygons can be drawn",
         "phrase `outside`: polygon 1 lies outside its picture of 8x6",
-        "phrase `outside`: polygon 2 has 0 of at least 2 points",
+        "phrase `outside`: polygon 2 has 0 of the required 2 points",
         "phrase `outside`: polygon 3 lies outside its picture of 8x6",
         "phrase `outside`: none of 3 polygons can be drawn",
-        "phrase `huge`: its picture is recorded as 4294967295x4294967295, which no picture is",
-        "phrase `empty`: its picture is recorded as 0x6, which no picture is",
+        "phrase `huge`: its picture is recorded as 4294967295x4294967295, an impossible size",
+        "phrase `empty`: its picture is recorded as 0x6, an impossible size",
         "phrase `empty`: polygon 1 lies outside its picture of 0x6",
         "phrase `empty`: none of 1 polygons can be drawn",
     ];
@@ -455,7 +456,7 @@ fn pictures_are_looked_at() {
     for (problem, expected) in report.problems().iter().zip([
         "picture 1: cannot read ",
         "2.jpg: not a readable picture",
-        "3.jpg ends before the picture does",
+        "3.jpg: the picture file is truncated",
         "picture 4: recorded as 8x6, the file has 7x6",
     ]) {
         assert!(problem.to_string().contains(expected), "{problem}");
@@ -464,10 +465,7 @@ fn pictures_are_looked_at() {
     let refused = report.require_pictures().unwrap_err().to_string();
     let lines: Vec<&str> = refused.lines().collect();
     assert_eq!(lines.len(), 4, "{refused}");
-    assert_eq!(
-        lines[0],
-        "3 pictures that phrases name are missing or broken:"
-    );
+    assert_eq!(lines[0], "3 pictures of phrases are missing or broken:");
     assert!(
         lines[1].starts_with("  picture 1: cannot read "),
         "{refused}"

@@ -239,7 +239,7 @@ fn data_scenes_takes_a_new_folder_only() {
     let before = content(root);
     for out in [&empty, &full, &file] {
         let output = run("data scenes --images 20 --size 32", &[out]);
-        fails(&output, &["it is there already"]);
+        fails(&output, &["it already exists"]);
         assert_eq!(content(root), before);
     }
 }

@@ -99,7 +99,7 @@ fn what_is_wrong_with_a_table_is_told_and_nothing_is_left() {
         ),
         (
             [picture, "masks/empty.png", phrase, split],
-            "empty.png: the mask has nothing inside",
+            "empty.png: the mask is empty",
         ),
         ([picture, mask, "", split], "its text is empty"),
         ([picture, mask, phrase, "dev"], "unknown variant `dev`"),
@@ -109,7 +109,7 @@ fn what_is_wrong_with_a_table_is_told_and_nothing_is_left() {
         ),
         (
             ["photos/street.png", mask, phrase, "val_miniv"],
-            "`val_miniv` has no files of its own",
+            "`val_miniv` combines two splits, expected one that is stored in files",
         ),
     ] {
         let message = message(row);

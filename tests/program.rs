@@ -261,7 +261,7 @@ fn photographs_that_are_cut_off_are_refused_and_the_rest_go_on() {
     let errors = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     for name in ["/cut60.jpg", "/prog-cut60.jpg"] {
-        let expected = format!("{name} ends before the picture does");
+        let expected = format!("{name}: the picture file is truncated");
         assert!(errors.contains(&expected), "{errors}");
     }
     assert!(errors.contains("2 of the photographs could not be segmented"));
@@ -285,7 +285,7 @@ fn photographs_that_are_cut_off_are_refused_and_the_rest_go_on() {
         assert_eq!(output.status.code(), Some(1));
         let errors = stderr(&output);
         assert!(
-            errors.contains("cut60.jpg ends before the picture does"),
+            errors.contains("cut60.jpg: the picture file is truncated"),
             "{errors}"
         );
     }
@@ -527,7 +527,7 @@ fn what_cannot_be_done_is_said_before_the_work() {
         ),
         (
             &["--visual-prompt", photo, "--visual-mask", black],
-            "black.png: the mask has nothing inside",
+            "black.png: the mask is empty",
         ),
         (
             &["--prompt", "x", "--threshold", "NaN"],

@@ -3,9 +3,9 @@
 use crate::support::device;
 use burn::data::dataloader::DataLoaderBuilder;
 use clipseg::data::{
-    BatchOrder, Grouping, Loader, MaskScaling, NegativeRule, PhraseCut, PhraseCutDataset,
-    Preprocessing, RasterRule, SampleBatch, SampleBatcher, SampleOptions, Selection, Split,
-    TEMPLATES,
+    BatchOrder, BatchPosition, Grouping, Loader, MaskScaling, NegativeRule, PhraseCut,
+    PhraseCutDataset, Preprocessing, RasterRule, SampleBatch, SampleBatcher, SampleOptions,
+    Selection, Split, TEMPLATES,
 };
 use image::{Rgb, RgbImage};
 use serde_json::json;
@@ -117,7 +117,7 @@ fn batches_do_not_depend_on_the_number_of_workers() {
         (Grouping::Picture, Preprocessing::HuggingFace),
     ] {
         // Each with its own data set, so that no cache is shared.
-        let load = |workers: usize, cache_bytes: u64, from: (u64, usize)| -> Vec<_> {
+        let load = |workers: usize, cache_bytes: u64, from: BatchPosition| -> Vec<_> {
             let options = SampleOptions {
                 preprocessing,
                 cache_bytes,
@@ -131,14 +131,20 @@ fn batches_do_not_depend_on_the_number_of_workers() {
                 .map(|batch| contents(batch.unwrap()))
                 .collect()
         };
-        let one = load(1, 0, (0, 0));
-        assert!(one == load(2, 0, (0, 0)), "two workers");
-        assert!(one == load(4, 0, (0, 0)), "four workers");
-        assert!(one == load(4, 100_000, (0, 0)), "some of it kept in memory");
-        assert!(one == load(2, 1 << 30, (0, 0)), "all of it kept in memory");
+        let one = load(1, 0, BatchPosition::default());
+        assert!(one == load(2, 0, BatchPosition::default()), "two workers");
+        assert!(one == load(4, 0, BatchPosition::default()), "four workers");
+        assert!(
+            one == load(4, 100_000, BatchPosition::default()),
+            "some of it kept in memory"
+        );
+        assert!(
+            one == load(2, 1 << 30, BatchPosition::default()),
+            "all of it kept in memory"
+        );
         let passes = BatchOrder::new(&dataset(&data, everything(9)), 7, grouping, 5);
         let place = passes.locate(9).unwrap();
-        assert!(place.0 > 0, "the tenth batch is in another pass");
+        assert!(place.epoch > 0, "the tenth batch is in a later epoch");
         assert!(
             one[9..] == load(2, 0, place)[..11],
             "from the tenth batch on"
@@ -442,7 +448,9 @@ fn a_picture_that_is_gone_ends_the_loader_with_its_name() {
     std::fs::remove_file(folder.path().join("images/5.jpg")).unwrap();
     let samples = dataset(&data, SampleOptions::new(16, 16));
     let order = BatchOrder::new(&samples, 4, Grouping::Picture, 0);
-    let batches: Vec<_> = Loader::new(samples, order, (0, 0), 2).unwrap().collect();
+    let batches: Vec<_> = Loader::new(samples, order, BatchPosition::default(), 2)
+        .unwrap()
+        .collect();
     let (last, sound) = batches.split_last().unwrap();
     assert!(sound.iter().all(Result::is_ok));
     let message = last.as_ref().unwrap_err().to_string();

@@ -56,7 +56,7 @@ fn scenes_are_made_read_and_shown() {
 
     fails(
         &run(&["scenes", text(&root)]),
-        "new/scenes: it is there already",
+        "new/scenes: it already exists",
     );
     fails(&show(&["--count", "0"]), "a sheet of 0 pictures");
     let all = ["show", text(&root), "--out", text(&sheet), "--split", "all"];

@@ -1,4 +1,4 @@
-//! A look at everything in a data set: its records and every picture that they name.
+//! Checking a data set: its records and the files of all pictures.
 
 use crate::error::DataError;
 use crate::files;
@@ -13,16 +13,17 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The pictures of the published data whose size is not the recorded one; CLIPSeg passes them over.
+/// Ids of the pictures of the published PhraseCut data whose size differs from the recorded one.
+/// CLIPSeg's own code skips them.
 pub const OTHER_SIZE_PICTURES: [u64; 17] = [
     61530, 61564, 150333, 150344, 150417, 150516, 285665, 285743, 285761, 285814, 286065, 286093,
     498010, 498042, 498187, 498246, 498269,
 ];
 
-/// Decodes every picture that the phrases name, in parallel, and adds what is wrong with them to what
-/// is wrong with the records. Nothing that it finds is an error.
+/// Decodes the pictures of all phrases in parallel, and reports their problems together with those of
+/// the records. A problem is part of the report and not an error.
 ///
-/// `progress` is called after each picture with the number of pictures done and of all.
+/// `progress` is called after each picture with the number of pictures done and the total.
 ///
 /// ```no_run
 /// use clipseg_data::{PhraseCut, check};
@@ -40,14 +41,14 @@ pub fn check(data: &PhraseCut, progress: &(dyn Fn(usize, usize) + Sync)) -> Repo
     check_splits(data, &splits, progress)
 }
 
-/// [`check`] of some of the splits that were read: what training and scoring do before their first step.
+/// Runs a [`check`] on some of the splits, as training and scoring do before their first step.
 ///
 /// ```no_run
 /// use clipseg_data::{PhraseCut, Split, check_splits};
 ///
 /// let mut data = PhraseCut::open("VGPhraseCut_v0".as_ref())?;
 /// let report = check_splits(&data, &[Split::Train, Split::Val], &|_, _| ());
-/// // Either one or the other.
+/// // Either stop at the first broken picture or continue without it.
 /// report.require_pictures()?;
 /// data.leave_out_unusable(&report);
 /// # Ok::<(), clipseg_data::DataError>(())
@@ -126,7 +127,7 @@ fn examine_file(path: &Path, image: &ImageRecord) -> Option<Problem> {
     }
 }
 
-/// What the content of a picture's file tells.
+/// Returns the problem of a picture, given the content of its file.
 pub(crate) fn examine_picture(bytes: &[u8], path: &Path, image: &ImageRecord) -> Option<Problem> {
     let (kind, detail) = match decode_stored_rgb(bytes, path) {
         Err(error @ DataError::CutOff { .. }) => (ProblemKind::CutOffPicture, error.to_string()),
@@ -134,7 +135,7 @@ pub(crate) fn examine_picture(bytes: &[u8], path: &Path, image: &ImageRecord) ->
         Ok(picture) if picture.dimensions() != (image.width, image.height) => {
             let (width, height) = picture.dimensions();
             let known = if OTHER_SIZE_PICTURES.contains(&image.image_id) {
-                ", as is known"
+                " (a known mismatch of the published data)"
             } else {
                 ""
             };
@@ -157,7 +158,7 @@ mod tests {
     use crate::scenes::{ScenesConfig, generate_scenes};
 
     #[test]
-    fn what_is_no_file_is_reported_as_what_it_is() {
+    fn a_named_pipe_is_reported_as_one() {
         let folder = tempfile::tempdir().unwrap();
         let scenes = folder.path().join("scenes");
         let config = ScenesConfig {

@@ -1,18 +1,18 @@
-//! Masks to polygons that the evaluator's rule fills to the very same mask.
+//! Converting masks to polygons that PhraseCut's evaluator fills to exactly the same mask.
 
 use crate::mask::{BoundingBox, Mask};
 use image::{GrayImage, Luma};
 use imageproc::contours::{BorderType, Contour, find_contours};
 
 impl Mask {
-    /// The outlines of what is inside, as polygons in PhraseCut's coordinates: columns and rows in
-    /// whole pixels. [`RasterRule::Pillow`](crate::RasterRule::Pillow), the evaluator's rule, fills
-    /// them to exactly this mask.
+    /// Returns the outlines as polygons in PhraseCut's coordinates: columns and rows in pixels. The rule of
+    /// PhraseCut's evaluator, [`RasterRule::Pillow`](crate::RasterRule::Pillow), fills them to exactly
+    /// this mask.
     ///
-    /// PhraseCut unites polygons, so none is a hole. A mask with holes is cut in rows across them
-    /// instead, into parts that have none. Each polygon has at least three points, as COCO's tools
-    /// expect; a single pixel then has two points between pixels, which the rule truncates. The
-    /// polygons of several masks make the instances of a phrase:
+    /// PhraseCut takes the union of all polygons, so a polygon cannot be a hole. A mask with holes is split
+    /// into horizontal bands without holes. Each polygon has at least three points, as COCO's tools
+    /// expect; for a single pixel, two of them have fractional coordinates, which the rule truncates. The
+    /// polygons of several masks form the instances of a phrase:
     ///
     /// ```
     /// use clipseg_data::{Mask, Polygons, RasterRule};
@@ -27,12 +27,12 @@ impl Mask {
     }
 }
 
-/// The outlines of a mask: Pillow's fill of all of them gives the mask again, pixel for pixel.
+/// Traces the outlines of a mask. Filling all of them by Pillow's rule restores the mask exactly.
 ///
-/// Outlines run through the border pixels themselves, because the fill includes its outline, and in
-/// whole steps of one pixel, straight or diagonal, because on those the fill rounds nothing. PhraseCut
-/// has no holes, so the mask is cut into bands of rows, each of which opens every hole that it has a
-/// part of. Bands share up to two rows, so that no gap opens between them when polygons are scaled.
+/// The outlines pass through the border pixels themselves, because the fill includes its outline. They
+/// consist of horizontal, vertical and diagonal steps of one pixel, for which the fill rounds nothing.
+/// PhraseCut has no holes, so the mask is split into bands of rows such that no hole lies completely within
+/// a band. Neighbouring bands share up to two rows, so that scaling the polygons opens no gap between them.
 fn trace(mask: &Mask) -> Vec<Vec<[f64; 2]>> {
     let Some(found) = mask.bounding_box() else {
         return Vec::new();
@@ -41,7 +41,7 @@ fn trace(mask: &Mask) -> Vec<Vec<[f64; 2]>> {
         .into_iter()
         .filter(|contour| contour.border_type == BorderType::Hole)
         .map(|hole| {
-            // The border lies on the pixels around the hole, a row above it and a row below.
+            // The border consists of the pixels around the hole, including a row above and a row below.
             let rows = || hole.points.iter().map(|point| point.y);
             let (above, below) = (rows().min().unwrap_or(0), rows().max().unwrap_or(0));
             [above + 1, below.max(2) - 1].map(|row| found.y + row - 1)
@@ -66,8 +66,8 @@ fn trace(mask: &Mask) -> Vec<Vec<[f64; 2]>> {
     outlines
 }
 
-/// The outlines of a window of a mask, in its pixels and moved by one to the right and down: the search
-/// looks for a step from outside to inside, so it needs a border of outside pixels.
+/// Finds the outlines in a window of a mask. Coordinates are relative to the window and shifted by one to
+/// the right and down, because the search needs a border of outside pixels.
 fn contours(mask: &Mask, window: BoundingBox) -> Vec<Contour<u32>> {
     let (columns, rows) = (window.width, window.height);
     find_contours(&GrayImage::from_fn(columns + 2, rows + 2, |x, y| {
@@ -77,14 +77,14 @@ fn contours(mask: &Mask, window: BoundingBox) -> Vec<Contour<u32>> {
     }))
 }
 
-/// The first and the last row of each band. `holes` are the first and the last row of each hole.
+/// Returns the first and last row of each band, given the first and last row of each hole.
 ///
-/// Every hole has pixels in a row that ends a band and in a row that begins the next, so each of its
-/// parts is open to what is outside the band. As few cuts as there can be: each lies where the hole that
-/// ends first does, and takes all holes that have begun by then.
+/// Every hole has pixels in the last row of a band and in the first row of the next one, so each part of
+/// it is open to the outside of its band. The number of cuts is minimal: each cut passes through the hole
+/// that ends first and through all holes that have begun by then.
 fn bands(mut holes: Vec<[u32; 2]>, found: BoundingBox) -> Vec<[u32; 2]> {
     holes.sort_unstable_by_key(|&[_, last]| last);
-    // The rows that all holes of a cut have in common.
+    // The rows that all holes of each cut share.
     let mut cuts: Vec<[u32; 2]> = Vec::new();
     for [first, last] in holes {
         match cuts.last_mut() {
@@ -103,7 +103,7 @@ fn bands(mut holes: Vec<[u32; 2]>, found: BoundingBox) -> Vec<[u32; 2]> {
     bands
 }
 
-/// The points at which the direction changes.
+/// Keeps only the points where the direction changes.
 fn corners(points: &[[i64; 2]]) -> Vec<[f64; 2]> {
     let count = points.len();
     let step = |from: [i64; 2], to: [i64; 2]| [to[0] - from[0], to[1] - from[1]];
@@ -114,7 +114,7 @@ fn corners(points: &[[i64; 2]]) -> Vec<[f64; 2]> {
     let mut kept: Vec<[f64; 2]> = turns
         .map(|index| points[index].map(|value| value as f64))
         .collect();
-    // A pixel or a line is a polygon too if it has some extent; the fill truncates it away.
+    // A single pixel or a line gets points with fractions, which the fill truncates.
     let start = points[0].map(|value| value as f64);
     for offset in [[0.0, 0.0], [0.5, 0.0], [0.5, 0.5]] {
         if kept.len() < 3 {
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_outline_and_every_outline_has_three_points() {
+    fn an_empty_mask_has_no_outline_and_every_outline_has_three_points() {
         assert!(trace(&Mask::new(4, 3)).is_empty());
         let specks = mask(&["#..##", ".....", "#....", "#..#.", "#...#"]);
         let outlines = trace(&specks);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn holes_and_what_lies_in_them_survive() {
+    fn nested_holes_are_restored() {
         let rings = mask(&[
             "#########",
             "#.......#",
@@ -202,14 +202,14 @@ mod tests {
         assert_eq!(bands(vec![], found), [[0, 19]]);
         assert_eq!(bands(vec![[4, 9]], found), [[0, 7], [6, 19]]);
         assert_eq!(bands(vec![[4, 4]], found), [[0, 4], [4, 19]]);
-        // Two that overlap are cut at once, a third one on its own.
+        // One cut for two that overlap, another for the third.
         let three = vec![[12, 15], [6, 9], [4, 7]];
         assert_eq!(bands(three, found), [[0, 7], [6, 14], [13, 19]]);
     }
 
     proptest! {
         #[test]
-        fn any_mask_is_filled_again(
+        fn filling_the_outlines_restores_any_mask(
             (width, values) in (1usize..30, 1usize..30, 1u32..10).prop_flat_map(|(width, height, of)| {
                 let pixel = (0u32..10).prop_map(move |value| u8::from(value < of));
                 (Just(width), prop::collection::vec(pixel, width * height))

@@ -1,129 +1,129 @@
-//! What can be wrong with a data set on disk.
+//! The error type of this crate.
 
 use std::path::{Path, PathBuf};
 
-/// Why pictures or phrases could not be read, drawn or written.
+/// An error in reading, drawing or writing pictures, masks or phrases.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// A file or folder could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried: `read`, `write`, …
+        /// The operation that failed: `read`, `write`, …
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system answered.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A file is not a picture.
+    /// A file is not a valid picture.
     #[error("{}: not a readable picture: {source}", path.display())]
     Picture {
         /// The file.
         path: PathBuf,
-        /// What the decoder answered.
+        /// The error of the decoder.
         source: image::ImageError,
     },
-    /// A file is of a format that is not read, or no picture at all.
+    /// A file has an unsupported format or is not a picture at all.
     #[error(
         "{}: not a readable picture: it is {found}, expected PNG, JPEG, WebP or BMP", path.display()
     )]
     NotAPicture {
         /// The file.
         path: PathBuf,
-        /// What it is instead: `a HEIC picture`, `a web page (HTML)`, …
+        /// What the file is instead: `a HEIC picture`, `a web page (HTML)`, …
         found: String,
     },
-    /// The file of a picture ends before the picture does.
-    #[error("{} ends before the picture does: {detail}", path.display())]
+    /// A picture file is truncated.
+    #[error("{}: the picture file is truncated: {detail}", path.display())]
     CutOff {
         /// The file.
         path: PathBuf,
-        /// What is there and what is not.
+        /// How much of the picture the file contains.
         detail: String,
     },
-    /// The file of a picture is damaged, or uses a part of its format that is not read.
+    /// A picture file is damaged or uses an unsupported feature of its format.
     #[error("{}: not a readable picture: byte {offset}: {message}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// The byte at which it was found out, counted from 0.
+        /// Position in bytes at which the fault was found, counted from 0.
         offset: usize,
-        /// What was found.
+        /// What is wrong.
         message: String,
     },
-    /// A picture that should be a mask names nothing.
-    #[error("{}: the mask has nothing inside, all its pixels are 0", path.display())]
+    /// A mask picture has no pixel above 0.
+    #[error("{}: the mask is empty, all its pixels are 0", path.display())]
     EmptyMask {
         /// The file.
         path: PathBuf,
     },
-    /// A picture is larger than a program should decode without being asked twice.
+    /// A picture is larger than the limit that protects against decompression bombs.
     #[error(
-        "{}: a picture of {width}x{height} is too large, expected at most 32768 pixels a side and \
+        "{}: a picture of {width}x{height} is too large, expected at most 32768 pixels per side and \
          179 megapixels", path.display()
     )]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// Its width in pixels.
+        /// Width of the picture in pixels.
         width: u32,
-        /// Its height in pixels.
+        /// Height of the picture in pixels.
         height: u32,
     },
-    /// A file is not JSON, or JSON of another shape.
+    /// A file is not valid JSON, or does not have the expected structure.
     #[error("{}: byte {offset}{}: {message}", path.display(), at(field))]
     Json {
         /// The file.
         path: PathBuf,
-        /// The byte at which it was found out, counted from 0.
+        /// Position in bytes at which the fault was found, counted from 0.
         offset: u64,
-        /// The field, as `[12].Polygons[0]`; empty if it is the file as a whole.
+        /// The field, such as `[12].Polygons[0]`; empty for a fault that concerns the entire file.
         field: String,
         /// What was found and what was expected.
         message: String,
     },
-    /// A folder has none of the files that make it a data set.
-    #[error("{} is not a data set: it holds none of {}", folder.display(), expected.join(", "))]
+    /// A folder contains none of the files of a data set.
+    #[error("{} is not a data set: it contains none of {}", folder.display(), expected.join(", "))]
     NoDataSet {
         /// The folder.
         folder: PathBuf,
-        /// Names any one of which would have done.
+        /// File names of which at least one is required.
         expected: Vec<String>,
     },
-    /// The phrases of a split have no polygons: they come from `refer_input_<split>.json`.
+    /// The phrases of a split have no polygons, because they were read from `refer_input_<split>.json`.
     #[error(
-        "{} has phrases but no polygons, so there are no masks to train on or to score by: they \
-         are in {}, which {state}", found.display(), missing.display()
+        "{} has phrases without polygons, so there are no masks to train on or to score against; the \
+         polygons are in {}, which {state}", found.display(), missing.display()
     )]
     NoTruth {
         /// The file with the polygons.
         missing: PathBuf,
         /// The file that was read.
         found: PathBuf,
-        /// `is not there`, or `was not read` where only inputs were asked for.
+        /// `does not exist`, or `was not read` if only inputs were requested.
         state: &'static str,
     },
-    /// Pictures that phrases name are missing, cannot be decoded or are cut off.
+    /// Pictures of some phrases are missing, truncated or cannot be decoded.
     #[error("{}", broken(pictures))]
     BrokenPictures {
-        /// What is wrong with each picture, one text for each.
+        /// One message for each broken picture.
         pictures: Vec<String>,
     },
-    /// A phrase names a picture that the picture list does not have.
+    /// A phrase refers to a picture that is not in the picture list.
     #[error("phrase `{task_id}`: picture {image_id} is not in the picture list")]
     UnknownPicture {
-        /// The phrase.
+        /// `task_id` of the phrase.
         task_id: String,
-        /// The picture.
+        /// `image_id` of the picture.
         image_id: u64,
     },
-    /// An argument has a value that cannot be used.
+    /// An argument has an invalid value.
     #[error("{0}")]
     Input(String),
 }
 
-/// How many broken pictures are named.
+/// Maximum number of broken pictures listed in the message.
 const NAMED: usize = 10;
 
 fn broken(pictures: &[String]) -> String {
@@ -133,7 +133,7 @@ fn broken(pictures: &[String]) -> String {
     } else {
         ("pictures", "are")
     };
-    let mut text = format!("{count} {noun} that phrases name {be} missing or broken:");
+    let mut text = format!("{count} {noun} of phrases {be} missing or broken:");
     for picture in pictures.iter().take(NAMED) {
         text.push_str(&format!("\n  {picture}"));
     }
@@ -152,7 +152,7 @@ fn at(field: &str) -> String {
 }
 
 impl DataError {
-    /// For `map_err` on an operation on `path`.
+    /// Returns a function for `map_err` that adds the failed operation and the path.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io {
             action,
@@ -162,5 +162,5 @@ impl DataError {
     }
 }
 
-/// The result of this crate's functions.
+/// The result type of this crate's functions.
 pub type Result<T, E = DataError> = std::result::Result<T, E>;

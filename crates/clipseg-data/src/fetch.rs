@@ -1,9 +1,9 @@
-//! Pictures downloaded from the addresses that the picture list records.
+//! Downloading the pictures of a data set from the URLs in its picture list.
 //!
-//! The list of pictures is all that has to be there. What lies in `images` already and is whole is
-//! kept, so a download that was ended goes on where it was. A picture is some 100 kB: it is held in
-//! memory until all of it has come and decodes, then written aside and renamed; one that breaks off
-//! is begun again. A JPEG is whole when all its coded blocks are there, with or without an end marker.
+//! Only the picture list must exist. Existing complete files in `images` are kept, so that an
+//! interrupted download can be resumed. Each picture (about 100 kB) is downloaded into memory, decoded
+//! as a check, written to a temporary file and renamed. An interrupted transfer is restarted from the
+//! beginning. A JPEG is complete if it contains all coded blocks, with or without an end marker.
 
 use crate::error::{DataError, Result};
 use crate::phrasecut::image_path;
@@ -23,7 +23,7 @@ use place::There;
 use queue::Queue;
 use transfer::{Fault, Transfer};
 
-/// Downloads pictures into the `images` of a folder in the layout of `VGPhraseCut_v0`.
+/// Downloads pictures into the subfolder `images` of a data set in the layout of `VGPhraseCut_v0`.
 ///
 /// ```no_run
 /// use clipseg_data::{Fetcher, Split, list_pictures};
@@ -44,54 +44,54 @@ pub struct Fetcher {
     longest_wait: Duration,
 }
 
-/// How far a [`Fetcher`] is.
+/// Progress of a [`Fetcher`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FetchProgress {
-    /// Pictures that are there, came or failed.
+    /// Number of pictures that were kept, downloaded or failed so far.
     pub done: usize,
-    /// All pictures that were asked for.
+    /// Total number of pictures.
     pub all: usize,
-    /// Bytes that came.
+    /// Number of bytes downloaded.
     pub bytes: usize,
 }
 
-/// A picture that did not come.
+/// A picture that could not be downloaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FailedPicture {
-    /// The picture.
+    /// `image_id` of the picture.
     pub image_id: u64,
-    /// Where it should have come from.
+    /// URL of the picture.
     pub url: String,
-    /// Why it did not.
+    /// Reason of the failure.
     pub reason: String,
 }
 
-/// What a [`Fetcher`] did.
+/// Result of a download.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FetchReport {
-    /// Pictures that were there and whole.
+    /// Number of existing complete pictures, which were kept.
     pub kept: usize,
-    /// Pictures that came.
+    /// Number of pictures downloaded.
     pub downloaded: usize,
-    /// Bytes that came.
+    /// Number of bytes downloaded.
     pub bytes: usize,
-    /// Pictures that did not come, in the order in which they were asked for.
+    /// Pictures that could not be downloaded, in the order of the given list.
     pub failed: Vec<FailedPicture>,
-    /// Why no more were asked for: 20 pictures in a row did not come, the server asked for too long a
-    /// wait, or the folder could not be written. `None` if all were.
+    /// Why the download was stopped early: 20 pictures in a row failed, the server requested too long a
+    /// wait, or the folder could not be written. `None` if all pictures were tried.
     pub stopped: Option<String>,
-    /// Pictures that were not asked for any more.
+    /// Number of pictures that were not tried because the download was stopped.
     pub untried: usize,
-    /// Where files were moved to that lay in a picture's place and were none.
+    /// New paths of files that had the name of a picture but were not that picture. They were moved aside.
     pub set_aside: Vec<PathBuf>,
-    /// Pictures that came or were there, but are of another size than the recorded one.
+    /// Kept or downloaded pictures whose size differs from the recorded size.
     pub other_size: Vec<Problem>,
 }
 
-/// What became of one picture.
+/// Result for one picture.
 enum Outcome {
     Kept(Option<Problem>),
     Downloaded {
@@ -103,7 +103,7 @@ enum Outcome {
 }
 
 impl Fetcher {
-    /// Into this folder, over 4 connections, with 4 retries.
+    /// Creates a fetcher for a data set's folder, with 4 connections and 4 retries.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),
@@ -114,55 +114,53 @@ impl Fetcher {
         }
     }
 
-    /// How many pictures come at once; at least 1, and 4 unless set. Servers that are asked for more
-    /// tend to refuse.
+    /// Sets the number of parallel connections, at least 1. Default: 4. Servers tend to refuse more.
     #[must_use]
     pub fn with_connections(mut self, connections: usize) -> Self {
         self.connections = connections.max(1);
         self
     }
 
-    /// How often a picture is tried again when its transfer fails in a way that may pass; 4 unless
-    /// set.
+    /// Sets how often a picture is retried after a temporary failure. Default: 4.
     #[must_use]
     pub fn with_retries(mut self, retries: u32) -> Self {
         self.retries = retries;
         self
     }
 
-    /// The pause before the first retry, 1 s unless set. It doubles with each further one. A server
-    /// that says how long to wait (`Retry-After`) is obeyed instead, by all connections.
+    /// Sets the pause before the first retry. It doubles with each further retry. Default: 1 s. If the
+    /// server sends `Retry-After`, all connections wait that long instead.
     #[must_use]
     pub fn with_pause(mut self, pause: Duration) -> Self {
         self.pause = pause;
         self
     }
 
-    /// The longest that a server can make this wait, 2 minutes unless set. One that asks for more is
-    /// not asked again.
+    /// Sets the longest `Retry-After` that is accepted. A longer one stops the download. Default:
+    /// 2 minutes.
     #[must_use]
     pub fn with_longest_wait(mut self, wait: Duration) -> Self {
         self.longest_wait = wait;
         self
     }
 
-    /// Downloads the pictures that are not there whole.
+    /// Downloads the pictures that do not exist yet or are incomplete.
     ///
-    /// `progress` is called after each picture. A picture that does not come is part of the report.
+    /// `progress` is called after each picture. Failed pictures are listed in the report.
     ///
-    /// After 20 pictures in a row that did not come, for whatever reason, no more are asked for, and
-    /// the report says so; the last 5 of them are asked for from the end of the list, in case only its
-    /// beginning is not to be had. The same goes for a server that asks for too long a wait, and for a
-    /// folder that cannot be written. Nothing lifts such a stop before the next call.
+    /// The download stops after 20 failures in a row, for whatever reasons. The last 5 of the 20 are taken
+    /// from the end of the list, in case only its beginning is unavailable. The download also stops if the
+    /// server requests too long a wait or the folder cannot be written. The report gives the reason of a
+    /// stop, which lasts until the next call.
     ///
-    /// Nothing that is there is lost. A file in a picture's place that is cut off is replaced by the
-    /// picture that begins with the same bytes; one that is something else is moved aside, to
-    /// `7.jpg.broken`, once the picture has come. What cannot be read, such as a folder, stays, and its
-    /// picture fails.
+    /// No existing data is lost. A truncated file is replaced if the downloaded picture begins with the same
+    /// bytes. Any other file with the name of a picture is moved aside, for example to `7.jpg.broken`, once
+    /// the picture is downloaded. Something that cannot be read, such as a folder, is left as it is, and
+    /// its picture fails.
     ///
     /// # Errors
     ///
-    /// If the folder `images` cannot be made.
+    /// If the folder `images` cannot be created.
     pub fn fetch(
         &self,
         pictures: &[ImageRecord],
@@ -189,7 +187,7 @@ impl Fetcher {
     }
 }
 
-/// What the connections share.
+/// The state shared by all connections.
 struct Work<'a> {
     root: &'a Path,
     pictures: &'a [ImageRecord],
@@ -227,15 +225,15 @@ impl Work<'_> {
         }
     }
 
-    /// What becomes of a picture; `None` if it was not asked for because of a stop.
+    /// Keeps or downloads one picture; `None` if the download was stopped before the request.
     fn picture(&self, image: &ImageRecord) -> Option<Outcome> {
         let path = image_path(self.root, image.image_id);
         let broken = match place::look(&path, image) {
-            Ok(There::Whole(problem)) => return Some(Outcome::Kept(problem)),
+            Ok(There::Complete(problem)) => return Some(Outcome::Kept(problem)),
             Ok(There::Nothing) => None,
             Ok(There::Broken(bytes)) => Some(bytes),
             Err(error) => {
-                let reason = format!("something else is in its place: {error}");
+                let reason = format!("the file with its name cannot be read: {error}");
                 return Some(Outcome::Failed(reason));
             }
         };
@@ -250,26 +248,26 @@ impl Work<'_> {
                 let reason = fault.to_string();
                 match fault {
                     Fault::Stopped => return None,
-                    Fault::NotAsked(_) => {}
-                    Fault::Final(_) | Fault::Passing { .. } => self.queue.did_not_come(&reason),
-                    Fault::TooLongAWait(_) => self.queue.stop(reason.clone()),
+                    Fault::NoRequest(_) => {}
+                    Fault::Final(_) | Fault::Temporary { .. } => self.queue.failed(&reason),
+                    Fault::WaitTooLong(_) => self.queue.stop(reason.clone()),
                 }
                 return Some(Outcome::Failed(reason));
             }
         };
-        self.queue.came();
+        self.queue.succeeded();
         Some(match place::put(&path, &bytes, broken.as_deref()) {
             Ok(set_aside) => Outcome::Downloaded {
                 bytes: bytes.len(),
                 problem,
                 set_aside,
             },
-            // The list names a picture twice, or another program brought it.
-            Err(_) if matches!(place::look(&path, image), Ok(There::Whole(_))) => {
+            // The list has the picture twice, or another program has written it.
+            Err(_) if matches!(place::look(&path, image), Ok(There::Complete(_))) => {
                 Outcome::Kept(problem)
             }
             Err(error) => {
-                // A full disk is full for the other connections, too.
+                // A full disk affects all connections.
                 self.queue.stop(error.to_string());
                 Outcome::Failed(error.to_string())
             }

@@ -1,9 +1,9 @@
-//! What the JPEG decoder does not look after.
+//! Checking JPEG files before they are decoded. References are to ITU-T T.81.
 //!
-//! It fills what is missing or damaged with grey and does not say so, which is how a photograph whose
-//! download broke off would become training data. It does not know the tables that motion JPEG leaves
-//! out. And it mixes the components of many sequential files of several scans up. So every file is walked through before it is decoded: all its coded blocks have to be
-//! there. References are to ITU-T T.81.
+//! The decoder has three defects. It silently fills missing or damaged parts with grey, so a truncated
+//! photograph would become training data. It does not know the default tables that motion JPEG relies on.
+//! And it mixes up the components of many sequential files with several scans. So this module parses
+//! every file first and checks that it contains all coded blocks.
 
 use std::borrow::Cow;
 
@@ -22,19 +22,19 @@ pub(crate) use fault::{Fault, FaultKind};
 use image::RgbImage;
 use walk::Walk;
 
-/// A file whose blocks are all there.
+/// A file that contains all its blocks.
 pub(crate) enum Checked<'a> {
-    /// What the decoder reads right: the file, with what it leaves out put in.
+    /// A file for the decoder, completed by default tables and an end marker if it lacks them.
     File(Cow<'a, [u8]>),
-    /// A file that the decoder would read wrong. Only its headers are for the decoder.
+    /// A file whose pixels the decoder would mix up. The decoder may only read its headers.
     Scans(Scans<'a>),
 }
 
-/// A sequential picture in several scans.
+/// A sequential JPEG with several scans.
 pub(crate) struct Scans<'a>(&'a [u8]);
 
 impl Scans<'_> {
-    /// The picture.
+    /// Decodes the picture.
     pub(crate) fn decode(&self) -> Result<RgbImage, Fault> {
         let mut walk = Walk::with_coefficients(self.0);
         walk.run()?;
@@ -42,7 +42,7 @@ impl Scans<'_> {
     }
 }
 
-/// Walks through a file. What is no JPEG passes, as does one of a size that is refused anyway.
+/// Checks a file. Files that are not JPEGs, and pictures whose size is refused later, are accepted.
 pub(crate) fn check(bytes: &[u8]) -> Result<Checked<'_>, Fault> {
     if !bytes.starts_with(&header::START_OF_IMAGE) {
         return Ok(Checked::File(bytes.into()));
@@ -55,13 +55,13 @@ pub(crate) fn check(bytes: &[u8]) -> Result<Checked<'_>, Fault> {
     if walk.has_all_tables() && walk.has_end() {
         return Ok(Checked::File(bytes.into()));
     }
-    let mut whole = header::START_OF_IMAGE.to_vec();
+    let mut complete = header::START_OF_IMAGE.to_vec();
     if !walk.has_all_tables() {
-        whole.extend(header::segment_of_tables(&standard_tables::STANDARD));
+        complete.extend(header::segment_of_tables(&standard_tables::STANDARD));
     }
-    whole.extend(&bytes[header::START_OF_IMAGE.len()..]);
+    complete.extend(&bytes[header::START_OF_IMAGE.len()..]);
     if !walk.has_end() {
-        whole.extend([0xff, header::END_OF_IMAGE]);
+        complete.extend([0xff, header::END_OF_IMAGE]);
     }
-    Ok(Checked::File(whole.into()))
+    Ok(Checked::File(complete.into()))
 }

@@ -1,9 +1,9 @@
-//! A long JSON list, cut into its elements while it is read, and parsed by all cores.
+//! Reading a long JSON list in pieces and parsing its elements in parallel.
 //!
-//! `refer_train.json` is 344 MB, most of it digits. Its text and its records together would take
-//! half as much again, and a parser that reads byte by byte keeps one core busy. So the text comes
-//! in pieces; finding where an element ends is quick and done by one core, while the others parse
-//! the elements of the piece before.
+//! `refer_train.json` is 344 MB, most of it digits. Holding the entire text besides the records would need
+//! half as much memory again, and a streaming parser uses one core only. So the text is read in pieces:
+//! one core finds the ends of the elements, which is fast, while the others parse the elements of the
+//! previous piece.
 
 use crate::error::{DataError, Result};
 use crate::files::{self, HEAD, mark_length};
@@ -16,19 +16,19 @@ use std::path::Path;
 #[cfg(test)]
 mod tests;
 
-/// Bytes of a file that are read at once: enough elements to keep several cores busy.
+/// Size of a piece in bytes: enough elements to keep several cores busy.
 const PIECE: usize = 4 << 20;
-/// Longest element in bytes. Without a bound, a quotation mark that is never closed would have the
-/// whole file in memory.
+/// Maximum size of an element in bytes. Without it, a missing quotation mark would load the entire file
+/// into memory.
 const LONGEST: usize = 64 << 20;
 
-/// Reads a file that is one list.
+/// Reads a file that contains one JSON list.
 pub(crate) fn read_list_file<T: DeserializeOwned + Send>(path: &Path) -> Result<Vec<T>> {
     let file = files::open(path).map_err(DataError::io("read", path))?;
     read_list(BufReader::with_capacity(PIECE, file), path)
 }
 
-/// Reads one list; `name` is for messages.
+/// Reads one JSON list; `name` is used in messages.
 pub(crate) fn read_list<T: DeserializeOwned + Send>(
     reader: impl BufRead + Send,
     name: &Path,
@@ -45,13 +45,13 @@ pub(crate) fn read_list<T: DeserializeOwned + Send>(
     Ok(all)
 }
 
-/// Elements that lie in one piece of text.
+/// The elements of one piece of text.
 struct Elements {
     text: Vec<u8>,
     spans: Vec<Range<usize>>,
-    /// Of the text in the file.
+    /// Position of the text in the file, in bytes.
     offset: u64,
-    /// Of the first element in the list.
+    /// Index of the first element in the list.
     index: usize,
 }
 
@@ -63,7 +63,7 @@ impl Elements {
                 let prefix = format!("[{}]", self.index + nth);
                 let mut fault =
                     explain::<T>(&self.text[span.clone()], offset, &prefix, &error, name);
-                // A word or number that ends too early, as `n` in `[n, 1]`, is wrong at the byte behind.
+                // The fault of a truncated word or number, such as `n` in `[n, 1]`, is at the next byte.
                 let word = !matches!(self.text.get(span.start), Some(b'{' | b'[' | b'"'));
                 if error.is_eof()
                     && word
@@ -79,7 +79,7 @@ impl Elements {
             .enumerate()
             .map(parse)
             .collect::<Result<Vec<T>>>()
-            // Which of several errors comes out depends on the threads, so the first is looked for.
+            // With several errors, the one returned depends on the threads, so the first is searched for.
             .map_err(|error| {
                 let mut in_order = self.spans.iter().enumerate();
                 in_order
@@ -89,12 +89,12 @@ impl Elements {
     }
 }
 
-/// Reads a JSON file of any shape at once. A byte order mark at its beginning is skipped.
+/// Reads a JSON file of any structure. A byte order mark at its beginning is skipped.
 ///
 /// # Errors
 ///
-/// If the file cannot be read, is UTF-16 or UTF-32, or is no JSON or of another shape; the message names
-/// the file, the byte and the field.
+/// If the file cannot be read, is in UTF-16 or UTF-32, is not valid JSON, or has another structure than
+/// `T`. The message names the file, the byte and the field.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let bytes = files::read(path).map_err(DataError::io("read", path))?;
     let start = mark_of(&bytes, path)?;
@@ -102,7 +102,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_slice(text).map_err(|error| explain::<T>(text, start as u64, "", &error, path))
 }
 
-/// Length of the byte order mark at the beginning of a text; `name` is for messages.
+/// Length of the byte order mark at the beginning of a text; `name` is used in messages.
 fn mark_of(text: &[u8], name: &Path) -> Result<usize> {
     mark_length(text).map_err(|error| DataError::Json {
         path: name.to_owned(),
@@ -112,7 +112,8 @@ fn mark_of(text: &[u8], name: &Path) -> Result<usize> {
     })
 }
 
-/// Says where in a file and in which field a text went wrong; `offset` and `prefix` are the text's own.
+/// Builds the error for a text that could not be parsed. `offset` is the position of the text in the file,
+/// `prefix` the field that it belongs to.
 fn explain<T: DeserializeOwned>(
     text: &[u8],
     offset: u64,
@@ -120,12 +121,12 @@ fn explain<T: DeserializeOwned>(
     error: &serde_json::Error,
     name: &Path,
 ) -> DataError {
-    // Following the fields costs time, so it is done only where there is something to report.
+    // Tracking the field costs time, so the text is parsed again only after an error.
     let json = &mut serde_json::Deserializer::from_slice(text);
     let field = serde_path_to_error::deserialize::<_, T>(json)
         .err()
         .map(|error| error.path().to_string())
-        // A field that was not read far enough to have a name is `?`.
+        // `?` is a field whose name was not read.
         .map(|field| field.trim_end_matches(['?', '.']).to_owned())
         .unwrap_or_default();
     let dot = if prefix.is_empty() || field.is_empty() || field.starts_with('[') {
@@ -141,7 +142,7 @@ fn explain<T: DeserializeOwned>(
         .sum();
     let within = (before + column).saturating_sub(1).min(text.len());
     let message = error.to_string();
-    // A line and a column of a part of the file are of no use to who has the file.
+    // The line and column refer to a part of the file, so they would mislead.
     let place = format!(" at line {line} column {column}");
     DataError::Json {
         path: name.to_owned(),
@@ -151,7 +152,7 @@ fn explain<T: DeserializeOwned>(
     }
 }
 
-/// Where in the list the cutter is when it is not in an element.
+/// Position in the list between two elements.
 #[derive(Clone, Copy)]
 enum Place {
     BeforeList,
@@ -163,7 +164,7 @@ enum Place {
     AfterList,
 }
 
-/// An element whose end is looked for.
+/// The state of the search for the end of an element.
 #[derive(Default)]
 struct Element {
     scalar: bool,
@@ -180,9 +181,9 @@ impl Element {
         }
     }
 
-    /// How many of the next bytes belong to it, if its end is among them.
+    /// Number of the next bytes that belong to the element, if its end is among them.
     ///
-    /// Only the nesting is followed. What is wrong otherwise is found by the parser.
+    /// Only the nesting is tracked. Other errors are found by the parser.
     fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         if self.scalar {
             return bytes
@@ -223,16 +224,16 @@ impl Element {
 struct Cutter<'a, R> {
     reader: R,
     name: &'a Path,
-    /// What was read and not yet given away, which begins at `offset` in the file.
+    /// Text that was read but not returned yet. It begins at `offset` in the file.
     text: Vec<u8>,
     offset: u64,
-    /// What of the text has been looked at.
+    /// Number of bytes of the text that have been scanned.
     position: usize,
     place: Place,
-    /// An element that has begun, and where.
+    /// An element whose end is not found yet, and its start.
     open: Option<(usize, Element)>,
     elements: usize,
-    /// Whether the encoding is known.
+    /// Whether the byte order mark has been checked.
     begun: bool,
 }
 
@@ -251,7 +252,7 @@ impl<'a, R: BufRead> Cutter<'a, R> {
         }
     }
 
-    /// The next elements; `None` after the last.
+    /// Returns the next elements; `None` after the last.
     fn next(&mut self) -> Result<Option<Elements>> {
         if !self.begun {
             self.begun = true;

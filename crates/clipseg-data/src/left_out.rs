@@ -1,27 +1,28 @@
-//! What is left out of a data set, counted.
+//! Counting the phrases that are left out of a data set.
 
 use crate::problems::ProblemKind;
 use crate::records::Split;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// Why a phrase is left out.
+/// The reason why a phrase is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Omission {
-    /// Its record cannot be used: no polygon that can be drawn, no such picture, a repeated task id.
+    /// Its record cannot be used: no polygon can be drawn, the picture is not listed, or the task id is
+    /// repeated.
     UnusableRecord,
-    /// Its picture is missing, cannot be decoded or is cut off.
+    /// Its picture is missing, truncated or cannot be decoded.
     BrokenPicture,
-    /// Its picture is one of the [17](crate::OTHER_SIZE_PICTURES) whose size is not the recorded one,
-    /// or another that was to be [skipped](crate::Selection::skipping).
+    /// Its picture was to be [skipped](crate::Selection::skipping), for example as one of the
+    /// [17](crate::OTHER_SIZE_PICTURES) whose size differs from the recorded one.
     SkippedPicture,
-    /// Its mask has no pixel inside.
+    /// Its mask is empty.
     EmptyMask,
 }
 
 impl Omission {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 4] = [
         Self::UnusableRecord,
         Self::BrokenPicture,
@@ -29,7 +30,7 @@ impl Omission {
         Self::EmptyMask,
     ];
 
-    /// As a key in files: `unusable_record`.
+    /// Key in result files, such as `unusable_record`.
     pub fn name(self) -> &'static str {
         match self {
             Self::UnusableRecord => "unusable_record",
@@ -41,7 +42,7 @@ impl Omission {
 }
 
 impl ProblemKind {
-    /// What an unusable phrase with this problem counts as.
+    /// The reason under which an unusable phrase with this problem is counted.
     pub(crate) fn omission(self) -> Omission {
         match self {
             Self::MissingPicture | Self::UnreadablePicture | Self::CutOffPicture => {
@@ -52,7 +53,7 @@ impl ProblemKind {
     }
 }
 
-/// How many phrases of a split are left out, and why. Shown, it is one line:
+/// Number of phrases of a split that are left out, by reason. It is displayed as one line:
 /// `val: 3 of 20 phrases are left out: 1 with an unusable record, 2 of 1 broken or missing picture`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
@@ -85,7 +86,7 @@ impl LeftOut {
         self.split
     }
 
-    /// Number of phrases in the split's files, left out or not.
+    /// Number of phrases in the split's files, including those that are left out.
     pub fn all(&self) -> usize {
         self.all
     }

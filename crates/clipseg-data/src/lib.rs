@@ -64,9 +64,9 @@ pub use render::{add_legend, overlay, prompt_colour, tint};
 pub use report::{Report, SplitReport};
 pub use resize::{Filter, resize_align_corners, resize_plane, resize_rgb};
 pub use samples::{
-    BatchOrder, Grouping, Loader, MaskScaling, NegativeRule, PhraseCutDataset, Preprocessing,
-    Sample, SampleBatch, SampleBatcher, SampleOptions, SamplePicture, SegmentationBatch, Selection,
-    Support, TEMPLATES, View, held_out_list,
+    BatchOrder, BatchPosition, Grouping, Loader, MaskScaling, NegativeRule, PhraseCutDataset,
+    Preprocessing, Sample, SampleBatch, SampleBatcher, SampleOptions, SamplePicture,
+    SegmentationBatch, Selection, Support, TEMPLATES, View, held_out_list,
 };
 pub use scenes::{ScenesConfig, UnseenPairs, generate_scenes, generate_scenes_with};
 pub use sheet::{SheetOptions, contact_sheet};

@@ -1,4 +1,4 @@
-//! Which pixels are inside.
+//! Binary masks.
 
 use crate::error::{DataError, Result};
 use image::{GrayImage, Luma};
@@ -9,15 +9,15 @@ mod morphology;
 #[cfg(test)]
 mod tests;
 
-/// Pixels in a word.
+/// Pixels per word.
 const WORD: u32 = u64::BITS;
 
-/// A yes or no for each pixel of a picture, in one bit each.
+/// A binary mask, stored with one bit per pixel. Pixels of the mask are called *inside*.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Mask {
     width: u32,
     height: u32,
-    /// Rows of whole words, the first pixel in the lowest bit. What is beyond a row's end is 0.
+    /// Row by row, each padded with zeros to complete words. The first pixel is in the lowest bit.
     words: Vec<u64>,
 }
 
@@ -33,12 +33,12 @@ impl std::fmt::Debug for Mask {
     }
 }
 
-/// The smallest upright rectangle around what is inside a mask, in pixels.
+/// An axis-aligned bounding box in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BoundingBox {
-    /// The first column.
+    /// First column.
     pub x: u32,
-    /// The first row.
+    /// First row.
     pub y: u32,
     /// Number of columns.
     pub width: u32,
@@ -47,7 +47,7 @@ pub struct BoundingBox {
 }
 
 impl Mask {
-    /// A mask with nothing inside.
+    /// Creates an empty mask.
     pub fn new(width: u32, height: u32) -> Self {
         Self {
             width,
@@ -56,11 +56,11 @@ impl Mask {
         }
     }
 
-    /// A mask of values row by row, of which any but 0 is inside.
+    /// Creates a mask from one value per pixel, row by row. Pixels with a value other than 0 are inside.
     ///
     /// # Panics
     ///
-    /// If there are not `width · height` values.
+    /// If the number of values is not `width · height`.
     pub fn from_vec(width: u32, height: u32, values: Vec<u8>) -> Self {
         assert_eq!(
             values.len(),
@@ -88,7 +88,7 @@ impl Mask {
         self.height
     }
 
-    /// Whether a pixel is inside; one beyond the borders is not.
+    /// Whether a pixel is inside; `false` beyond the borders.
     pub fn contains(&self, x: u32, y: u32) -> bool {
         x < self.width && y < self.height && bit(self.row(y), x)
     }
@@ -98,7 +98,7 @@ impl Mask {
         self.rows().flat_map(|row| bits(row, 0, self.width))
     }
 
-    /// One value for each pixel, row by row: 1 inside, 0 outside.
+    /// Returns one value per pixel, row by row: 1 inside, 0 outside.
     pub fn to_vec(&self) -> Vec<u8> {
         let mut values = Vec::with_capacity(self.width as usize * self.height as usize);
         for row in self.rows() {
@@ -129,12 +129,12 @@ impl Mask {
             .sum()
     }
 
-    /// The bytes that the pixels take in memory.
+    /// Size in memory in bytes.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(self.words.as_slice())
     }
 
-    /// The rectangle around what is inside; `None` if nothing is.
+    /// The smallest box around the pixels inside; `None` for an empty mask.
     pub fn bounding_box(&self) -> Option<BoundingBox> {
         let mut found: Option<[u32; 4]> = None;
         for (row, y) in self.rows().zip(0..) {
@@ -159,7 +159,7 @@ impl Mask {
         })
     }
 
-    /// The whole of the mask as a rectangle.
+    /// The box of the entire mask.
     pub fn frame(&self) -> BoundingBox {
         BoundingBox {
             x: 0,
@@ -169,7 +169,7 @@ impl Mask {
         }
     }
 
-    /// A window as columns and rows, as far as it lies in the mask.
+    /// The columns and rows of a window, clipped to the mask.
     fn clip(&self, window: BoundingBox) -> (Range<u32>, Range<u32>) {
         let clip = |first: u32, count: u32, side: u32| {
             let end = first.saturating_add(count).min(side);
@@ -181,7 +181,7 @@ impl Mask {
         )
     }
 
-    /// Number of pixels inside that lie in a window.
+    /// Number of pixels inside within a window.
     pub fn area_in(&self, window: BoundingBox) -> usize {
         let (columns, rows) = self.clip(window);
         let of_row = |y| {
@@ -192,7 +192,7 @@ impl Mask {
         rows.map(of_row).sum()
     }
 
-    /// The part of the mask that lies in a window.
+    /// Cuts out a window, clipped to the mask.
     #[must_use]
     pub fn crop(&self, window: BoundingBox) -> Self {
         let (columns, rows) = self.clip(window);
@@ -203,7 +203,7 @@ impl Mask {
         part
     }
 
-    /// Left and right exchanged.
+    /// Flips the mask horizontally.
     #[must_use]
     pub fn flip_horizontal(&self) -> Self {
         let mut flipped = Self::new(self.width, self.height);
@@ -214,7 +214,7 @@ impl Mask {
         flipped
     }
 
-    /// What is inside either mask.
+    /// The pixels that are inside either mask.
     ///
     /// # Errors
     ///
@@ -223,7 +223,7 @@ impl Mask {
         self.combine(other, |a, b| a | b)
     }
 
-    /// What is inside both masks.
+    /// The pixels that are inside both masks.
     ///
     /// # Errors
     ///
@@ -232,7 +232,7 @@ impl Mask {
         self.combine(other, |a, b| a & b)
     }
 
-    /// What is inside this mask and not inside the other.
+    /// The pixels that are inside this mask and not inside the other.
     ///
     /// # Errors
     ///
@@ -256,8 +256,8 @@ impl Mask {
         })
     }
 
-    /// Puts pixels of one row after another inside: of each the columns from the first to the second,
-    /// both included, as far as there are such.
+    /// Fills one run of columns in each row from `row` on. A run is its first and its last column, and is
+    /// clipped to the mask; it is empty if the first is larger.
     #[inline]
     pub(crate) fn fill_runs(&mut self, row: u32, runs: impl IntoIterator<Item = (i32, i32)>) {
         if self.width == 0 || row >= self.height {
@@ -274,8 +274,8 @@ impl Mask {
         }
     }
 
-    /// Another size, by the pixel that the centre of each new one lies in: Pillow's `NEAREST` and
-    /// PyTorch's `nearest-exact`.
+    /// Resizes the mask by the old pixel that contains the centre of each new pixel, like Pillow's
+    /// `NEAREST` and PyTorch's `nearest-exact`.
     #[must_use]
     pub fn resize(&self, width: u32, height: u32) -> Self {
         self.resample(width, height, |index, from, to| {
@@ -284,8 +284,8 @@ impl Mask {
         })
     }
 
-    /// Another size as PyTorch's `interpolate(mode="nearest")` makes it: the pixel at
-    /// `floor(index · from / to)`, in single precision. This is how CLIPSeg's own code resizes masks
+    /// Resizes the mask like PyTorch's `interpolate(mode="nearest")`: by the old pixel at
+    /// `floor(index · from / to)`, in single precision. CLIPSeg's own code resizes masks this way
     /// (Lüddecke and Ecker 2022, arXiv:2112.10003, `datasets/phrasecut.py`).
     #[must_use]
     pub fn resize_floor(&self, width: u32, height: u32) -> Self {
@@ -295,7 +295,8 @@ impl Mask {
         })
     }
 
-    /// Another size; `source` gives the old column or row of a new one from the two sizes.
+    /// Resizes the mask. `source` returns the old index of a new column or row, given the new index, the
+    /// old size and the new size.
     fn resample(&self, width: u32, height: u32, source: impl Fn(u32, u32, u32) -> u32) -> Self {
         if (width, height) == (self.width, self.height) {
             return self.clone();
@@ -315,7 +316,7 @@ impl Mask {
         resized
     }
 
-    /// A picture that is white inside and black outside.
+    /// Returns a grey picture with 255 inside and 0 outside.
     pub fn to_gray_image(&self) -> GrayImage {
         GrayImage::from_fn(self.width, self.height, |x, y| {
             Luma([255 * u8::from(self.contains(x, y))])
@@ -324,13 +325,13 @@ impl Mask {
 }
 
 impl From<&GrayImage> for Mask {
-    /// Any pixel but a black one is inside.
+    /// Pixels with a value other than 0 are inside.
     fn from(picture: &GrayImage) -> Self {
         Self::from_vec(picture.width(), picture.height(), picture.as_raw().clone())
     }
 }
 
-/// Puts the pixels of a row from the first to the last inside.
+/// Sets the pixels of a row from `left` to `right`, both included.
 #[inline]
 fn fill(row: &mut [u64], left: u32, right: u32) {
     let (first, last) = ((left / WORD) as usize, (right / WORD) as usize);
@@ -347,19 +348,19 @@ fn bit(row: &[u64], x: u32) -> bool {
     row[(x / WORD) as usize] >> (x % WORD) & 1 == 1
 }
 
-/// The pixels `start..end` of a row.
+/// Whether each of the pixels `start..end` of a row is inside.
 fn bits(row: &[u64], start: u32, end: u32) -> impl Iterator<Item = bool> {
     (start..end).map(|x| bit(row, x))
 }
 
-/// Writes pixels into words that are 0.
+/// Packs pixels into words, which must be 0.
 fn pack(pixels: impl Iterator<Item = bool>, words: &mut [u64]) {
     for (x, inside) in (0u32..).zip(pixels) {
         words[(x / WORD) as usize] |= u64::from(inside) << (x % WORD);
     }
 }
 
-/// The words that some columns of a row are in, and their bits there.
+/// The index of each word that contains some of the columns, and the bits of those columns.
 fn covered(columns: Range<u32>) -> impl Iterator<Item = (usize, u64)> {
     let first = columns.start / WORD;
     (first..columns.end.div_ceil(WORD).max(first)).map(move |word| {

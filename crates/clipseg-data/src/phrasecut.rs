@@ -1,4 +1,4 @@
-//! A folder in the layout of `VGPhraseCut_v0`.
+//! Reading a data set in the layout of `VGPhraseCut_v0`.
 
 use crate::error::{DataError, Result};
 use crate::files;
@@ -16,15 +16,15 @@ use std::io::BufRead;
 use std::ops::{Range, RangeBounds};
 use std::path::{Path, PathBuf};
 
-/// Both names are in use for the list of pictures.
+/// File names of the picture list; both are in use.
 const PICTURE_LISTS: [&str; 2] = ["image_data_split3000.json", "image_data_split.json"];
 
-/// The pictures and phrases of a data set; the pictures themselves stay on disk.
+/// The picture list and the phrases of a data set. Pixels are not loaded.
 ///
-/// What is wrong with single phrases does not keep the rest from being read: it is kept as
-/// [`problems`](Self::problems), and phrases that cannot be used are left out and counted
-/// ([`left_out`](Self::left_out)). [`ProblemKind`] says which those are. Whether the pictures are there
-/// and whole is found out by [`check`](crate::check()) only.
+/// Faulty records do not prevent the others from being read: they are reported by
+/// [`problems`](Self::problems). Phrases that cannot be used ([`ProblemKind`] defines which) are left out
+/// and counted by [`left_out`](Self::left_out). The files of the pictures are not read; this is done by
+/// [`check`](crate::check()).
 #[derive(Debug, Clone)]
 pub struct PhraseCut {
     root: PathBuf,
@@ -35,23 +35,23 @@ pub struct PhraseCut {
     problems: Vec<Problem>,
 }
 
-/// What was read of a split that has files of its own.
+/// The data of a split that is stored in files.
 #[derive(Debug, Clone)]
 struct Part {
-    /// Its phrases in their list.
+    /// Range of its phrases in their list.
     range: Range<usize>,
     unusable: Vec<(Phrase, ProblemKind)>,
     source: Source,
 }
 
-/// Where phrases come from.
+/// The file from which phrases are read.
 #[derive(Debug, Clone)]
 struct Source {
     path: PathBuf,
     has_truth: bool,
 }
 
-/// The list that the phrases of a split lie in.
+/// Index of the list that contains the phrases of a split.
 fn list_of(split: Split) -> usize {
     match split {
         Split::Train => 0,
@@ -61,13 +61,13 @@ fn list_of(split: Split) -> usize {
 }
 
 impl PhraseCut {
-    /// Reads the list of pictures and the phrases of every split that is there: `refer_<split>.json`,
-    /// or else `refer_input_<split>.json`, which has no polygons.
+    /// Reads the picture list and the phrases of all splits that exist, from `refer_<split>.json` or else
+    /// from `refer_input_<split>.json`, which has no polygons.
     ///
     /// # Errors
     ///
-    /// If the folder has no list of pictures or no phrases, or a file is no JSON or of another shape
-    /// (the message names the file, the byte and the field).
+    /// If the folder has no picture list or no phrases, or a file is not valid JSON or has another
+    /// structure. The message names the file, the byte and the field.
     pub fn open(root: &Path) -> Result<Self> {
         picture_list(root)?;
         let there = |split: &Split| file_of(root, *split).is_some();
@@ -79,12 +79,12 @@ impl PhraseCut {
         Self::open_splits(root, &splits)
     }
 
-    /// Reads the list of pictures and the phrases of some splits, and no other file. `val_miniv` is
-    /// read as `val` and `miniv`.
+    /// Reads the picture list and the phrases of some splits only. `val_miniv` is read as `val` and
+    /// `miniv`.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open), and if a split is not there.
+    /// Those of [`open`](Self::open), and if a split does not exist.
     pub fn open_splits(root: &Path, splits: &[Split]) -> Result<Self> {
         Self::open_files(root, splits, |split| {
             file_of(root, split)
@@ -92,12 +92,12 @@ impl PhraseCut {
         })
     }
 
-    /// As [`open_splits`](Self::open_splits), but always from `refer_input_<split>.json`: what a model
-    /// may see before it answers.
+    /// Like [`open_splits`](Self::open_splits), but always reads `refer_input_<split>.json`, which contains
+    /// the model's inputs without ground truth.
     ///
     /// # Errors
     ///
-    /// As [`open_splits`](Self::open_splits).
+    /// Those of [`open_splits`](Self::open_splits).
     pub fn open_inputs(root: &Path, splits: &[Split]) -> Result<Self> {
         Self::open_files(root, splits, |split| {
             let path = root.join(input_file(split));
@@ -137,7 +137,7 @@ impl PhraseCut {
                 }
             }
         }
-        // In order, so that `val` comes before `miniv` in their list.
+        // Sorted, so that `val` precedes `miniv` in their list.
         let parts: BTreeSet<Split> = splits
             .iter()
             .flat_map(|split| split.parts())
@@ -151,7 +151,7 @@ impl PhraseCut {
         Ok(data)
     }
 
-    /// Takes in the phrases of a split, as far as they can be used.
+    /// Adds the usable phrases of a split, and the problems of all of them.
     fn add(&mut self, split: Split, mut phrases: Vec<Phrase>, source: Source) {
         let mut found: Vec<Vec<Problem>> = phrases
             .par_iter()
@@ -195,7 +195,7 @@ impl PhraseCut {
         self.parts_of(split).count() == split.parts().len()
     }
 
-    /// The usable phrases of a split in the order of its file, none if it was not read.
+    /// The usable phrases of a split in the order of its file; empty if the split was not read.
     pub fn phrases(&self, split: Split) -> &[Phrase] {
         if !self.was_read(split) {
             return &[];
@@ -211,12 +211,12 @@ impl PhraseCut {
         self.require_truth(split).is_ok()
     }
 
-    /// Makes sure that there is something to train on or to score by.
+    /// Returns an error if a split has no ground truth to train on or to score against.
     ///
     /// # Errors
     ///
     /// If the split was not read, or its phrases have no polygons
-    /// ([`NoTruth`](DataError::NoTruth), which names the file that has them).
+    /// ([`NoTruth`](DataError::NoTruth), which names the file with the polygons).
     pub fn require_truth(&self, split: Split) -> Result<()> {
         for &part in split.parts() {
             let Some(read) = self.parts.get(&part) else {
@@ -233,12 +233,12 @@ impl PhraseCut {
         Ok(())
     }
 
-    /// What is wrong with the records, in the order of the files. Without a look at the pictures.
+    /// Problems of the records in the order of the files. The pictures themselves are not checked.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
-    /// How many phrases of a split are left out because they cannot be used, and why.
+    /// Number of phrases of a split that are left out as unusable, by reason.
     pub fn left_out(&self, split: Split) -> LeftOut {
         let mut left_out = LeftOut::new(split);
         for part in self.parts_of(split) {
@@ -250,14 +250,14 @@ impl PhraseCut {
         left_out
     }
 
-    /// The phrases of a split that cannot be used, each with the first reason. The official evaluator
-    /// counts them as it counts the others.
+    /// The unusable phrases of a split, each with its first problem. The official evaluator scores them
+    /// like all others.
     pub fn unusable(&self, split: Split) -> impl Iterator<Item = (&Phrase, ProblemKind)> {
         let unusable = self.parts_of(split).flat_map(|part| &part.unusable);
         unusable.map(|(phrase, kind)| (phrase, *kind))
     }
 
-    /// Leaves out the phrases of pictures that a check found missing, unreadable or cut off, too.
+    /// Also leaves out the phrases of pictures that a check found missing, truncated or unreadable.
     pub fn leave_out_unusable(&mut self, report: &Report) {
         let pictures = report.unusable_pictures();
         for (number, list) in self.lists.iter_mut().enumerate() {
@@ -274,29 +274,28 @@ impl PhraseCut {
         }
     }
 
-    /// The folder.
+    /// Folder of the data set.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// A picture by its number.
+    /// The record of a picture; `None` if it is not listed.
     pub fn image(&self, image_id: u64) -> Option<&ImageRecord> {
         self.images.get(&image_id)
     }
 
-    /// The file of a picture.
+    /// Path of a picture's file.
     pub fn image_path(&self, image_id: u64) -> PathBuf {
         image_path(&self.root, image_id)
     }
 
-    /// The mask of a phrase at its picture's recorded size.
+    /// Draws the mask of a phrase at the recorded size of its picture.
     ///
     /// # Errors
     ///
-    /// If the phrase has no polygons, as those of `refer_input_<split>.json`
-    /// ([`NoTruth`](DataError::NoTruth)), or its picture is not listed, or as too large. None of it
-    /// happens with a phrase that [`phrases`](Self::phrases) gave for a split
-    /// [with truth](Self::has_truth).
+    /// If the phrase has no polygons, such as those of `refer_input_<split>.json`
+    /// ([`NoTruth`](DataError::NoTruth)), or its picture is not listed or is listed as too large. This
+    /// cannot happen for [`phrases`](Self::phrases) of a split [with ground truth](Self::has_truth).
     pub fn mask(&self, phrase: &Phrase) -> Result<Mask> {
         let image = self
             .images
@@ -325,7 +324,7 @@ impl PhraseCut {
     }
 }
 
-/// Takes those phrases out of a part of a list that have a reason.
+/// Removes the phrases with a reason from a range of a list, and returns them.
 fn take(
     list: &mut Vec<Phrase>,
     range: impl RangeBounds<usize>,
@@ -348,7 +347,7 @@ fn no_truth(root: &Path, split: Split, source: &Source) -> DataError {
         state: if files::is_there(&missing) {
             "was not read"
         } else {
-            "is not there"
+            "does not exist"
         },
         missing,
         found: source.path.clone(),
@@ -366,21 +365,21 @@ fn report_repeated(split: Split, phrases: &[Phrase], found: &mut [Vec<Problem>])
     }
 }
 
-/// Reads the list of pictures of a folder, under either of its names, and nothing else.
+/// Reads the picture list of a data set and no other file.
 ///
 /// # Errors
 ///
-/// If there is none, or it is no JSON or of another shape.
+/// If it does not exist, is not valid JSON or has another structure.
 pub fn list_pictures(root: &Path) -> Result<Vec<ImageRecord>> {
     read_list_file(&picture_list(root)?)
 }
 
-/// Reads phrases from the text of a `refer_*.json`, whatever may be wrong with them; `name` is for
+/// Reads all phrases from the text of a `refer_*.json`, including unusable ones; `name` is used in
 /// messages.
 ///
 /// # Errors
 ///
-/// If the text cannot be read, is no JSON or is of another shape.
+/// If the text cannot be read, is not valid JSON or has another structure.
 pub fn read_phrases(json: impl BufRead + Send, name: &Path) -> Result<Vec<Phrase>> {
     read_list(json, name)
 }
@@ -405,7 +404,7 @@ fn input_file(split: Split) -> String {
     format!("refer_input_{split}.json")
 }
 
-/// The file that a split is read from.
+/// The file from which a split is read; `None` if it does not exist.
 fn file_of(root: &Path, split: Split) -> Option<Source> {
     [(truth_file(split), true), (input_file(split), false)]
         .into_iter()

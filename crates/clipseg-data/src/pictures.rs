@@ -1,7 +1,7 @@
-//! Reading pictures as Pillow does.
+//! Decoding pictures.
 //!
-//! Models were trained on pictures that Pillow decoded, so its conventions are kept: transparency is
-//! dropped and not blended.
+//! The published models were trained on pictures decoded by Pillow, so its conventions are followed: an
+//! alpha channel is dropped and not blended.
 
 use crate::error::{DataError, Result};
 use crate::files;
@@ -18,9 +18,9 @@ mod signatures;
 #[cfg(test)]
 mod tests;
 
-/// Most bytes that a decoder may take; enough for that many pixels of four channels.
+/// Maximum memory of a decoder in bytes: enough for the largest picture with four channels.
 const MOST_BYTES: u64 = 4 * MOST_PIXELS;
-/// The formats that are read. [`signatures`] names the others.
+/// The supported formats. [`signatures`] recognizes others for error messages.
 const READ: [ImageFormat; 4] = [
     ImageFormat::Png,
     ImageFormat::Jpeg,
@@ -28,50 +28,50 @@ const READ: [ImageFormat; 4] = [
     ImageFormat::Bmp,
 ];
 
-/// What becomes of the orientation that a camera noted in a picture's file.
+/// How the EXIF orientation of a picture is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// The picture is turned upright, as people see it.
+    /// The picture is rotated upright.
     Upright,
-    /// The pixels stay where they are stored, which is what a data set's coordinates refer to.
+    /// The orientation is ignored. The polygons of a data set refer to the pixels as stored.
     AsStored,
 }
 
-/// Reads a photograph as three channels of eight bits, turned upright by its EXIF orientation.
+/// Reads a photograph as RGB with 8 bits per channel, rotated upright by its EXIF orientation.
 ///
-/// Pictures of a data set are read by [`load_stored_rgb`] instead.
+/// Use [`load_stored_rgb`] for the pictures of a data set.
 ///
-/// Besides the file, this takes three bytes a pixel for a JPEG, six while it is turned, and up to 13
-/// while it is decoded if it is progressive or has several scans; up to 16 for a picture of 16 bits.
+/// Besides the file itself, this needs 3 bytes of memory per pixel for a JPEG, 6 while it is rotated, and
+/// up to 13 while a JPEG that is progressive or has several scans is decoded. A picture with 16 bits per
+/// channel needs up to 16.
 ///
 /// # Errors
 ///
-/// If the file cannot be read, is not a picture of a known format, is damaged or cut off, or has more
-/// than 32,768 pixels a side or 179 megapixels; the size is found out before anything is decoded.
-/// [`DataError::NotAPicture`] says what a file is that is no picture.
+/// If the file cannot be read, has an unsupported format, is damaged or truncated, or has more than 32,768
+/// pixels per side or 179 megapixels; the size is checked before the picture is decoded.
+/// [`DataError::NotAPicture`] says what kind of file was found instead.
 pub fn load_rgb(path: &Path) -> Result<RgbImage> {
     let bytes = files::read(path).map_err(DataError::io("read", path))?;
     decode_rgb(&bytes, path)
 }
 
-/// Decodes a picture in memory as [`load_rgb`] does; `name` is for messages.
+/// Decodes a picture in memory as [`load_rgb`] does; `name` is used in messages.
 ///
 /// # Errors
 ///
-/// As [`load_rgb`].
+/// Those of [`load_rgb`].
 pub fn decode_rgb(bytes: &[u8], name: &Path) -> Result<RgbImage> {
     Ok(decode(bytes, name, Turn::Upright)?.into_rgb8())
 }
 
-/// Reads a picture of a data set as three channels of eight bits, its pixels where they are stored.
+/// Reads a picture of a data set as RGB with 8 bits per channel, ignoring its EXIF orientation.
 ///
-/// Polygons refer to the stored pixels: PhraseCut's tools and CLIPSeg's own ignore the EXIF
-/// orientation, which would turn a picture against its polygons. Everything in this workspace that
-/// reads pictures of a [`PhraseCut`](crate::PhraseCut) reads them so.
+/// Polygons refer to the stored pixels, so the tools of PhraseCut and CLIPSeg ignore the orientation too.
+/// All code in this workspace reads the pictures of a [`PhraseCut`](crate::PhraseCut) this way.
 ///
 /// # Errors
 ///
-/// As [`load_rgb`].
+/// Those of [`load_rgb`].
 pub fn load_stored_rgb(path: &Path) -> Result<RgbImage> {
     let bytes = files::read(path).map_err(DataError::io("read", path))?;
     decode_stored_rgb(&bytes, path)
@@ -82,7 +82,7 @@ pub(crate) fn decode_stored_rgb(bytes: &[u8], name: &Path) -> Result<RgbImage> {
     Ok(decode(bytes, name, Turn::AsStored)?.into_rgb8())
 }
 
-/// Decodes a picture with the channels and the depth that it has.
+/// Decodes a picture with its own channels and bit depth.
 pub(crate) fn decode(bytes: &[u8], name: &Path, turn: Turn) -> Result<DynamicImage> {
     let fail = |error| explain(error, name);
     let Some(format) = image::guess_format(bytes)
@@ -138,7 +138,7 @@ pub(crate) fn decode(bytes: &[u8], name: &Path, turn: Turn) -> Result<DynamicIma
     Ok(picture)
 }
 
-/// What a decoder's error means for a file.
+/// Converts an error of a decoder.
 fn explain(source: ImageError, name: &Path) -> DataError {
     let path = name.to_owned();
     match source {
@@ -152,8 +152,8 @@ fn explain(source: ImageError, name: &Path) -> DataError {
     }
 }
 
-/// Whether as much of a WebP file is there as its header announces (RFC 9649, 2.4). Its decoder does not
-/// always notice.
+/// Checks that a WebP file is as long as its header says (RFC 9649, section 2.4). The decoder does not
+/// always detect a truncated file.
 fn check_length(bytes: &[u8], name: &Path) -> Result<()> {
     let announced = bytes.get(4..).and_then(|rest| rest.first_chunk().copied());
     let announced = 8 + announced.map_or(0, |length| u64::from(u32::from_le_bytes(length)));
@@ -162,11 +162,11 @@ fn check_length(bytes: &[u8], name: &Path) -> Result<()> {
     }
     Err(DataError::CutOff {
         path: name.to_owned(),
-        detail: format!("{} of {announced} bytes are there", bytes.len()),
+        detail: format!("it has {} of {announced} bytes", bytes.len()),
     })
 }
 
-/// What a JPEG's fault means for a file.
+/// Converts a fault of a JPEG file.
 fn refuse(fault: Fault, name: &Path) -> DataError {
     let path = name.to_owned();
     let Fault {

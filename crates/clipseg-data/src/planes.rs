@@ -12,7 +12,7 @@
 /// # Panics
 ///
 /// If `planes` has another length than `pixels`.
-pub fn write_planes<T: Copy>(pixels: &[T], planes: &mut [f32], value: impl Fn(usize, T) -> f32) {
+pub fn write_planes<T: Copy, U>(pixels: &[T], planes: &mut [U], value: impl Fn(usize, T) -> U) {
     assert_eq!(pixels.len(), planes.len(), "one value for each level");
     let (pixels, _) = pixels.as_chunks::<3>();
     for (channel, plane) in planes.chunks_exact_mut(pixels.len().max(1)).enumerate() {

@@ -1,4 +1,4 @@
-//! What can be wrong with the pictures and phrases of a data set that reads well as a whole.
+//! Problems of single pictures and phrases in a data set whose files are readable.
 
 use crate::limits::is_too_large;
 use crate::records::{ImageRecord, Phrase, Split};
@@ -6,44 +6,45 @@ use std::fmt;
 
 /// A kind of [`Problem`].
 ///
-/// A phrase is *unusable* without a picture, without a truth where there should be one, or where its
-/// `task_id` is taken. Anything else is reported and used as the official tools use it.
+/// A phrase is *unusable* if its picture is not available, if it should have a ground truth and has none,
+/// or if its `task_id` is already taken. Other problems are reported only, and the phrase is used as the
+/// official tools use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ProblemKind {
-    /// A phrase names a picture that the list does not have. Unusable: its size is not known.
+    /// The picture of a phrase is not in the picture list, so its size is unknown. Unusable.
     UnknownPicture,
-    /// A picture is listed with a size of no pixels, or of more than can be decoded. Unusable.
+    /// A picture is listed with zero pixels or with more than can be decoded. Unusable.
     ImpossibleSize,
-    /// A picture is listed again. The first record counts.
+    /// A picture is listed more than once. The first record is used.
     RepeatedPicture,
-    /// A phrase has the `task_id` of an earlier one of its split, under which there can be only one
-    /// answer. Unusable; the earlier one is not.
+    /// A phrase has the same `task_id` as an earlier phrase of its split. Unusable, because predictions are
+    /// identified by `task_id`; the earlier phrase is usable.
     RepeatedTask,
-    /// A phrase is in one split and its picture in another.
+    /// A phrase and its picture are listed in different splits.
     OtherSplit,
-    /// A polygon of less than two points, which is not drawn.
+    /// A polygon has fewer than two points. It is not drawn.
     ShortPolygon,
-    /// A polygon of which nothing lies in the picture. It is drawn and leaves no trace.
+    /// A polygon lies completely outside its picture. It covers no pixel.
     OutsidePolygon,
-    /// A polygon with a coordinate that is larger than any 32-bit float. What is drawn means little.
+    /// A polygon has a coordinate beyond the range of 32-bit floats. Its mask is meaningless.
     InfinitePolygon,
-    /// A phrase with a truth and no polygon but such as these three. Unusable.
+    /// A phrase with ground truth has only polygons of the three kinds above, or none. Unusable.
     NoPolygon,
-    /// The file of a picture is not there. Unusable.
+    /// The file of a picture does not exist. Unusable.
     MissingPicture,
     /// The file of a picture cannot be read or decoded. Unusable.
     UnreadablePicture,
-    /// The file of a picture ends before the picture does. Unusable.
+    /// The file of a picture is truncated. Unusable.
     CutOffPicture,
-    /// A picture has another size than the recorded one, which its polygons refer to. Masks are drawn
-    /// at the recorded size and resized with the picture. So it is with
-    /// [17 pictures](crate::OTHER_SIZE_PICTURES) of the published data.
+    /// The size of a picture differs from the recorded size, which its polygons refer to. Masks are drawn
+    /// at the recorded size and resized with the picture. The published data has
+    /// [17 such pictures](crate::OTHER_SIZE_PICTURES).
     OtherSize,
 }
 
 impl ProblemKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 13] = [
         Self::UnknownPicture,
         Self::ImpossibleSize,
@@ -60,7 +61,7 @@ impl ProblemKind {
         Self::OtherSize,
     ];
 
-    /// In a few words: `unknown picture`.
+    /// Short description, such as `unknown picture`.
     pub fn name(self) -> &'static str {
         match self {
             Self::UnknownPicture => "unknown picture",
@@ -70,16 +71,16 @@ impl ProblemKind {
             Self::OtherSplit => "picture of another split",
             Self::ShortPolygon => "polygon of less than two points",
             Self::OutsidePolygon => "polygon outside the picture",
-            Self::InfinitePolygon => "polygon without end",
+            Self::InfinitePolygon => "polygon with an infinite coordinate",
             Self::NoPolygon => "no polygon",
             Self::MissingPicture => "missing picture",
             Self::UnreadablePicture => "unreadable picture",
-            Self::CutOffPicture => "cut off picture",
+            Self::CutOffPicture => "truncated picture",
             Self::OtherSize => "picture of another size",
         }
     }
 
-    /// Whether a phrase with this problem, or each phrase of such a picture, is of no use.
+    /// Whether this problem makes the phrase, or all phrases of the picture, unusable.
     pub fn makes_unusable(self) -> bool {
         match self {
             Self::UnknownPicture
@@ -105,18 +106,18 @@ impl fmt::Display for ProblemKind {
     }
 }
 
-/// Something wrong with one picture or one phrase.
+/// A problem of one picture or one phrase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// What kind of thing.
+    /// Kind of the problem.
     pub kind: ProblemKind,
-    /// The split of the phrase, or else of the picture.
+    /// Split of the phrase, or of the picture if the problem concerns the picture.
     pub split: Split,
-    /// The picture.
+    /// `image_id` of the picture.
     pub image_id: u64,
-    /// The phrase, if it is not the picture that is wrong.
+    /// `task_id` of the phrase; `None` if the problem concerns the picture.
     pub task_id: Option<String>,
-    /// What was found, and what was expected.
+    /// What was found and what was expected.
     pub detail: String,
 }
 
@@ -156,7 +157,7 @@ impl Problem {
     }
 }
 
-/// What a phrase's own record and that of its picture tell.
+/// Returns the problems of a phrase that show in its record and in that of its picture.
 pub(crate) fn examine_phrase(
     phrase: &Phrase,
     split: Split,
@@ -174,11 +175,11 @@ pub(crate) fn examine_phrase(
     };
     let (width, height) = (image.width, image.height);
     if width == 0 || height == 0 || is_too_large(width, height) {
-        let detail = format!("its picture is recorded as {width}x{height}, which no picture is");
+        let detail = format!("its picture is recorded as {width}x{height}, an impossible size");
         report(ProblemKind::ImpossibleSize, detail);
     }
     if image.split != split {
-        let detail = format!("its picture is listed for {}", image.split);
+        let detail = format!("its picture is listed in the split `{}`", image.split);
         report(ProblemKind::OtherSplit, detail);
     }
     let mut drawn = 0;
@@ -186,7 +187,7 @@ pub(crate) fn examine_phrase(
         let number = index + 1;
         if polygon.len() < 2 {
             let points = polygon.len();
-            let detail = format!("polygon {number} has {points} of at least 2 points");
+            let detail = format!("polygon {number} has {points} of the required 2 points");
             report(ProblemKind::ShortPolygon, detail);
         } else if polygon.iter().flatten().any(|value| !value.is_finite()) {
             let detail = format!("polygon {number} has a coordinate beyond {:e}", f32::MAX);
@@ -208,7 +209,7 @@ pub(crate) fn examine_phrase(
     problems
 }
 
-/// Whether the box around a polygon, in whole pixels as it is drawn, misses the picture.
+/// Whether the bounding box of a polygon, truncated to whole pixels, lies outside the picture.
 fn is_outside(polygon: &[[f32; 2]], width: u32, height: u32) -> bool {
     [width, height].into_iter().enumerate().any(|(axis, size)| {
         let along = || polygon.iter().map(|point| point[axis].trunc());

@@ -1,4 +1,4 @@
-//! The files of `VGPhraseCut_v0` (Wu et al. 2020, arXiv:2008.01187) as types.
+//! The records in the files of `VGPhraseCut_v0` (Wu et al. 2020, arXiv:2008.01187).
 
 use crate::error::DataError;
 use crate::mask::Mask;
@@ -6,28 +6,28 @@ use crate::raster::RasterRule;
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-/// A part of the data set.
+/// A split of the data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
-    /// To learn from.
+    /// Training split.
     Train,
-    /// To choose by.
+    /// Validation split.
     Val,
-    /// To report on.
+    /// Test split.
     Test,
-    /// A hundred pictures to look at; not part of the validation split.
+    /// A hundred pictures for visual inspection; not part of `val`.
     Miniv,
-    /// The phrases of `val`, then those of `miniv`, as the official tools take them together. It has
-    /// no files of its own.
+    /// The phrases of `val` followed by those of `miniv`, as in the official tools. It is not stored in
+    /// files.
     ValMiniv,
 }
 
 impl Split {
-    /// Those that have files of their own.
+    /// The splits that are stored in files.
     pub const ALL: [Self; 4] = [Self::Train, Self::Val, Self::Test, Self::Miniv];
 
-    /// As it stands in file names: `train`, `val`, `test`, `miniv`, and `val_miniv` for the two.
+    /// Name of the split, as in file names: `train`, `val`, `test`, `miniv` or `val_miniv`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
@@ -38,7 +38,7 @@ impl Split {
         }
     }
 
-    /// The splits with files that it consists of, in the order of their phrases.
+    /// The stored splits that this split consists of, in the order of their phrases.
     pub fn parts(self) -> &'static [Self] {
         match self {
             Self::Train => &[Self::Train],
@@ -53,11 +53,11 @@ impl Split {
 impl std::str::FromStr for Split {
     type Err = DataError;
 
-    /// From its [`name`](Self::name).
+    /// Parses a [`name`](Self::name).
     ///
     /// # Errors
     ///
-    /// [`DataError::Input`] with the names that there are.
+    /// [`DataError::Input`], which lists the valid names.
     fn from_str(name: &str) -> Result<Self, DataError> {
         let all = [Self::ALL.as_slice(), &[Self::ValMiniv]].concat();
         let known = all.iter().find(|split| split.name() == name);
@@ -77,25 +77,25 @@ impl std::fmt::Display for Split {
     }
 }
 
-/// A picture, as the list of pictures has it.
+/// The record of a picture in the picture list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ImageRecord {
-    /// Number of the picture, and name of its file.
+    /// Id of the picture, and stem of its file name.
     pub image_id: u64,
-    /// The same picture in COCO, if it is there.
+    /// Id of the same picture in COCO, if it is known.
     #[serde(default)]
     pub coco_id: Option<u64>,
-    /// The same picture on Flickr, if it is known.
+    /// Id of the same picture on Flickr, if it is known.
     #[serde(default)]
     pub flickr_id: Option<u64>,
-    /// Recorded width in pixels, which polygons refer to. The file's may differ.
+    /// Recorded width in pixels, which polygons refer to. The width of the file may differ.
     pub width: u32,
     /// Recorded height in pixels.
     pub height: u32,
-    /// Where the picture can be had.
+    /// URL of the picture.
     #[serde(default)]
     pub url: String,
-    /// The split of all its phrases, one with files of its own.
+    /// Split of all its phrases; never [`ValMiniv`](Split::ValMiniv).
     #[serde(deserialize_with = "of_a_file")]
     pub split: Split,
 }
@@ -107,22 +107,22 @@ fn of_a_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Split, D::Err
     }
     let names = Split::ALL.map(Split::name).join(", ");
     Err(D::Error::custom(format!(
-        "`{split}` is two splits, expected one of {names}"
+        "`{split}` combines two splits, expected one of {names}"
     )))
 }
 
-/// How a phrase is made.
+/// The structure of a phrase.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhraseStructure {
-    /// What is named: `plant`.
+    /// Name of the object, such as `plant`.
     pub name: String,
-    /// What it is like: `green`, `small`.
+    /// Attributes, such as `green` and `small`.
     #[serde(default, deserialize_with = "compact")]
     pub attributes: Vec<String>,
-    /// Numbers of the relations in the scene graph.
+    /// Ids of the relations in the scene graph.
     #[serde(default, deserialize_with = "compact")]
     pub relation_ids: Vec<u64>,
-    /// Predicates and objects: `on`, `table`.
+    /// Predicate and object of each relation, such as `on` and `table`.
     #[serde(default, deserialize_with = "compact")]
     pub relation_descriptions: Vec<(String, String)>,
     /// `name`, `attribute`, `relation` or `verbose`.
@@ -130,30 +130,30 @@ pub struct PhraseStructure {
     pub kind: String,
 }
 
-/// A phrase, and where in its picture what it names is.
+/// A phrase and the polygons of its ground truth.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Phrase {
-    /// Picture and annotations, `<image_id>__<ann_id>_<ann_id>…`.
+    /// Id of the phrase, made of the picture and the annotations: `<image_id>__<ann_id>_<ann_id>…`.
     pub task_id: String,
-    /// The picture.
+    /// Id of the picture.
     pub image_id: u64,
-    /// The annotated objects, one for each instance.
+    /// Ids of the annotated objects, one for each instance.
     #[serde(default, deserialize_with = "compact")]
     pub ann_ids: Vec<u64>,
-    /// `[x, y, width, height]` of each instance.
+    /// Bounding box `[x, y, width, height]` of each instance.
     #[serde(default, deserialize_with = "compact")]
     pub instance_boxes: Vec<[f32; 4]>,
-    /// The outlines of each instance.
+    /// Polygons of each instance.
     #[serde(default, rename = "Polygons")]
     pub polygons: Polygons,
-    /// The words.
+    /// Text of the phrase.
     pub phrase: String,
-    /// How they are made.
+    /// Structure of the phrase.
     #[serde(default)]
     pub phrase_structure: PhraseStructure,
 }
 
-/// A list without room to grow: with it, the short lists of 300,000 phrases take 100 MB more.
+/// Reads a list and releases its spare capacity, which would add 100 MB for 300,000 phrases.
 fn compact<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
@@ -163,16 +163,16 @@ fn compact<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 }
 
 impl Phrase {
-    /// The union of all polygons of all instances, by the evaluator's rule.
+    /// Returns the union of the polygons of all instances, by the evaluator's rule.
     pub fn mask(&self, width: u32, height: u32) -> Mask {
         RasterRule::Pillow.mask(self.polygons.iter(), width, height)
     }
 }
 
-/// Instances, each of polygons, each of points, in one buffer.
+/// Polygons grouped by instance, in one buffer.
 ///
-/// Single precision, rounded toward zero: the evaluator truncates to whole pixels, and a coordinate
-/// just below a whole number must not become it.
+/// Coordinates are stored in single precision, rounded toward zero: the evaluator truncates them to whole
+/// pixels, so a coordinate just below an integer must not be rounded up to it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Polygons {
     points: Vec<[f32; 2]>,
@@ -219,7 +219,7 @@ impl Polygons {
         self.instance_ends.push(self.polygon_ends.len() as u32);
     }
 
-    /// Growing leaves up to half of a buffer empty, which adds up over 300,000 phrases.
+    /// Releases spare capacity, which can be half of a buffer and adds up over 300,000 phrases.
     fn shrink(&mut self) {
         self.points.shrink_to_fit();
         self.polygon_ends.shrink_to_fit();
@@ -228,7 +228,7 @@ impl Polygons {
 }
 
 impl<P: IntoIterator<Item = [f64; 2]>, I: IntoIterator<Item = P>> FromIterator<I> for Polygons {
-    /// From instances of polygons of points.
+    /// Collects instances, each an iterator of polygons, each an iterator of points.
     fn from_iter<T: IntoIterator<Item = I>>(instances: T) -> Self {
         let mut all = Self::default();
         for instance in instances {
@@ -269,7 +269,7 @@ impl<'de> Deserialize<'de> for Polygons {
     }
 }
 
-/// One of the nested lists, whose points go straight into the one buffer.
+/// A level of the nested lists. Points are written directly into the buffer.
 enum Level<'a> {
     Instances(&'a mut Polygons),
     Instance(&'a mut Polygons),
@@ -322,7 +322,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_coordinate_never_grows() {
+    fn coordinates_are_rounded_toward_zero() {
         for value in [
             46.999_999_999,
             -46.999_999_999,
@@ -338,13 +338,13 @@ mod tests {
                 f64::from(single).abs() <= value.abs() || single.is_infinite(),
                 "{value}"
             );
-            // What the fill makes of it: a whole pixel, as far as there are any.
+            // The pixel that the fill truncates it to.
             assert_eq!(single as i32, value as i32, "{value}");
         }
     }
 
     #[test]
-    fn polygons_go_through_json() {
+    fn polygons_are_written_to_json_and_read_back() {
         let json = "[[[[1.5,2.0],[3.0,4.0]],[[5.0,6.0]]],[],[[]]]";
         let polygons: Polygons = serde_json::from_str(json).unwrap();
         assert_eq!((polygons.instances(), polygons.iter().count()), (3, 3));

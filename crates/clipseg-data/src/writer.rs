@@ -1,4 +1,4 @@
-//! Data sets of one's own in the layout of `VGPhraseCut_v0`.
+//! Writing new data sets in the layout of `VGPhraseCut_v0`.
 
 use crate::error::{DataError, Result};
 use crate::files::{self, NewFolder};
@@ -12,10 +12,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Writes a new data set in the layout of `VGPhraseCut_v0`: pictures, their list, the phrases of each
-/// split and how often words occur. [`PhraseCut`](crate::PhraseCut) and the official tools read it.
+/// Writes a new data set in the layout of `VGPhraseCut_v0`: pictures, the picture list, the phrases of each
+/// split and word counts. [`PhraseCut`](crate::PhraseCut) and the official tools can read it.
 ///
-/// Everything is written aside, and the folder appears when it is [finished](Self::finish) and whole.
+/// All files are written to a temporary folder, which gets its name when the data set is
+/// [finished](Self::finish). If the process is killed, the next writer beside it removes that folder.
 ///
 /// ```
 /// use clipseg_data::{Mask, PhraseCut, PhraseCutWriter, Split};
@@ -39,8 +40,8 @@ pub struct PhraseCutWriter {
     folder: PathBuf,
     aside: NewFolder,
     records: Vec<ImageRecord>,
-    /// Places of the records, by the pictures' numbers.
-    place_of: HashMap<u64, usize>,
+    /// Index of each record by `image_id`.
+    index_of: HashMap<u64, usize>,
     phrases: BTreeMap<Split, Vec<Phrase>>,
     tasks: HashSet<(Split, String)>,
     next_image: u64,
@@ -48,12 +49,11 @@ pub struct PhraseCutWriter {
 }
 
 impl PhraseCutWriter {
-    /// Begins a data set that will lie in `folder`.
+    /// Starts a data set that will be written to `folder`.
     ///
     /// # Errors
     ///
-    /// If there is anything of that name, even an empty folder, or the folder that it lies in cannot be
-    /// written.
+    /// If `folder` already exists, even as an empty folder, or its parent folder cannot be written.
     pub fn new(folder: &Path) -> Result<Self> {
         refuse_what_is_there(folder)?;
         let parent = folder
@@ -68,7 +68,7 @@ impl PhraseCutWriter {
             folder: folder.to_owned(),
             aside,
             records: Vec::new(),
-            place_of: HashMap::new(),
+            index_of: HashMap::new(),
             phrases: Split::ALL.map(|split| (split, Vec::new())).into(),
             tasks: HashSet::new(),
             next_image: 1,
@@ -76,20 +76,20 @@ impl PhraseCutWriter {
         })
     }
 
-    /// Adds a copy of a picture's file, unchanged, and returns the number that it gets.
+    /// Adds an unchanged copy of a picture file and returns its new `image_id`.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read or is not a whole picture, or `split` has no files of its own. A
-    /// picture that EXIF turns is refused: the masks are most likely those of the turned one, and data
-    /// sets are read without turning.
+    /// If the file cannot be read or is not a complete picture, or `split` is `ValMiniv`. A picture that is
+    /// rotated by its EXIF orientation is refused, because data sets are read without rotation while its
+    /// masks most likely belong to the rotated picture.
     pub fn add_picture(&mut self, file: &Path, split: Split) -> Result<u64> {
         let bytes = files::read(file).map_err(DataError::io("read", file))?;
         let stored = decode_stored_rgb(&bytes, file)?;
         if stored != decode_rgb(&bytes, file)? {
             return Err(DataError::Input(format!(
-                "{}: its EXIF orientation turns it, which nobody does with the pictures of a data set; \
-                 save it upright first",
+                "{}: the picture is rotated by its EXIF orientation, which is ignored in data sets; save it \
+                 upright first",
                 file.display()
             )));
         }
@@ -110,13 +110,13 @@ impl PhraseCutWriter {
         Ok(image_id)
     }
 
-    /// Adds a picture with all that is known of it, such as its number in COCO; `bytes` are its file's.
-    /// What is said of it later is of its stored pixels, not turned by EXIF.
+    /// Adds a picture with a complete record, such as its id in COCO; `bytes` is the content of its file.
+    /// Its phrases refer to the stored pixels, which EXIF does not rotate.
     ///
     /// # Errors
     ///
-    /// If it is not a whole picture of the recorded size, its number is taken, or its split has no files
-    /// of its own.
+    /// If it is not a complete picture of the recorded size, its id is already used, or its split is
+    /// `ValMiniv`.
     pub fn add_image(&mut self, record: ImageRecord, bytes: &[u8]) -> Result<()> {
         let path = self.picture_path(record.image_id);
         let (width, height) = decode_stored_rgb(bytes, &path)?.dimensions();
@@ -131,16 +131,16 @@ impl PhraseCutWriter {
         self.add_record(record)
     }
 
-    /// Adds a phrase about what lies in the masks, one for each instance, and returns its `task_id`.
+    /// Adds a phrase with one mask per instance and returns its `task_id`.
     ///
-    /// The masks become polygons that PhraseCut's evaluator fills to the same masks
-    /// ([`RasterRule::Pillow`](crate::RasterRule::Pillow)). The whole phrase counts as its name. For
-    /// attributes and relations there is [`add_phrase`](Self::add_phrase).
+    /// The masks are converted to polygons that PhraseCut's evaluator fills to exactly the same masks
+    /// ([`RasterRule::Pillow`](crate::RasterRule::Pillow)). The entire phrase is stored as its name. Use
+    /// [`add_phrase`](Self::add_phrase) for phrases with attributes and relations.
     ///
     /// # Errors
     ///
-    /// If the picture was not added, the phrase is empty, there is no mask, or a mask is empty or not of
-    /// the picture's size.
+    /// If the picture was not added, the phrase is empty, no mask is given, or a mask is empty or has
+    /// another size than the picture.
     pub fn add_masks(&mut self, image_id: u64, phrase: &str, instances: &[Mask]) -> Result<String> {
         let record = self.record(image_id)?;
         let (width, height) = (record.width, record.height);
@@ -163,7 +163,7 @@ impl PhraseCutWriter {
                 )));
             }
             let found = mask.bounding_box();
-            let found = found.ok_or_else(|| fail("has nothing inside".into()))?;
+            let found = found.ok_or_else(|| fail("is empty".into()))?;
             boxes.push([found.x, found.y, found.width, found.height].map(|value| value as f32));
         }
         let phrase = phrase.trim();
@@ -184,12 +184,12 @@ impl PhraseCutWriter {
         Ok(task_id)
     }
 
-    /// Adds a phrase as it is, to the split of its picture.
+    /// Adds a phrase unchanged, to the split of its picture.
     ///
     /// # Errors
     ///
-    /// If its picture was not added, its text is empty, its `task_id` is taken in the split, or none of
-    /// its polygons can be drawn.
+    /// If its picture was not added, its text is empty, its `task_id` is already used in the split, or none
+    /// of its polygons can be drawn.
     pub fn add_phrase(&mut self, phrase: Phrase) -> Result<()> {
         let record = self.record(phrase.image_id)?;
         let split = record.split;
@@ -213,12 +213,12 @@ impl PhraseCutWriter {
         Ok(())
     }
 
-    /// Writes the lists, and moves everything to its folder.
+    /// Writes the lists and renames the temporary folder to its final name.
     ///
     /// # Errors
     ///
-    /// If no picture was added, something has appeared under the folder's name, or a file cannot be
-    /// written. Nothing is left of what was written aside.
+    /// If no picture was added, the folder exists by now, or a file cannot be written. The temporary folder
+    /// is removed.
     pub fn finish(self) -> Result<()> {
         if self.records.is_empty() {
             let folder = self.folder.display();
@@ -234,7 +234,7 @@ impl PhraseCutWriter {
         aside.finish().map_err(DataError::io("write", &folder))
     }
 
-    /// Writes the file of a picture whose record comes later.
+    /// Writes the file of a picture whose record is added later.
     pub(crate) fn write_picture(&self, image_id: u64, bytes: &[u8]) -> Result<()> {
         let path = self.picture_path(image_id);
         std::fs::write(&path, bytes).map_err(DataError::io("write", &path))
@@ -244,16 +244,16 @@ impl PhraseCutWriter {
         image_path(self.aside.path(), image_id)
     }
 
-    /// Adds a picture that is as it is recorded.
+    /// Adds the record of a picture whose file is already written.
     pub(crate) fn add_record(&mut self, record: ImageRecord) -> Result<()> {
         self.check_record(&record)?;
         self.next_image = self.next_image.max(record.image_id.saturating_add(1));
-        self.place_of.insert(record.image_id, self.records.len());
+        self.index_of.insert(record.image_id, self.records.len());
         self.records.push(record);
         Ok(())
     }
 
-    /// Writes a file of JSON beside the lists.
+    /// Writes a JSON file beside the lists.
     pub(crate) fn write_list(&self, name: &str, value: &impl Serialize) -> Result<()> {
         let path = self.aside.path().join(name);
         let text = serde_json::to_vec(value)
@@ -266,17 +266,20 @@ impl PhraseCutWriter {
             let image_id = record.image_id;
             Err(DataError::Input(format!("picture {image_id}: {detail}")))
         };
-        if self.place_of.contains_key(&record.image_id) {
-            return fail("it was added already".into());
+        if self.index_of.contains_key(&record.image_id) {
+            return fail("it was already added".into());
         }
         if record.split.parts() != [record.split] {
-            return fail(format!("`{}` has no files of its own", record.split));
+            return fail(format!(
+                "`{}` combines two splits, expected one that is stored in files",
+                record.split
+            ));
         }
         Ok(())
     }
 
     fn record(&self, image_id: u64) -> Result<&ImageRecord> {
-        let place = self.place_of.get(&image_id);
+        let place = self.index_of.get(&image_id);
         place.map(|&place| &self.records[place]).ok_or_else(|| {
             DataError::Input(format!(
                 "picture {image_id} was not added before its phrases"
@@ -290,13 +293,13 @@ fn refuse_what_is_there(folder: &Path) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(DataError::io("make", folder)(error)),
         Ok(_) => {
-            let there = std::io::Error::new(ErrorKind::AlreadyExists, "it is there already");
+            let there = std::io::Error::new(ErrorKind::AlreadyExists, "it already exists");
             Err(DataError::io("make", folder)(there))
         }
     }
 }
 
-/// Numbers of phrases, the most frequent first.
+/// Number of phrases of each name, attribute and predicate, the most frequent first.
 #[derive(Serialize)]
 struct Counts {
     cat: Vec<(String, usize)>,

@@ -2,6 +2,7 @@
 
 use super::sample::Captioned;
 use super::things::may_hold;
+use crate::planes::write_planes;
 use rayon::prelude::*;
 
 /// Captioned pictures in memory, all of one size.
@@ -41,13 +42,7 @@ impl CaptionBatch {
             .par_chunks_exact_mut(size.max(1))
             .zip(&self.samples)
             .for_each(|(planes, sample)| {
-                let plane = size / 3;
-                let source = sample.picture.as_raw().as_chunks::<3>().0;
-                for (place, &[red, green, blue]) in source.iter().enumerate() {
-                    planes[place] = red;
-                    planes[plane + place] = green;
-                    planes[2 * plane + place] = blue;
-                }
+                write_planes(sample.picture.as_raw(), planes, |_, level| level);
             });
         pixels
     }

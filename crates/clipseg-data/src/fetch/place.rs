@@ -1,8 +1,8 @@
-//! Where a picture goes, and what may lie there already.
+//! Writing a downloaded picture without losing an existing file.
 //!
-//! Pictures are written aside and renamed, so a broken file is never one of ours. Nothing that is there
-//! is lost: a file is only replaced by a picture that begins with the same bytes, and so holds all of
-//! it; any other is moved beside its place.
+//! Pictures are written to a temporary file and renamed, so no incomplete file is left by this program.
+//! An existing file is replaced only if the picture begins with all of its bytes. Any other file is moved
+//! aside.
 
 use crate::check::examine_picture;
 use crate::error::{DataError, Result};
@@ -12,31 +12,31 @@ use crate::records::ImageRecord;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// What is in a picture's place.
+/// What exists at the path of a picture.
 pub(super) enum There {
     Nothing,
-    /// A picture, and what may be noted all the same.
-    Whole(Option<Problem>),
-    /// A file that is none, or a part of one.
+    /// A complete picture, with a problem of the size if there is one.
+    Complete(Option<Problem>),
+    /// The content of a file that is not a picture, or only a part of one.
     Broken(Vec<u8>),
 }
 
-/// Looks what is in a picture's place.
+/// Finds out what exists at the path of a picture.
 pub(super) fn look(path: &Path, image: &ImageRecord) -> Result<There> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(There::Nothing),
         Err(error) => return Err(DataError::io("read", path)(error)),
         Ok(_) => {}
     }
-    // A folder, or a link to nowhere, cannot be read and stays.
+    // A folder or a dangling link cannot be read and is left alone.
     let bytes = files::read(path).map_err(DataError::io("read", path))?;
     Ok(match judge(&bytes, path, image) {
-        Ok(problem) => There::Whole(problem),
+        Ok(problem) => There::Complete(problem),
         Err(_) => There::Broken(bytes),
     })
 }
 
-/// Whether the bytes are the picture, and what may be noted all the same.
+/// Checks that bytes are a complete picture, and returns a problem of its size if there is one.
 pub(super) fn judge(
     bytes: &[u8],
     path: &Path,
@@ -48,8 +48,8 @@ pub(super) fn judge(
     }
 }
 
-/// Writes a file beside its place and moves it there. `broken` is what was seen there. Gives the place
-/// that it was moved to, unless all of it is in the new file.
+/// Writes a picture atomically. `broken` is the content of the existing file. Returns the new path of that
+/// file if it was moved aside.
 pub(super) fn put(path: &Path, bytes: &[u8], broken: Option<&[u8]>) -> Result<Option<PathBuf>> {
     let failed = || DataError::io("write", path);
     let mut staged = StagedFile::new(path).map_err(failed())?;
@@ -73,7 +73,7 @@ fn is_taken(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok()
 }
 
-/// `7.jpg.broken`, or a name with a number if that is taken.
+/// Returns an unused path such as `7.jpg.broken` or `7.jpg.broken-2`.
 fn free_place(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".broken");

@@ -1,19 +1,18 @@
-//! Which picture is next, and when no more are asked for.
+//! The queue of pictures, and when a download stops.
 
 use std::ops::Range;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// After so many pictures in a row that did not come, for whatever reason, no more are asked for: the
-/// network is down, or the server does not want to be asked.
-pub(super) const MOST_IN_VAIN: usize = 20;
+/// The download stops after this number of failures in a row, for whatever reasons: the network is down
+/// or the server refuses requests.
+pub(super) const MOST_FAILURES: usize = 20;
 
-/// The last so many of them are asked for from the end of the list. A download that goes on where an
-/// earlier one was ended begins with the pictures that are not to be had, and those behind them may
-/// well be.
+/// The last of these failures are pictures from the end of the list. A resumed download begins with the
+/// pictures that are unavailable, while later ones may be available.
 const FROM_THE_END: usize = 5;
 
-/// What the connections share: the pictures that are left, and what the server said.
+/// Shared by all connections: the pictures that are left, and requests of the server to wait or stop.
 #[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -23,10 +22,11 @@ pub(super) struct Queue {
 #[derive(Debug)]
 struct State {
     left: Range<usize>,
-    in_vain: usize,
-    /// Why no more are asked for. Nothing undoes it.
+    /// Failures since the last success.
+    failures: usize,
+    /// Reason of a stop, which is final.
     stop: Option<String>,
-    /// Until when the server asked all connections to wait.
+    /// Time until which all connections wait at the request of the server.
     not_before: Option<Instant>,
 }
 
@@ -35,7 +35,7 @@ impl Queue {
         Self {
             state: Mutex::new(State {
                 left: 0..pictures,
-                in_vain: 0,
+                failures: 0,
                 stop: None,
                 not_before: None,
             }),
@@ -47,57 +47,57 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The place of the next picture, if there is one and it may be asked for.
+    /// Index of the next picture; `None` at the end or after a stop.
     pub(super) fn next(&self) -> Option<usize> {
         let mut state = self.lock();
         if state.stop.is_some() {
             None
-        } else if state.in_vain + FROM_THE_END >= MOST_IN_VAIN {
+        } else if state.failures + FROM_THE_END >= MOST_FAILURES {
             state.left.next_back()
         } else {
             state.left.next()
         }
     }
 
-    /// A picture came.
-    pub(super) fn came(&self) {
-        self.lock().in_vain = 0;
+    /// Counts a success.
+    pub(super) fn succeeded(&self) {
+        self.lock().failures = 0;
     }
 
-    /// A picture was asked for and did not come.
-    pub(super) fn did_not_come(&self, reason: &str) {
-        let in_vain = {
+    /// Counts a failed picture, and stops the download after too many.
+    pub(super) fn failed(&self, reason: &str) {
+        let failures = {
             let mut state = self.lock();
-            state.in_vain += 1;
-            state.in_vain
+            state.failures += 1;
+            state.failures
         };
-        if in_vain >= MOST_IN_VAIN {
+        if failures >= MOST_FAILURES {
             self.stop(format!(
-                "{in_vain} pictures in a row did not come, the last because {reason}"
+                "{failures} pictures in a row failed, the last because {reason}"
             ));
         }
     }
 
-    /// No more are asked for. The first reason counts.
+    /// Stops the download. If it was stopped before, the first reason is kept.
     pub(super) fn stop(&self, reason: String) {
         self.lock().stop.get_or_insert(reason);
         self.stopped.notify_all();
     }
 
-    /// Why no more are asked for.
+    /// Reason of the stop, if any.
     pub(super) fn reason(&self) -> Option<String> {
         self.lock().stop.clone()
     }
 
-    /// The server asked to wait. All connections do.
+    /// Makes all connections wait, as the server requests.
     pub(super) fn hold(&self, wait: Duration) {
         let until = Instant::now() + wait;
         let mut state = self.lock();
         state.not_before = Some(state.not_before.map_or(until, |earlier| earlier.max(until)));
     }
 
-    /// Waits for so long, and for as long as the server asked for, or until no more are asked for. Tells
-    /// whether there is still something to do.
+    /// Waits for `pause` and for as long as the server requests, or until a stop. Returns `false` after a
+    /// stop.
     pub(super) fn wait(&self, pause: Duration) -> bool {
         let pause = Instant::now() + pause;
         let mut state = self.lock();
@@ -105,7 +105,7 @@ impl Queue {
             if state.stop.is_some() {
                 return false;
             }
-            // Another connection may be told to wait longer while this one sleeps.
+            // Another connection may receive a longer wait while this one sleeps.
             let until = state.not_before.map_or(pause, |until| until.max(pause));
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {

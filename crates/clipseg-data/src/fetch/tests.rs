@@ -173,11 +173,11 @@ fn what_stays_broken_is_reported_and_leaves_nothing() {
     let failed: Vec<u64> = report.failed.iter().map(|failed| failed.image_id).collect();
     assert_eq!(failed, [1, 2, 3, 4, 6]);
     for (failed, expected) in report.failed.iter().zip([
-        "the transfer broke off: ",
+        "the transfer was interrupted: ",
         "2.jpg: not a readable picture: it is a web page (HTML)",
-        "3.jpg ends before the picture does",
-        "the server answers 404 Not Found",
-        "its address is ``, expected one that begins with http:// or https://",
+        "3.jpg: the picture file is truncated",
+        "the server responded with 404 Not Found",
+        "its URL is ``, expected one that begins with http:// or https://",
     ]) {
         assert!(failed.reason.contains(expected), "{}", failed.reason);
     }
@@ -256,7 +256,7 @@ fn a_server_that_wants_to_be_left_alone_is() {
     assert!(case.server.requests().len() <= 4);
     assert_eq!(report.failed.len() + report.untried, 50);
     assert!(report.untried >= 46);
-    let reason = "the server answers 429 Too Many Requests, and asks to wait 3600 s, which is more than 120 s";
+    let reason = "the server responded with 429 Too Many Requests and requests a wait of 3600 s, longer than the maximum of 120 s";
     assert_eq!(report.failed[0].reason, reason);
     assert_eq!(report.stopped.as_deref(), Some(reason));
 }
@@ -302,8 +302,9 @@ fn a_server_that_refuses_everything_is_not_asked_for_all() {
         assert!((20..=23).contains(&asked), "{status}: {asked}");
         assert_eq!(report.failed.len(), asked);
         assert_eq!(report.untried, 500 - asked);
-        let expected =
-            format!("pictures in a row did not come, the last because the server answers {status}");
+        let expected = format!(
+            "pictures in a row failed, the last because the server responded with {status}"
+        );
         let stopped = report.stopped.unwrap();
         assert!(stopped.ends_with(&expected), "{stopped}");
         // The end of the list was asked for, too.
@@ -367,7 +368,7 @@ fn what_lies_in_a_pictures_place_is_never_lost() {
     assert_eq!((report.downloaded, report.failed.len()), (3, 1));
     let reason = &report.failed[0].reason;
     assert!(
-        reason.starts_with("something else is in its place: cannot read "),
+        reason.starts_with("the file with its name cannot be read: cannot read "),
         "{reason}"
     );
     assert_eq!(report.set_aside, [images.join("2.jpg.broken-2")]);
@@ -413,7 +414,7 @@ fn without_a_network_it_gives_up_in_time() {
     assert!((20..=23).contains(&report.failed.len()));
     assert_eq!(report.failed.len() + report.untried, 1_000);
     let stopped = report.stopped.unwrap();
-    assert!(stopped.contains("in a row did not come, the last because the transfer broke off"));
+    assert!(stopped.contains("in a row failed, the last because the transfer was interrupted"));
 }
 
 #[test]

@@ -1,46 +1,46 @@
-//! One file from one address: what is tried again, when, and what is not.
+//! Downloading one file, with retries after temporary failures.
 
 use super::queue::Queue;
 use std::time::{Duration, SystemTime};
 use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body};
 
-/// Most bytes of a picture. Those of Visual Genome have some 100 kB.
+/// Maximum size of a picture in bytes. Those of Visual Genome have about 100 kB.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// Why a file did not come.
+/// Why a file was not downloaded.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
-    /// No more are asked for.
-    #[error("no more pictures are asked for")]
+    /// The download was stopped.
+    #[error("the download was stopped")]
     Stopped,
-    /// There is nobody to ask.
+    /// The URL is invalid, so no request was made.
     #[error("{0}")]
-    NotAsked(String),
-    /// Asking again would not help.
+    NoRequest(String),
+    /// A retry would fail again.
     #[error("{0}")]
     Final(String),
-    /// Asking again may help, after a time if the server named one.
+    /// A retry may succeed, after the time that the server requests.
     #[error("{message}")]
-    Passing {
+    Temporary {
         message: String,
         after: Option<Duration>,
     },
-    /// The server wants to be left alone.
+    /// The server requests a longer wait than is accepted.
     #[error("{0}")]
-    TooLongAWait(String),
+    WaitTooLong(String),
 }
 
 impl Fault {
-    fn passing(message: impl Into<String>) -> Self {
-        Self::Passing {
+    fn temporary(message: impl Into<String>) -> Self {
+        Self::Temporary {
             message: message.into(),
             after: None,
         }
     }
 }
 
-/// Gets files, politely.
+/// Downloads files, and respects `Retry-After`.
 pub(super) struct Transfer<'a> {
     agent: Agent,
     retries: u32,
@@ -62,7 +62,7 @@ impl<'a> Transfer<'a> {
             .timeout_connect(Some(Duration::from_secs(10)))
             .timeout_recv_response(Some(Duration::from_secs(30)))
             .timeout_recv_body(Some(Duration::from_secs(120)))
-            // The answer to a refusal says how long to wait.
+            // The headers of an error response may contain `Retry-After`.
             .http_status_as_error(false)
             .build();
         Self {
@@ -74,15 +74,15 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// The bytes at an address, once `judge` finds nothing wrong with them.
+    /// Downloads the content of a URL, with retries until `judge` accepts it.
     pub(super) fn get(
         &self,
         url: &str,
         mut judge: impl FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<Vec<u8>, Fault> {
         if !url.starts_with("http://") && !url.starts_with("https://") {
-            return Err(Fault::NotAsked(format!(
-                "its address is `{url}`, expected one that begins with http:// or https://"
+            return Err(Fault::NoRequest(format!(
+                "its URL is `{url}`, expected one that begins with http:// or https://"
             )));
         }
         let mut tried = 0;
@@ -92,16 +92,16 @@ impl<'a> Transfer<'a> {
         loop {
             let result = self.ask(url).and_then(|bytes| match judge(&bytes) {
                 Ok(()) => Ok(bytes),
-                Err(message) => Err(Fault::passing(message)),
+                Err(message) => Err(Fault::temporary(message)),
             });
-            let Err(Fault::Passing { message, after }) = result else {
+            let Err(Fault::Temporary { message, after }) = result else {
                 return result;
             };
             if let Some(wait) = after {
                 if wait > self.longest_wait {
                     let (asked, most) = (wait.as_secs(), self.longest_wait.as_secs());
-                    return Err(Fault::TooLongAWait(format!(
-                        "{message}, and asks to wait {asked} s, which is more than {most} s"
+                    return Err(Fault::WaitTooLong(format!(
+                        "{message} and requests a wait of {asked} s, longer than the maximum of {most} s"
                     )));
                 }
                 self.queue.hold(wait);
@@ -111,7 +111,7 @@ impl<'a> Transfer<'a> {
                 None => self.pause.saturating_mul(1 << tried.min(6)),
             };
             if tried == self.retries || !self.queue.wait(pause) {
-                return Err(Fault::Passing { message, after });
+                return Err(Fault::Temporary { message, after });
             }
             tried += 1;
         }
@@ -128,9 +128,9 @@ impl<'a> Transfer<'a> {
                 .read_to_vec()
                 .map_err(explain);
         }
-        let message = format!("the server answers {status}");
+        let message = format!("the server responded with {status}");
         match status.as_u16() {
-            408 | 429 | 500.. => Err(Fault::Passing {
+            408 | 429 | 500.. => Err(Fault::Temporary {
                 message,
                 after: retry_after(&response, SystemTime::now()),
             }),
@@ -141,19 +141,19 @@ impl<'a> Transfer<'a> {
 
 fn explain(error: ureq::Error) -> Fault {
     use ureq::Error::{ConnectProxyFailed, ConnectionFailed, HostNotFound, Io, Protocol, Timeout};
-    let message = format!("the transfer broke off: {error}");
+    let message = format!("the transfer was interrupted: {error}");
     match error {
         ConnectProxyFailed(_)
         | ConnectionFailed
         | HostNotFound
         | Io(_)
         | Protocol(_)
-        | Timeout(_) => Fault::passing(message),
+        | Timeout(_) => Fault::temporary(message),
         _ => Fault::Final(format!("it cannot be downloaded: {error}")),
     }
 }
 
-/// How long to wait, by RFC 9110, 10.2.3: so many seconds, or until a date.
+/// Parses `Retry-After` (RFC 9110, section 10.2.3): a number of seconds or a date.
 fn retry_after(response: &Response<Body>, now: SystemTime) -> Option<Duration> {
     let value = response.headers().get(header::RETRY_AFTER)?;
     let value = value.to_str().ok()?.trim();

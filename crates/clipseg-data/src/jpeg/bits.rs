@@ -1,34 +1,34 @@
-//! Bits and Huffman codes (annexes C and F.2.2).
+//! Reading bits and Huffman codes (annexes C and F.2.2).
 
-/// Bits of a code that are looked up at once; longer codes are rare.
+/// Number of bits in the lookup table; longer codes are rare.
 const QUICK: u32 = 9;
-/// Longest code.
+/// Maximum length of a code in bits.
 const LONGEST: usize = 16;
 
-/// Why bits could not be had.
+/// Why bits could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// There are no more before the next marker, or at all.
+    /// The data ended, at a marker or at the end of the file.
     Ended,
-    /// They are no code of the table.
+    /// The bits are not a code of the table.
     NoCode,
 }
 
 /// A Huffman table.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
-    /// For each beginning of a code: how long the code is, or 0 if longer than that, and its symbol.
+    /// For each bit prefix: the length of its code (0 if it is longer than the prefix) and the symbol.
     quick: Vec<(u8, u8)>,
-    /// For each length: the code behind the last one, with zeros behind it as for the longest.
+    /// For each length: the code after the last one, padded with zeros to the maximum length.
     ends: [u32; LONGEST + 1],
-    /// For each length: what to add to a code to find its symbol.
+    /// For each length: the offset from a code to the index of its symbol.
     offsets: [i32; LONGEST + 1],
     symbols: Vec<u8>,
 }
 
 impl Table {
-    /// A table of so many codes of each length, and their symbols in order; `None` if there are more
-    /// codes than fit.
+    /// Builds a table from the number of codes of each length and their symbols in order; `None` if there
+    /// are more codes than possible.
     pub(super) fn new(counts: &[u8; LONGEST], symbols: &[u8]) -> Option<Self> {
         let mut table = Self {
             quick: vec![(0, 0); 1 << QUICK],
@@ -69,7 +69,7 @@ impl Table {
         }
         let long = (QUICK as usize + 1..=LONGEST).find(|&length| ahead < self.ends[length]);
         let Some(length) = long else {
-            // Without bits behind it, a code that is cut off looks like none.
+            // At the end of the data, a truncated code looks like an invalid one.
             return Err(if bits.count < LONGEST as u32 {
                 Stop::Ended
             } else {
@@ -85,13 +85,13 @@ impl Table {
     }
 }
 
-/// The bits of a scan up to the next marker, without the zeros that are stuffed behind 0xff (B.1.1.5).
+/// The bits of a scan up to the next marker, without the zero bytes stuffed after 0xff (B.1.1.5).
 #[derive(Debug)]
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
-    /// The next byte to be taken. Never behind a marker.
+    /// Index of the next byte. It never passes a marker.
     at: usize,
-    /// The last `count` bits of it are still to be read.
+    /// The lowest `count` bits have not been read yet.
     buffer: u64,
     count: u32,
 }
@@ -106,7 +106,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Where bits are taken from the file next.
+    /// Position of the next byte in the file.
     pub(super) fn at(&self) -> usize {
         self.at
     }
@@ -120,7 +120,7 @@ impl<'a> Bits<'a> {
                         self.at += 1;
                         0xff
                     }
-                    // A marker may have any number of these before it.
+                    // Any number of fill bytes may precede a marker.
                     Some(0xff) => {
                         self.at += 1;
                         continue;
@@ -135,7 +135,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// The next 16 bits, with zeros where there are no more.
+    /// The next 16 bits, padded with zeros at the end of the data.
     #[inline]
     fn ahead(&mut self) -> u32 {
         if self.count < 16 {
@@ -158,14 +158,14 @@ impl<'a> Bits<'a> {
         Ok(())
     }
 
-    /// The next bits, of at most 16, as a number.
+    /// Reads at most 16 bits as a number.
     #[inline]
     pub(super) fn read(&mut self, count: u32) -> Result<u32, Stop> {
         self.skip(count)?;
         Ok((self.buffer >> self.count) as u32 & ((1 << count) - 1))
     }
 
-    /// Goes on behind the next marker, if it is one that restarts the coding.
+    /// Continues after the next marker if it is a restart marker. Returns whether it is.
     pub(super) fn restart(&mut self) -> bool {
         let behind = self.at.min(self.bytes.len());
         let marker = self.bytes[behind..]
@@ -197,7 +197,7 @@ mod tests {
         for length in 1..=LONGEST as u32 {
             let code = ((1u32 << length) - 2) << (16 - length);
             let [high, low] = (code as u16).to_be_bytes();
-            // Zeros are stuffed behind 0xff.
+            // Zeros are stuffed after 0xff.
             let mut bytes = vec![high];
             bytes.extend((high == 0xff).then_some(0));
             bytes.push(low);

@@ -1,9 +1,9 @@
-//! The codes of one block (F.2.2 and G.1.2).
+//! Reading the codes of one block (F.2.2 and G.1.2).
 
 use super::bits::{Bits, Stop, Table};
 use super::header::BLOCK;
 
-/// Where the coefficients of a zigzag sequence lie in their block, row by row (A.3.6).
+/// Index in the block, row by row, of each coefficient of the zigzag sequence (A.3.6).
 #[rustfmt::skip]
 pub(super) const ZIGZAG: [u8; BLOCK] = [
      0,  1,  8, 16,  9,  2,  3, 10,
@@ -16,8 +16,8 @@ pub(super) const ZIGZAG: [u8; BLOCK] = [
     53, 60, 61, 54, 47, 55, 62, 63,
 ];
 
-/// Reads the whole of a block of a sequential picture. Its coefficients are put where `kept` points,
-/// row by row and not yet multiplied by the table.
+/// Reads a complete block of a sequential picture. The coefficients are written to `kept`, row by row,
+/// before dequantization.
 #[inline]
 pub(super) fn sequential(
     bits: &mut Bits<'_>,
@@ -53,7 +53,7 @@ pub(super) fn sequential(
     Ok(())
 }
 
-/// A number of so many bits (F.2.2.1, EXTEND).
+/// Reads a signed number of `bits` bits (F.2.2.1, EXTEND).
 #[inline]
 fn value(bits: &mut Bits<'_>, size: u8) -> Result<i32, Stop> {
     if size > 16 {
@@ -68,7 +68,8 @@ fn value(bits: &mut Bits<'_>, size: u8) -> Result<i32, Stop> {
     })
 }
 
-/// The first coefficient of a progressive picture, or without a table one more bit of it.
+/// Reads the first coefficient of a block of a progressive picture, or one more bit of it if there is no
+/// table.
 pub(super) fn progressive_dc(bits: &mut Bits<'_>, dc: Option<&Table>) -> Result<(), Stop> {
     let Some(dc) = dc else {
         return bits.skip(1);
@@ -77,18 +78,18 @@ pub(super) fn progressive_dc(bits: &mut Bits<'_>, dc: Option<&Table>) -> Result<
     value(bits, size).map(|_| ())
 }
 
-/// Other coefficients of a progressive picture.
+/// Reads the other coefficients of a progressive picture.
 pub(super) struct Band<'a> {
     pub(super) ac: &'a Table,
     pub(super) first: usize,
     pub(super) last: usize,
     pub(super) refines: bool,
-    /// Blocks that have no more codes, this one included.
+    /// Number of blocks without further codes, including the current one.
     pub(super) ended: u32,
 }
 
 impl Band<'_> {
-    /// Reads one block's part. `known` has a bit for each coefficient that is not 0 so far.
+    /// Reads the scan's part of one block. `known` has a bit for each coefficient that is not 0 so far.
     pub(super) fn read(&mut self, bits: &mut Bits<'_>, known: &mut u64) -> Result<(), Stop> {
         if self.refines {
             self.refine(bits, known)
@@ -120,7 +121,7 @@ impl Band<'_> {
         Ok(())
     }
 
-    /// A bit for each coefficient that is not 0, and codes for those that become so (G.1.2.3).
+    /// Reads one bit for each coefficient that is not 0, and codes for those that become so (G.1.2.3).
     fn refine(&mut self, bits: &mut Bits<'_>, known: &mut u64) -> Result<(), Stop> {
         let mut place = self.first;
         while self.ended == 0 && place <= self.last {
@@ -161,7 +162,7 @@ impl Band<'_> {
     }
 }
 
-/// The bit of a coefficient; none for one behind the last.
+/// The bit of a coefficient in `known`; 0 beyond the last coefficient.
 fn bit(place: usize) -> u64 {
     1u64.checked_shl(place as u32).unwrap_or(0)
 }

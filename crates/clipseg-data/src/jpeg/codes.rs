@@ -12,16 +12,16 @@ pub(super) struct Plane {
     pub(super) quantization: Option<[u16; BLOCK]>,
 }
 
-/// Huffman tables for the first coefficients of blocks and for the others, four of each.
+/// Huffman tables: four for the first coefficient (DC) of blocks, four for the others (AC).
 pub(super) type Tables = [[Option<Table>; 4]; 2];
 
-/// Reads the codes of one scan.
+/// Reader of the entropy-coded data of one scan.
 pub(super) struct Coder<'a> {
     pub(super) bits: Bits<'a>,
     pub(super) bytes: &'a [u8],
-    /// Where the scan's header is.
+    /// Position of the scan header in the file.
     pub(super) offset: usize,
-    /// Which of the file's scans it is, from 1.
+    /// Number of the scan in the file, from 1.
     pub(super) number: usize,
     pub(super) restart_interval: usize,
 }
@@ -34,7 +34,7 @@ impl Coder<'_> {
         })
     }
 
-    /// Goes to the next restart marker where there has to be one. Tells whether it did.
+    /// Continues at the next restart marker if one is due. Returns whether it was.
     fn restarts(&mut self, done: usize, all: usize) -> Result<bool, Fault> {
         if done == 0 || self.restart_interval == 0 || !done.is_multiple_of(self.restart_interval) {
             return Ok(false);
@@ -45,21 +45,21 @@ impl Coder<'_> {
         Err(self.fault(Stop::Ended, done, all))
     }
 
-    /// What it means that bits could not be read.
+    /// Converts a failure to read bits.
     fn fault(&self, stop: Stop, done: usize, all: usize) -> Fault {
         let at = self.bits.at();
         let (done, number) = (done.min(all), self.number);
-        let there = format!("{done} of {all} groups of blocks of scan {number} are there");
+        let there = format!("{done} of {all} groups of blocks of scan {number} were read");
         match (stop, next_marker(self.bytes, at)) {
             (Stop::Ended, None | Some((END_OF_IMAGE, _))) => {
                 Fault::new(FaultKind::CutOff, at, there)
             }
             (Stop::Ended, Some(_)) => {
-                let message = format!("the scan's codes end too early: {there}");
+                let message = format!("the data of the scan ends too early: {there}");
                 Fault::new(FaultKind::Damaged, at, message)
             }
             (Stop::NoCode, _) => {
-                let message = format!("bits that are no code: {there}");
+                let message = format!("invalid Huffman code: {there}");
                 Fault::new(FaultKind::Damaged, at, message)
             }
         }
@@ -143,12 +143,12 @@ impl Coder<'_> {
     }
 }
 
-/// In which order the blocks of a scan are coded (A.2).
+/// The order of the blocks in a scan (A.2).
 struct Layout {
-    /// Groups of blocks, horizontally and vertically.
+    /// Number of groups of blocks, horizontally and vertically.
     columns: usize,
     rows: usize,
-    /// Whether a component has the scan to itself, and is coded block by block.
+    /// Whether the scan has a single component, which is then coded block by block.
     alone: bool,
 }
 
@@ -172,7 +172,7 @@ impl Layout {
         self.columns * self.rows
     }
 
-    /// The blocks of a component in a group, as places among all its blocks row by row.
+    /// Indices of the blocks of a component in a group, counted row by row.
     fn blocks(
         &self,
         frame: &Frame,

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-/// What is wrong with a file, and where it was found out.
+/// A fault of a file and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
-    /// The byte, counted from 0.
+    /// Position in bytes, counted from 0.
     pub(crate) offset: usize,
     pub(crate) kind: FaultKind,
     pub(crate) message: String,
@@ -13,11 +13,11 @@ pub(crate) struct Fault {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FaultKind {
-    /// The file ends before the picture does.
+    /// The file is truncated.
     CutOff,
-    /// Its content cannot be what was written.
+    /// The content is invalid.
     Damaged,
-    /// It uses a part of the standard that is not read.
+    /// The file uses an unsupported part of the standard.
     Unsupported,
 }
 

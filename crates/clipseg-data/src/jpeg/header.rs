@@ -1,4 +1,4 @@
-//! Markers and the segments behind them (annex B).
+//! Markers and their segments (annex B).
 
 use super::fault::{Fault, FaultKind};
 
@@ -10,20 +10,20 @@ pub(super) const QUANTIZATION_TABLES: u8 = 0xdb;
 pub(super) const RESTART_INTERVAL: u8 = 0xdd;
 const ARITHMETIC_CONDITIONING: u8 = 0xcc;
 
-/// Coefficients of a block.
+/// Number of coefficients of a block.
 pub(super) const BLOCK: usize = 64;
 
-/// A component of the picture: brightness or a colour.
+/// A component of the picture: luminance or a colour.
 #[derive(Debug, Clone)]
 pub(super) struct Component {
     pub(super) id: u8,
-    /// How many of its samples there are for each that the coarsest component has.
+    /// Sampling factors: samples per sample of the coarsest component.
     pub(super) horizontal: usize,
     pub(super) vertical: usize,
     pub(super) quantization: usize,
 }
 
-/// The picture as a whole (B.2.2).
+/// The frame header, which describes the entire picture (B.2.2).
 #[derive(Debug, Clone)]
 pub(super) struct Frame {
     pub(super) progressive: bool,
@@ -33,7 +33,7 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// Whether a marker begins a frame of any kind.
+    /// Whether a marker begins a frame.
     pub(super) fn is_begun_by(marker: u8) -> bool {
         matches!(marker, 0xc0..=0xcf)
             && marker != HUFFMAN_TABLES
@@ -41,28 +41,30 @@ impl Frame {
             && marker != 0xc8
     }
 
-    /// Reads the frame's segment, which is at `offset` in the file.
+    /// Parses the segment of the frame, which is at `offset` in the file.
     pub(super) fn parse(marker: u8, segment: &[u8], offset: usize) -> Result<Self, Fault> {
         let unsupported = |what: &str| {
-            let message = format!("{what}, which is not read");
+            let message = format!("{what}, which is not supported");
             Err(Fault::new(FaultKind::Unsupported, offset, message))
         };
         match marker {
             0xc0..=0xc2 => {}
-            0xc3 => return unsupported("a JPEG without loss (T.81, process 14)"),
+            0xc3 => return unsupported("a lossless JPEG (T.81, process 14)"),
             0xc9..=0xcb | 0xcd..=0xcf => return unsupported("a JPEG with arithmetic coding"),
-            _ => return unsupported("a JPEG in a hierarchy of sizes"),
+            _ => return unsupported("a hierarchical JPEG"),
         }
         let damaged = |message: &str| Fault::new(FaultKind::Damaged, offset, message);
         let [precision, h1, h0, w1, w0, count, rest @ ..] = segment else {
-            return Err(damaged("the frame's header is too short"));
+            return Err(damaged("the frame header is too short"));
         };
         if *precision != 8 {
-            return unsupported(&format!("a JPEG of {precision} bits"));
+            return unsupported(&format!("a JPEG with {precision} bits per channel"));
         }
         let count = usize::from(*count);
         if rest.len() < 3 * count || count == 0 || count > 4 {
-            return Err(damaged("the frame's header does not fit its components"));
+            return Err(damaged(
+                "the length of the frame header does not match its components",
+            ));
         }
         let components = rest.chunks_exact(3).take(count).map(|fields| Component {
             id: fields[0],
@@ -78,7 +80,7 @@ impl Frame {
         };
         if !components.iter().all(fits) {
             return Err(damaged(
-                "a component has a resolution or a table that cannot be",
+                "a component has an invalid sampling factor or table",
             ));
         }
         Ok(Self {
@@ -89,7 +91,7 @@ impl Frame {
         })
     }
 
-    /// The finest resolution of all components, horizontally and vertically.
+    /// The largest sampling factors of all components, horizontally and vertically.
     pub(super) fn finest(&self) -> [usize; 2] {
         let of =
             |factor: fn(&Component) -> usize| self.components.iter().map(factor).max().unwrap_or(1);
@@ -99,7 +101,7 @@ impl Frame {
         ]
     }
 
-    /// The samples of a component, horizontally and vertically (A.1.1).
+    /// Number of samples of a component, horizontally and vertically (A.1.1).
     pub(super) fn samples(&self, component: usize) -> [usize; 2] {
         let [across, down] = self.finest();
         let component = &self.components[component];
@@ -109,15 +111,15 @@ impl Frame {
         ]
     }
 
-    /// The blocks that are coded of a component if several share a scan; they end with the last whole
-    /// group of blocks (A.2.3).
+    /// Number of blocks of a component in a scan of several components, padded to complete groups of blocks
+    /// (MCUs, A.2.3).
     pub(super) fn padded_blocks(&self, component: usize) -> [usize; 2] {
         let [columns, rows] = self.groups();
         let component = &self.components[component];
         [columns * component.horizontal, rows * component.vertical]
     }
 
-    /// The groups of blocks, horizontally and vertically, of a scan of several components.
+    /// Number of groups of blocks (MCUs), horizontally and vertically, in a scan of several components.
     pub(super) fn groups(&self) -> [usize; 2] {
         let [across, down] = self.finest();
         [
@@ -127,23 +129,23 @@ impl Frame {
     }
 }
 
-/// A component's part in a scan.
+/// A component of a scan.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ScanComponent {
-    /// Its place in the frame.
+    /// Index of the component in the frame.
     pub(super) place: usize,
     pub(super) dc_table: usize,
     pub(super) ac_table: usize,
 }
 
-/// A scan (B.2.3).
+/// A scan header (B.2.3).
 #[derive(Debug, Clone)]
 pub(super) struct Scan {
     pub(super) components: Vec<ScanComponent>,
-    /// The first and the last coefficient.
+    /// First and last coefficient.
     pub(super) first: usize,
     pub(super) last: usize,
-    /// Whether the scan adds a bit to what earlier ones brought, and how many bits are still to come.
+    /// Whether the scan refines the coefficients of earlier scans, and how many low bits it leaves out.
     pub(super) refines: bool,
     pub(super) low: u8,
 }
@@ -153,13 +155,13 @@ impl Scan {
         let damaged = |message: &str| Fault::new(FaultKind::Damaged, offset, message);
         let (&count, rest) = segment
             .split_first()
-            .ok_or_else(|| damaged("the scan's header is empty"))?;
+            .ok_or_else(|| damaged("the scan header is empty"))?;
         let count = usize::from(count);
         let (fields, bounds) = rest
             .split_at_checked(2 * count)
-            .ok_or_else(|| damaged("the scan's header is too short"))?;
+            .ok_or_else(|| damaged("the scan header is too short"))?;
         let &[first, last, approximation, ..] = bounds else {
-            return Err(damaged("the scan's header is too short"));
+            return Err(damaged("the scan header is too short"));
         };
         let mut components = Vec::with_capacity(count);
         for field in fields.chunks_exact(2) {
@@ -172,10 +174,12 @@ impl Scan {
                         .iter()
                         .all(|other: &ScanComponent| other.place != *place)
                 })
-                .ok_or_else(|| damaged("the scan has a component that the frame has not"))?;
+                .ok_or_else(|| {
+                    damaged("the scan refers to a component that is not in the frame")
+                })?;
             let (dc_table, ac_table) = (usize::from(field[1] >> 4), usize::from(field[1] & 15));
             if dc_table > 3 || ac_table > 3 {
-                return Err(damaged("the scan has a table that cannot be"));
+                return Err(damaged("the scan refers to an invalid table"));
             }
             components.push(ScanComponent {
                 place,
@@ -183,7 +187,7 @@ impl Scan {
                 ac_table,
             });
         }
-        // Sequential files are read in whole blocks, whatever they say here.
+        // Decoders read complete blocks of sequential files, whatever these fields say.
         let (first, last, refines, low) = if frame.progressive {
             let (first, last) = (usize::from(first), usize::from(last));
             (first, last, approximation >> 4 > 0, approximation & 15)
@@ -199,7 +203,9 @@ impl Scan {
             || !alone
             || low > 13
         {
-            return Err(damaged("the scan's header asks for what cannot be"));
+            return Err(damaged(
+                "the scan header has invalid progressive parameters",
+            ));
         }
         Ok(Self {
             components,
@@ -211,7 +217,7 @@ impl Scan {
     }
 }
 
-/// The segment that defines Huffman tables, its marker included.
+/// Builds the segment that defines Huffman tables, including its marker.
 pub(super) fn segment_of_tables(tables: &[&[u8]]) -> Vec<u8> {
     let tables = tables.concat();
     let length = (tables.len() + 2) as u16;
@@ -221,7 +227,7 @@ pub(super) fn segment_of_tables(tables: &[&[u8]]) -> Vec<u8> {
     segment
 }
 
-/// The next marker and the place behind it. Anything before it is passed over, as decoders do.
+/// The next marker and the position after it. Bytes before it are skipped, as decoders do.
 pub(super) fn next_marker(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
     let first = bytes
         .get(at..)?
@@ -230,7 +236,7 @@ pub(super) fn next_marker(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
     Some((bytes[at + first + 1], at + first + 2))
 }
 
-/// What a segment holds behind its length.
+/// The content of a segment after its length.
 pub(super) fn segment(bytes: &[u8], at: usize) -> Option<&[u8]> {
     let length = usize::from(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
     bytes.get(at + 2..at + length)

@@ -1,4 +1,4 @@
-//! From coefficients to pixels (A.3), for the files that the decoder mixes up.
+//! Computing pixels from coefficients (A.3), for the files that the decoder mixes up.
 
 use super::blocks::ZIGZAG;
 use super::codes::Plane;
@@ -7,10 +7,10 @@ use super::header::{BLOCK, Frame};
 use super::walk::Walk;
 use image::{Rgb, RgbImage};
 
-/// Samples in a row of a block.
+/// Number of samples in a row of a block.
 const SIDE: usize = 8;
 
-/// The picture of a walk that kept its coefficients.
+/// Computes the picture of a file that was parsed with its coefficients.
 pub(super) fn reconstruct(walk: Walk<'_>) -> Result<RgbImage, Fault> {
     let unsupported = |message: String| Fault::new(FaultKind::Unsupported, 0, message);
     let Some(frame) = walk.frame() else {
@@ -19,7 +19,7 @@ pub(super) fn reconstruct(walk: Walk<'_>) -> Result<RgbImage, Fault> {
     let count = frame.components.len();
     if ![1, 3].contains(&count) {
         return Err(unsupported(format!(
-            "a JPEG of several scans with {count} components, which is not read"
+            "a JPEG of several scans with {count} components, which is not supported"
         )));
     }
     let mut components = Vec::with_capacity(count);
@@ -41,7 +41,7 @@ pub(super) fn reconstruct(walk: Walk<'_>) -> Result<RgbImage, Fault> {
     }))
 }
 
-/// ITU-T T.871, section 7. The conversion to bytes saturates.
+/// Converts YCbCr to RGB (ITU-T T.871, section 7). The conversion to bytes saturates.
 fn to_rgb([brightness, blue, red]: [f32; 3]) -> [u8; 3] {
     let (blue, red) = (blue - 128.0, red - 128.0);
     [
@@ -52,7 +52,7 @@ fn to_rgb([brightness, blue, red]: [f32; 3]) -> [u8; 3] {
     .map(|value| value.round() as u8)
 }
 
-/// A component's samples, and which of them each pixel has.
+/// The samples of a component, and the mapping from pixels to samples.
 struct Component {
     samples: Vec<u8>,
     width: usize,
@@ -117,11 +117,11 @@ fn mix(near: f32, beside: f32) -> f32 {
     0.75 * near + 0.25 * beside
 }
 
-/// For each pixel of a row or a column the sample that is nearest and the one that is next.
+/// For each pixel of a row or a column, the index of the nearest sample and of the next nearest one.
 ///
-/// Where no direction has more than twice as many pixels as samples, pixels lie a quarter beside the
-/// samples and are interpolated, as `libjpeg-turbo` does; otherwise the nearest counts alone.
-/// `resolution` is the component's and the finest.
+/// If neither direction has more than twice as many pixels as samples (`smooth`), pixels are interpolated
+/// between the two, as in `libjpeg-turbo`; otherwise only the nearest is used. `resolution` contains the
+/// sampling factor of the component and the largest one.
 fn places(resolution: [usize; 2], smooth: bool, samples: usize, pixels: usize) -> Vec<[usize; 2]> {
     let [own, finest] = resolution;
     let last = samples.saturating_sub(1);
@@ -138,7 +138,7 @@ fn places(resolution: [usize; 2], smooth: bool, samples: usize, pixels: usize) -
         .collect()
 }
 
-/// For each wave and each sample the value of the wave there (A.3.3).
+/// The basis functions of the inverse DCT: for each frequency its value at each sample (A.3.3).
 fn waves() -> [[f32; SIDE]; SIDE] {
     std::array::from_fn(|wave| {
         std::array::from_fn(|sample| {

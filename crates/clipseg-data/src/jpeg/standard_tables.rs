@@ -1,10 +1,9 @@
-//! The Huffman tables of ITU-T T.81, K.3.3, for files that have none of their own.
+//! The typical Huffman tables of ITU-T T.81, K.3.3, for files that define none.
 //!
-//! Frames of motion JPEG leave them out. `libjpeg-turbo` starts with them, too, so Pillow reads such
-//! frames.
+//! Frames of motion JPEG omit them. `libjpeg-turbo` uses them by default, so Pillow reads such frames.
 
-/// A table as its segment (B.2.4.2) holds it: the class and the number in a byte, how many codes there
-/// are of each length from 1 to 16, and their symbols.
+/// A table as in its segment (B.2.4.2): a byte with class and number, the number of codes of each length
+/// from 1 to 16, and the symbols.
 pub(super) type Segment = &'static [u8];
 
 /// All four: numbers 0 and 1 of each class.

@@ -1,4 +1,4 @@
-//! Files whole, cut off, damaged and unusual, against the pixels that Pillow reads.
+//! Complete, truncated, damaged and unusual files, compared with the pixels of Pillow.
 
 use super::*;
 use crate::error::DataError;
@@ -32,7 +32,7 @@ fn kind(bytes: &[u8]) -> Option<FaultKind> {
     check(bytes).err().map(|fault| fault.kind)
 }
 
-/// Mean and largest difference of all values.
+/// Mean and maximum difference over all values.
 fn difference(a: &RgbImage, b: &RgbImage) -> (f64, u8) {
     assert_eq!(a.dimensions(), b.dimensions());
     let values = || {
@@ -46,7 +46,7 @@ fn difference(a: &RgbImage, b: &RgbImage) -> (f64, u8) {
 }
 
 #[test]
-fn pixels_are_those_that_pillow_reads() {
+fn pixels_equal_those_of_pillow() {
     let mut files = ["s3-1x1.jpg", "s3-2x2.jpg", "mjpeg-no-dht.jpg"]
         .map(case)
         .to_vec();
@@ -59,28 +59,28 @@ fn pixels_are_those_that_pillow_reads() {
         let ours = load_rgb(path).unwrap();
         let theirs = load_rgb(&path.with_extension("png")).unwrap();
         let (mean, largest) = difference(&ours, &theirs);
-        let message = format!("{}: {mean} on average, {largest} at most", path.display());
+        let message = format!("{}: mean {mean}, maximum {largest}", path.display());
         (mean >= 1.5).then_some(message)
     });
     assert_eq!(far.collect::<Vec<_>>(), Vec::<String>::new());
 }
 
 #[test]
-fn tables_that_motion_jpeg_leaves_out_are_put_in() {
+fn default_tables_are_added_to_motion_jpeg() {
     let bare = read("mjpeg-no-dht.jpg");
     let Ok(Checked::File(whole)) = check(&bare) else {
-        panic!("its blocks are all there");
+        panic!("it contains all blocks");
     };
     assert!(whole.len() > bare.len());
     let picture = decode_rgb(&bare, Path::new("frame.jpg")).unwrap();
     assert_eq!(picture.dimensions(), (160, 120));
-    // A file that has its tables is not copied.
+    // A file that defines its tables is not copied.
     let own = read("pillow/plain-2x2.jpg");
     assert!(matches!(check(&own), Ok(Checked::File(Cow::Borrowed(_)))));
 }
 
 #[test]
-fn what_is_cut_off_is_noticed_wherever_it_is_cut() {
+fn truncation_is_detected_at_any_position() {
     for name in [
         "pillow/plain-2x2.jpg",
         "pillow/restart-2x1.jpg",
@@ -99,17 +99,17 @@ fn what_is_cut_off_is_noticed_wherever_it_is_cut() {
                 "{name}: {length}"
             );
         }
-        // Nothing but the end marker is missing, or half of it.
+        // Only the end marker is missing, completely or by half.
         assert_eq!(kind(&whole[..length]), None, "{name}");
         assert_eq!(kind(&whole[..=length]), None, "{name}");
-        // Some cameras leave something behind the end.
+        // Some cameras append data after the end.
         let longer = [&whole[..], &[0; 40]].concat();
         assert_eq!(kind(&longer), None, "{name}");
     }
 }
 
 #[test]
-fn an_end_marker_does_not_hide_what_is_missing() {
+fn missing_blocks_are_detected_despite_an_end_marker() {
     for name in [
         "pillow/plain-2x2.jpg",
         "pillow/restart-2x1.jpg",
@@ -124,7 +124,7 @@ fn an_end_marker_does_not_hide_what_is_missing() {
 }
 
 #[test]
-fn without_its_end_marker_a_picture_is_the_same() {
+fn a_missing_end_marker_does_not_change_the_pixels() {
     for name in [
         "pillow/plain-2x2.jpg",
         "pillow/progressive-2x1.jpg",
@@ -138,7 +138,7 @@ fn without_its_end_marker_a_picture_is_the_same() {
 }
 
 #[test]
-fn the_end_of_a_thumbnail_is_not_the_end() {
+fn the_end_of_a_thumbnail_is_not_the_end_of_the_picture() {
     let thumbnail = encoded(None);
     let whole = encoded(Some(thumbnail.clone()));
     assert_eq!(kind(&whole), None);
@@ -148,14 +148,14 @@ fn the_end_of_a_thumbnail_is_not_the_end() {
 }
 
 #[test]
-fn the_message_says_where_the_picture_ends() {
+fn the_message_contains_the_position_of_the_truncation() {
     for name in ["cut60.jpg", "prog-cut60.jpg"] {
         let length = read(name).len();
         let error = load_rgb(&case(name)).unwrap_err();
         assert!(matches!(error, DataError::CutOff { .. }), "{error}");
         let message = error.to_string();
         let start = format!(
-            "{} ends before the picture does: at byte {length}, ",
+            "{}: the picture file is truncated: at byte {length}, ",
             case(name).display()
         );
         assert!(message.starts_with(&start), "{message}");
@@ -164,9 +164,9 @@ fn the_message_says_where_the_picture_ends() {
 }
 
 #[test]
-fn damage_is_found_where_it_is() {
+fn the_message_contains_the_position_of_damage() {
     let whole = read("pillow/restart-1x1.jpg");
-    // Without its second restart marker, a part of the picture is missing behind it.
+    // Without its second restart marker, the part of the picture after it is missing.
     let restarts = |bytes: &[u8]| -> Vec<usize> {
         let pairs = bytes.windows(2).enumerate();
         pairs
@@ -181,32 +181,41 @@ fn damage_is_found_where_it_is() {
     assert_eq!(fault.kind, FaultKind::CutOff);
     assert_eq!(fault.offset, cut.len() - 2);
 
-    // A marker that nothing asks for, in the middle of the codes.
+    // An unexpected marker in the middle of the data.
     let middle = (places[1] + places[2]) / 2;
     let mut marked = whole;
     marked[middle..middle + 4].copy_from_slice(&[0xff, 0xfe, 0x00, 0x02]);
     let error = decode_rgb(&marked, Path::new("a.jpg")).unwrap_err();
-    let expected =
-        format!("a.jpg: not a readable picture: byte {middle}: the scan's codes end too early");
+    let expected = format!(
+        "a.jpg: not a readable picture: byte {middle}: the data of the scan ends too early"
+    );
     assert!(error.to_string().starts_with(&expected), "{error}");
 }
 
 #[test]
-fn kinds_that_are_not_read_are_named() {
+fn unsupported_processes_are_named() {
     let mut bytes = read("pillow/plain-1x1.jpg");
     let frame = bytes
         .windows(2)
         .position(|pair| pair == [0xff, 0xc0])
         .unwrap();
     for (marker, precision, expected) in [
-        (0xc9, 8, "a JPEG with arithmetic coding, which is not read"),
+        (
+            0xc9,
+            8,
+            "a JPEG with arithmetic coding, which is not supported",
+        ),
         (
             0xc3,
             8,
-            "a JPEG without loss (T.81, process 14), which is not read",
+            "a lossless JPEG (T.81, process 14), which is not supported",
         ),
-        (0xc5, 8, "a JPEG in a hierarchy of sizes, which is not read"),
-        (0xc1, 12, "a JPEG of 12 bits, which is not read"),
+        (0xc5, 8, "a hierarchical JPEG, which is not supported"),
+        (
+            0xc1,
+            12,
+            "a JPEG with 12 bits per channel, which is not supported",
+        ),
     ] {
         bytes[frame + 1] = marker;
         bytes[frame + 4] = precision;
@@ -217,7 +226,7 @@ fn kinds_that_are_not_read_are_named() {
 }
 
 #[test]
-fn what_is_no_jpeg_is_left_to_others() {
+fn files_that_are_not_jpegs_are_accepted() {
     assert!(check(b"").is_ok());
     assert!(check(b"\x89PNG").is_ok());
     assert_eq!(
@@ -226,7 +235,7 @@ fn what_is_no_jpeg_is_left_to_others() {
     );
 }
 
-/// Small changes anywhere, which are to end in a picture or an error.
+/// Random small changes, which must lead to a picture or an error.
 #[test]
 fn damage_never_panics() {
     let mut state = 1u64;

@@ -1,4 +1,4 @@
-//! A walk through all segments and all codes of a file.
+//! Parsing all segments and all entropy-coded data of a file.
 
 use super::bits::{Bits, Table};
 use super::codes::{Coder, Plane, Tables};
@@ -10,20 +10,19 @@ use super::header::{
 use super::standard_tables::STANDARD;
 use crate::limits::is_too_large;
 
-/// Most scans of a picture. A small file could otherwise keep a program busy for hours.
+/// Maximum number of scans. Without it, a small malicious file could take hours.
 const MOST_SCANS: usize = 100;
-/// Nothing of a coefficient has come yet.
+/// Marks a coefficient that no scan has contained yet.
 const UNSEEN: u8 = u8::MAX;
 
-/// What is known of a file so far.
+/// The state of the parser.
 pub(super) struct Walk<'a> {
     bytes: &'a [u8],
-    /// Whether the coefficients of sequential pictures are kept.
+    /// Whether the coefficients of sequential pictures are stored.
     keeps: bool,
     frame: Option<Frame>,
-    /// Huffman tables for the first coefficients of blocks and for the others.
     huffman: Tables,
-    /// Which of them come from the file.
+    /// Which Huffman tables are defined in the file.
     defined: [[bool; 4]; 2],
     quantization: [Option<[u16; BLOCK]>; 4],
     restart_interval: usize,
@@ -32,11 +31,11 @@ pub(super) struct Walk<'a> {
     end: bool,
     adobe_transform: Option<u8>,
     jfif: bool,
-    /// For each component and coefficient how many bits have not come.
+    /// For each component and coefficient, the number of low bits that no scan has contained yet.
     to_come: Vec<[u8; BLOCK]>,
-    /// For each component of a progressive picture and each block which coefficients are not 0.
+    /// For each component of a progressive picture and each block, a bit for each coefficient that is not 0.
     known: Vec<Vec<u64>>,
-    /// For each component its blocks, if they are kept, and the table that they are multiplied by.
+    /// For each component, its quantization table and its blocks, if they are stored.
     pub(super) planes: Vec<Plane>,
 }
 
@@ -60,14 +59,14 @@ impl<'a> Walk<'a> {
             planes: Vec::new(),
         };
         for table in STANDARD {
-            // The standard's own tables have no faults.
+            // The tables of the standard are valid.
             let _ = walk.huffman_tables(table, 0);
         }
         walk.defined = [[false; 4]; 2];
         walk
     }
 
-    /// Keeps the coefficients.
+    /// Creates a parser that stores the coefficients.
     pub(super) fn with_coefficients(bytes: &'a [u8]) -> Self {
         Self {
             keeps: true,
@@ -75,7 +74,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether all Huffman tables that are used are in the file.
+    /// Whether the file defines all Huffman tables that it uses.
     pub(super) fn has_all_tables(&self) -> bool {
         self.all_tables
     }
@@ -89,8 +88,8 @@ impl<'a> Walk<'a> {
         self.frame.as_ref()
     }
 
-    /// Whether three components are red, green and blue. Adobe's marker tells, else the components'
-    /// names do, as `libjpeg` has it.
+    /// Whether three components are red, green and blue. This is decided by Adobe's marker, or else by the
+    /// ids of the components, as in `libjpeg`.
     pub(super) fn is_rgb(&self) -> bool {
         let names = self.frame.iter().flat_map(|frame| &frame.components);
         match self.adobe_transform {
@@ -100,13 +99,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether this is a sequential picture of several scans.
+    /// Whether this is a sequential picture with several scans.
     pub(super) fn is_mixed_up_by_the_decoder(&self) -> bool {
         let sequential = |frame: &Frame| !frame.progressive;
         self.scans > 1 && self.frame.as_ref().is_some_and(sequential)
     }
 
-    /// Walks to the end of the picture.
+    /// Parses up to the end of the picture.
     pub(super) fn run(&mut self) -> Result<(), Fault> {
         let mut at = START_OF_IMAGE.len();
         while let Some((marker, after)) = next_marker(self.bytes, at) {
@@ -116,7 +115,7 @@ impl<'a> Walk<'a> {
                     self.end = true;
                     break;
                 }
-                // These have no length. Restarts lie between scans only if something is wrong.
+                // These markers have no length. Restart markers between scans are an error, but harmless.
                 0x01 | 0xd0..=0xd8 => at = after,
                 _ => {
                     let Some(segment) = segment(self.bytes, after) else {
@@ -145,15 +144,15 @@ impl<'a> Walk<'a> {
         Err(self.cut_off(self.bytes.len()))
     }
 
-    /// Whether nothing is missing, even if more scans could be to come.
+    /// Whether all bits of all coefficients have been read, even if more scans could follow.
     fn is_complete(&self) -> bool {
         self.scans > 0 && self.to_come.as_flattened().iter().all(|&bits| bits == 0)
     }
 
     fn cut_off(&self, offset: usize) -> Fault {
         let message = match self.scans {
-            0 => "nothing of its pixels is there".to_owned(),
-            scans => format!("no more than {scans} of its scans are there"),
+            0 => "it contains no pixel data".to_owned(),
+            scans => format!("it contains only {scans} of its scans"),
         };
         Fault::new(FaultKind::CutOff, offset, message)
     }
@@ -217,7 +216,7 @@ impl<'a> Walk<'a> {
     }
 
     fn huffman_tables(&mut self, mut segment: &[u8], offset: usize) -> Result<(), Fault> {
-        let damaged = || Fault::new(FaultKind::Damaged, offset, "a Huffman table that cannot be");
+        let damaged = || Fault::new(FaultKind::Damaged, offset, "an invalid Huffman table");
         while let Some((&name, rest)) = segment.split_first() {
             let (counts, rest) = rest.split_first_chunk::<16>().ok_or_else(damaged)?;
             let count = counts.iter().map(|&count| usize::from(count)).sum();
@@ -236,13 +235,7 @@ impl<'a> Walk<'a> {
     }
 
     fn quantization_tables(&mut self, mut segment: &[u8], offset: usize) -> Result<(), Fault> {
-        let damaged = || {
-            Fault::new(
-                FaultKind::Damaged,
-                offset,
-                "a quantization table that cannot be",
-            )
-        };
+        let damaged = || Fault::new(FaultKind::Damaged, offset, "an invalid quantization table");
         while let Some((&name, rest)) = segment.split_first() {
             let wide = name >> 4 > 0;
             let length = if wide { 2 * BLOCK } else { BLOCK };
@@ -264,7 +257,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Walks through the codes of a scan, which begin at `at`, and gives the place behind them.
+    /// Reads the entropy-coded data of a scan, which begins at `at`, and returns the position after it.
     fn scan(&mut self, segment: &[u8], offset: usize, at: usize) -> Result<usize, Fault> {
         let damaged = |message: &str| Fault::new(FaultKind::Damaged, offset, message);
         let frame = self
@@ -308,7 +301,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Whether a picture is of a size that is refused anyway, or not known yet.
+/// Whether the size of a picture is refused later, or not known yet.
 fn is_refused(frame: &Frame) -> bool {
     let [width, height] = [frame.width, frame.height].map(|side| side as u32);
     width == 0 || height == 0 || is_too_large(width, height)

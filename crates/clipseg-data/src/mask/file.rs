@@ -1,4 +1,4 @@
-//! Masks from the files of pictures that people paint or other programs write.
+//! Reading masks from picture files.
 
 use super::Mask;
 use crate::error::{DataError, Result};
@@ -7,19 +7,19 @@ use crate::pictures::{Turn, decode};
 use image::DynamicImage;
 use std::path::Path;
 
-/// Reads a mask from a picture: inside is what is above half of the mask's own largest value.
+/// Reads a mask from a picture file. Pixels above half of the picture's largest value are inside.
 ///
-/// Masks come with 0 and 1, 0 and 255, in 16 bits, or with the traces of JPEG and of a background of 1,
-/// and all of these mean the same. A colour counts by its grey value (ITU-R BT.601, as in Pillow's mode
-/// `L`), a transparent pixel as it would look on black. Like a photograph, the mask is turned upright by
-/// its EXIF orientation.
+/// Thereby masks with the values 0 and 1, 0 and 255, with 16 bits, with JPEG artefacts or with a background
+/// of 1 give the same result. Colours are converted to grey (ITU-R BT.601, as in Pillow's mode `L`), and
+/// transparent pixels are blended with black. The mask is rotated upright by its EXIF orientation, like a
+/// photograph.
 ///
-/// This is for masks that people give. The predictions that PhraseCut's evaluator reads follow its own
-/// rule, by which any pixel but 0 is inside.
+/// This is meant for masks from users. For predictions, PhraseCut's evaluator has another rule: every
+/// pixel other than 0 is inside.
 ///
 /// # Errors
 ///
-/// As [`load_rgb`](crate::load_rgb), and [`DataError::EmptyMask`] if all pixels are 0.
+/// Those of [`load_rgb`](crate::load_rgb), and [`DataError::EmptyMask`] if all pixels are 0.
 pub fn load_mask(path: &Path) -> Result<Mask> {
     let bytes = files::read(path).map_err(DataError::io("read", path))?;
     let picture = decode(&bytes, path, Turn::Upright)?;
@@ -37,7 +37,7 @@ pub fn load_mask(path: &Path) -> Result<Mask> {
     Ok(Mask::from_vec(width, height, inside.collect()))
 }
 
-/// A value from 0 to 65,535 for each pixel.
+/// Grey values from 0 to 65,535, one per pixel.
 fn greys(picture: DynamicImage) -> Vec<u16> {
     match picture {
         DynamicImage::ImageLuma8(grey) => grey
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn all_ways_to_write_a_mask_mean_the_same() {
+    fn all_encodings_of_a_mask_give_the_same_pixels() {
         let expected = case("m255.png").unwrap();
         assert_eq!((expected.width(), expected.height()), (160, 120));
         assert_eq!(case("m1.png").unwrap(), expected);
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn a_mask_of_zeros_is_an_error() {
         let message = read(grey8([0; 3])).unwrap_err().to_string();
-        let expected = "mask.png: the mask has nothing inside, all its pixels are 0";
+        let expected = "mask.png: the mask is empty, all its pixels are 0";
         assert!(message.ends_with(expected), "{message}");
     }
 }

@@ -1,10 +1,10 @@
-//! Growing and shrinking masks.
+//! Dilation and erosion of masks.
 
 use super::{Mask, WORD, bits, fill};
 
 impl Mask {
-    /// Grown by `radius` pixels in every direction, corners included: a pixel is inside if one that is
-    /// at most so many columns and rows away was.
+    /// Dilates the mask with a square of `2 · radius + 1` pixels: a pixel is inside if any pixel at most
+    /// `radius` columns and `radius` rows away is inside.
     #[must_use]
     pub fn dilate(&self, radius: u8) -> Self {
         let reach = u32::from(radius);
@@ -27,14 +27,15 @@ impl Mask {
         grown
     }
 
-    /// Shrunk by `radius` pixels from every direction; the picture's border does not shrink it. A pixel
-    /// stays inside unless one of the picture that is at most so many columns and rows away is outside.
+    /// Erodes the mask with a square of `2 · radius + 1` pixels: a pixel stays inside if all pixels of the
+    /// picture at most `radius` columns and `radius` rows away are inside. The border of the picture does
+    /// not erode the mask.
     #[must_use]
     pub fn erode(&self, radius: u8) -> Self {
         self.complement().dilate(radius).complement()
     }
 
-    /// What is outside.
+    /// The pixels that are outside.
     fn complement(&self) -> Self {
         let mut inverse = self.clone();
         let beyond = self.width % WORD;
@@ -50,7 +51,7 @@ impl Mask {
     }
 }
 
-/// The first and the last place of each run of pixels that are inside.
+/// The first and last column of each run of pixels inside.
 fn runs(pixels: impl Iterator<Item = bool>) -> impl Iterator<Item = (u32, u32)> {
     let mut places = (0u32..).zip(pixels);
     std::iter::from_fn(move || {

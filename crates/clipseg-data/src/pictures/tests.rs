@@ -116,7 +116,7 @@ fn a_picture_beyond_the_limits_is_refused_before_it_is_decoded() {
             error.to_string(),
             format!(
                 "bomb.png: a picture of {width}x{height} is too large, expected at most 32768 \
-                 pixels a side and 179 megapixels"
+                 pixels per side and 179 megapixels"
             )
         );
     }

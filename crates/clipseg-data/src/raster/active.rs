@@ -1,16 +1,16 @@
-//! Which edges of a polygon a row touches.
+//! The edges of a polygon that touch a row.
 
-/// The edges that touch one row after another, always in the polygon's order.
+/// Keeps the list of edges that touch the current row, in the order of the polygon.
 pub(super) struct ActiveEdges {
     /// First and last row of each edge.
     rows: Vec<[i64; 2]>,
-    /// Edges by their first rows, the next one last.
+    /// Edges that have not begun, sorted by their first row, the next one last.
     waiting: Vec<u32>,
     active: Vec<u32>,
 }
 
 impl ActiveEdges {
-    /// From the first and the last row that each edge touches.
+    /// Creates the list from the first and last row of each edge.
     pub(super) fn new(rows: Vec<[i64; 2]>) -> Self {
         let mut waiting: Vec<u32> = (0..rows.len() as u32).collect();
         waiting.sort_unstable_by_key(|&edge| std::cmp::Reverse(rows[edge as usize][0]));
@@ -21,7 +21,7 @@ impl ActiveEdges {
         }
     }
 
-    /// Goes to a row, which must be below the last one.
+    /// Moves to a row, which must be below the current one.
     pub(super) fn go_to(&mut self, row: i64) {
         let Self {
             rows,
@@ -37,13 +37,12 @@ impl ActiveEdges {
         }
     }
 
-    /// The edges that touch the row.
+    /// Indices of the edges that touch the current row.
     pub(super) fn touched(&self) -> &[u32] {
         &self.active
     }
 
-    /// Until which row, excluded, edges do nothing but pass, if none begins or ends on `row`, which
-    /// must be the one gone to.
+    /// The next row on which an edge begins or ends; `None` if one does on `row`, the current row.
     pub(super) fn passing_until(&self, row: i64) -> Option<i64> {
         let next = self.waiting.last();
         let mut until = next.map_or(i64::MAX, |&edge| self.rows[edge as usize][0]);
@@ -65,7 +64,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn they_are_those_that_looking_at_each_would_find(
+        fn the_list_equals_that_of_an_exhaustive_search(
             edges in prop::collection::vec([-20i64..40, 0..15], 0..30), first in -5i64..10
         ) {
             let rows: Vec<[i64; 2]> = edges.iter().map(|[top, more]| [*top, top + more]).collect();

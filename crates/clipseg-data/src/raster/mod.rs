@@ -1,4 +1,4 @@
-//! From polygons to masks.
+//! Rasterizing polygons.
 
 mod active;
 mod pillow;
@@ -7,25 +7,25 @@ mod pixel_centre;
 use crate::mask::{BoundingBox, Mask};
 use serde::{Deserialize, Serialize};
 
-/// Which pixels a polygon covers.
+/// The rule that decides which pixels a polygon covers.
 ///
-/// Coordinates are columns and rows in pixels. They may lie anywhere: what is outside the mask costs
-/// nothing, NaN counts as 0, and infinity as the largest number.
+/// Coordinates are columns and rows in pixels. Any values are accepted: parts outside the mask take no
+/// time, NaN is treated as 0, and infinity as the largest number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RasterRule {
-    /// Coordinates truncated to whole pixels, then the fill of Pillow 13's `ImageDraw.polygon`, outline
-    /// included: what PhraseCut's evaluator does. A polygon of one point covers nothing.
+    /// The rule of PhraseCut's evaluator: coordinates are truncated to whole pixels and filled like Pillow
+    /// 13's `ImageDraw.polygon`, including the outline. A polygon with one point covers nothing.
     #[default]
     Pillow,
-    /// The pixels whose centres, at whole coordinates, lie in the polygon or on its edges, as
-    /// scikit-image's `polygon2mask` has it: what CLIPSeg was trained with.
+    /// The rule of scikit-image's `polygon2mask`, with which CLIPSeg was trained: a pixel is covered if its
+    /// centre, at integer coordinates, lies in the polygon or on an edge.
     PixelCentre,
 }
 
 impl RasterRule {
-    /// Adds what a polygon covers to a mask.
+    /// Adds the pixels covered by a polygon to a mask.
     pub fn fill(self, mask: &mut Mask, polygon: &[[f32; 2]]) {
         if mask.width() == 0 || mask.height() == 0 {
             return;
@@ -36,7 +36,7 @@ impl RasterRule {
         }
     }
 
-    /// The union of polygons in a picture of `width` × `height` pixels.
+    /// Returns the union of polygons as a mask of `width` × `height` pixels.
     pub fn mask<'a>(
         self,
         polygons: impl IntoIterator<Item = &'a [[f32; 2]]>,
@@ -50,12 +50,12 @@ impl RasterRule {
         mask
     }
 
-    /// The union of what polygons cover of a window, scaled to a mask of `width` × `height` pixels.
+    /// Returns the union of polygons within a window, scaled to a mask of `width` × `height` pixels.
     ///
-    /// The polygons are scaled and then filled, so that unlike with [`Mask::resize`] no thin part falls
-    /// between two pixels. The window's borders become the mask's borders: for
-    /// [`Pillow`](Self::Pillow) whole coordinates are the corners of pixels, for
-    /// [`PixelCentre`](Self::PixelCentre) their centres.
+    /// The polygons are scaled before they are filled, so that thin parts are kept, unlike with
+    /// [`Mask::resize`]. The borders of the window are mapped to the borders of the mask. Integer coordinates
+    /// are the corners of pixels for [`Pillow`](Self::Pillow) and their centres for
+    /// [`PixelCentre`](Self::PixelCentre).
     pub fn mask_scaled<'a>(
         self,
         polygons: impl IntoIterator<Item = &'a [[f32; 2]]>,
@@ -83,7 +83,7 @@ impl RasterRule {
                 [0, 1].map(|axis| {
                     let value = f64::from(point[axis]) - first[axis] + centre;
                     let value = value * scale[axis] - centre;
-                    // Toward the picture's border is toward zero, wherever the window begins.
+                    // Truncation is toward zero in the picture, not in the window.
                     (match self {
                         Self::Pillow if point[axis] < 0.0 => value.ceil(),
                         Self::Pillow => value.floor(),
@@ -131,12 +131,12 @@ mod tests {
         ]
     }
 
-    /// Far more than what is in the picture takes, far less than a walk over all rows of 32 bits.
+    /// Much longer than filling a picture takes, and much shorter than a loop over 2³² rows.
     const LONG: Duration = Duration::from_millis(500);
 
     #[test]
-    fn what_is_outside_costs_nothing() {
-        // Corners and runs as far away as there are numbers; each alone would be 2³² rows or columns.
+    fn parts_outside_the_mask_take_no_time() {
+        // The largest possible coordinates; a loop over their rows or columns would have 2³² steps.
         let (low, high) = (f32::MIN, f32::MAX);
         let triangle = [[low, low], [high, low], [0.0, high]];
         let sliver = [[3.0, low], [4.0, high], [5.0, low], [6.0, high]];
@@ -186,7 +186,7 @@ mod tests {
         }
 
         #[test]
-        fn the_view_does_not_change_what_is_seen(points in polygon(-200..300)) {
+        fn the_size_of_the_mask_does_not_change_the_covered_pixels(points in polygon(-200..300)) {
             for rule in RULES {
                 let (small, large) = (rule.mask([&points[..]], 20, 15), rule.mask([&points[..]], 60, 50));
                 prop_assert_eq!(large.crop(small.frame()), small);
@@ -225,8 +225,8 @@ mod tests {
     }
 
     #[test]
-    fn a_thin_part_outlives_scaling_but_not_resizing() {
-        // One pixel wide, between the columns that the nearest pixel takes.
+    fn a_thin_part_is_kept_by_scaling_and_lost_by_resizing() {
+        // One pixel wide, between the columns that resizing by the nearest pixel samples.
         let line: &[[f32; 2]] = &[[13.0, 0.0], [13.0, 99.0]];
         let full = RasterRule::Pillow.mask([line], 100, 100);
         assert_eq!((full.area(), full.resize(10, 10).area()), (100, 0));

@@ -1,16 +1,16 @@
-//! Polygons to masks by the rule of the PhraseCut evaluator, which is that of Pillow 13.
+//! Filling polygons by the rule of PhraseCut's evaluator, which is that of Pillow 13.
 //!
-//! The evaluator truncates coordinates to whole pixels and lets `ImageDraw.polygon` fill them. That
-//! fill includes the outline, counts some corners twice and joins others, so only the same rule gives
-//! the same masks. Coordinates are single-precision, as Pillow's are.
+//! The evaluator truncates coordinates to whole pixels and fills the polygon by `ImageDraw.polygon`. That
+//! fill includes the outline, counts some corners twice and joins others, so the same masks need exactly
+//! the same rule. Crossings are computed in single precision, as in Pillow.
 
 use super::active::ActiveEdges;
 use crate::mask::Mask;
 use std::ops::Range;
 
-/// Rows whose crossings are computed at once, in loops that the compiler turns into vectors.
+/// Number of rows whose crossings are computed together, in loops that the compiler vectorizes.
 const BLOCK: usize = 16;
-/// Most edges on a row that are sorted for all rows at once; the work grows with their square.
+/// Maximum number of edges for which the rows are sorted together; the work grows quadratically with it.
 const MOST_SORTED: usize = 32;
 
 /// An edge that is not horizontal.
@@ -24,11 +24,11 @@ struct Edge {
 
 impl Edge {
     fn x_at(&self, y: i32) -> f32 {
-        // Wide enough that rows far outside the picture do not overflow.
+        // 64 bits, so that rows far outside the picture do not overflow.
         (i64::from(y) - i64::from(self.y0)) as f32 * self.slope + self.x0 as f32
     }
 
-    /// Where it crosses the rows from one on.
+    /// The columns where the edge crosses the rows from `first` on.
     fn x_from(&self, first: i32) -> [f32; BLOCK] {
         match first.checked_sub(self.y0) {
             Some(rows) if rows < i32::MAX - BLOCK as i32 => {
@@ -115,7 +115,7 @@ fn fill_pairs(mask: &mut Mask, y: i32, crossings: &mut [f32]) {
     }
 }
 
-/// Fills rows on which no edge begins or ends: most rows, and each edge is crossed once.
+/// Fills rows on which no edge begins or ends. These are most rows, and each crosses each edge once.
 fn fill_passing<'a>(
     mask: &mut Mask,
     edges: impl Iterator<Item = &'a Edge> + Clone,
@@ -188,7 +188,7 @@ fn collect_edges(points: &[[i32; 2]]) -> (Vec<Edge>, Vec<Run>) {
     };
     for (index, pair) in points.windows(2).enumerate() {
         let [from, to] = [pair[0], pair[1]];
-        // A horizontal edge that goes on in the direction of the one before it makes that one longer.
+        // A horizontal edge in the same direction as the previous one extends that one.
         if from[1] == to[1]
             && index > 0
             && let before = points[index - 1]
@@ -214,8 +214,8 @@ fn collect_edges(points: &[[i32; 2]]) -> (Vec<Edge>, Vec<Run>) {
     (edges, runs)
 }
 
-/// Where two slanted edges meet in a corner, moves the crossing so that no gap stays between the
-/// corner and the row beside it.
+/// Moves the crossing at a corner where two slanted edges meet, so that there is no gap between the corner
+/// and the neighbouring row.
 fn join_corner<'a>(
     mut earlier: impl Iterator<Item = &'a Edge>,
     edge: &Edge,
@@ -240,7 +240,7 @@ fn join_corner<'a>(
     }
 }
 
-// Both without `floor` and `ceil`, which are calls where the processor is not known to have them.
+// Both avoid `floor` and `ceil`, which are function calls unless the target CPU has them.
 
 fn round_half_up(x: f32) -> i32 {
     let away = (x.abs() + 0.5) as i32;
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_point_is_nothing_and_a_line_is_its_pixels() {
+    fn a_point_covers_nothing_and_a_line_covers_its_pixels() {
         let mut mask = Mask::new(5, 3);
         fill(&mut mask, &[[2.0, 1.0]]);
         assert_eq!(mask.area(), 0);

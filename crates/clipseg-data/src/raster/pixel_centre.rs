@@ -1,14 +1,14 @@
-//! Polygons to masks by the centres of pixels: the rule of scikit-image's `polygon2mask`, which CLIPSeg
-//! was trained with.
+//! Filling polygons by pixel centres: the rule of scikit-image's `polygon2mask`, with which CLIPSeg was
+//! trained.
 //!
-//! scikit-image asks of every pixel in the box around a polygon whether it is inside (O'Rourke,
-//! Computational Geometry in C, 2nd edition, §7.4). The same arithmetic in double precision is kept,
-//! but it is monotonous along a row even when rounded, so one search finds where each edge is crossed.
+//! scikit-image tests every pixel in the bounding box of a polygon (O'Rourke, Computational Geometry in C,
+//! 2nd edition, §7.4). This file uses the same arithmetic in double precision. The result is monotonic
+//! along a row even with rounding, so a binary search finds where each edge is crossed.
 
 use super::active::ActiveEdges;
 use crate::mask::Mask;
 
-/// How near a corner must be to a pixel's centre to be the same point.
+/// Largest distance of a corner from a pixel's centre at which they are the same point.
 const SAME: f64 = 1e-12;
 
 pub(super) fn fill(mask: &mut Mask, polygon: &[[f32; 2]]) {
@@ -18,7 +18,7 @@ pub(super) fn fill(mask: &mut Mask, polygon: &[[f32; 2]]) {
         let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), value| {
             (low.min(value), high.max(value))
         });
-        // Truncated and rounded up, as scikit-image does it; the last one is included.
+        // Truncated and rounded up, as in scikit-image; the last one is included.
         (
             low.max(0.0) as i64,
             (high.ceil() as i64).min(i64::from(side) - 1),
@@ -37,7 +37,8 @@ pub(super) fn fill(mask: &mut Mask, polygon: &[[f32; 2]]) {
         [above.ceil() as i64, below.floor() as i64]
     });
     let mut active = ActiveEdges::new(rows.collect());
-    // For each edge that a row crosses: the first column to its right, and the first right of it.
+    // For each edge that crosses the row: the first column on it or to its right, and the first to its
+    // right.
     let (mut before, mut after) = (Vec::new(), Vec::new());
     for y in top..=bottom {
         before.clear();
@@ -60,8 +61,8 @@ pub(super) fn fill(mask: &mut Mask, polygon: &[[f32; 2]]) {
         }
         before.sort_unstable();
         after.sort_unstable();
-        // A pixel is inside if an odd number of edges lies to its right, and on an edge if that and
-        // the number to its left are not both odd or both even; either way it belongs to the mask.
+        // A pixel is inside if the number of edges to its right is odd. It is on an edge if the parities of
+        // the numbers to its right and to its left differ. Both belong to the mask.
         for inside in [
             odd_to_the_right(&before, left),
             odd_to_the_left(&after, right),
@@ -81,7 +82,7 @@ pub(super) fn fill(mask: &mut Mask, polygon: &[[f32; 2]]) {
     }
 }
 
-/// The first of `left..=right` for which it is true, or the one after the last; once true it stays so.
+/// The first of `left..=right` for which `is` returns true, or `right + 1`. `is` must be monotonic.
 fn first(left: i64, right: i64, is: impl Fn(i64) -> bool) -> i64 {
     let (mut low, mut high) = (left, right + 1);
     while low < high {
@@ -95,7 +96,7 @@ fn first(left: i64, right: i64, is: impl Fn(i64) -> bool) -> i64 {
     low
 }
 
-/// Where the number of ends beyond a column is odd, as half-open runs; `ends` is sorted.
+/// The columns with an odd number of `ends` to their right, as half-open runs; `ends` is sorted.
 fn odd_to_the_right(ends: &[i64], left: i64) -> Vec<[i64; 2]> {
     let mut runs = Vec::new();
     let mut from = left;
@@ -108,7 +109,7 @@ fn odd_to_the_right(ends: &[i64], left: i64) -> Vec<[i64; 2]> {
     runs
 }
 
-/// Where the number of starts up to a column is odd, as half-open runs; `starts` is sorted.
+/// The columns with an odd number of `starts` up to them, as half-open runs; `starts` is sorted.
 fn odd_to_the_left(starts: &[i64], right: i64) -> Vec<[i64; 2]> {
     starts
         .chunks(2)

@@ -1,4 +1,4 @@
-//! Several samples at once, as pixels and as tensors.
+//! Batches of samples, as pixels and as tensors.
 
 use super::picture::SamplePicture;
 use super::sample::{Sample, Support};
@@ -7,56 +7,57 @@ use crate::mask::Mask;
 use burn::data::dataloader::batcher::Batcher;
 use burn::prelude::*;
 
-/// Several phrases with their pictures and masks, in memory. A picture that phrases share is there once.
+/// A batch of phrases with their pictures and masks. Phrases can share a picture, which is then stored
+/// once.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct SampleBatch {
-    /// The `task_id` of each phrase. A [negative](Self::negative) has that of the phrase it replaced.
+    /// `task_id` of each phrase. A [negative](Self::negative) has that of the phrase it replaced.
     pub task_ids: Vec<String>,
-    /// The words of each phrase.
+    /// Text of each phrase.
     pub phrases: Vec<String>,
-    /// Whether a phrase was put in place of another and does not hold.
+    /// Whether each phrase is a negative: it replaced another one and does not describe the picture.
     pub negative: Vec<bool>,
-    /// The pictures, all of one size.
+    /// The pictures, all with the same size.
     pub pictures: Vec<SamplePicture>,
-    /// What is seen of each picture.
+    /// The crop, flip and colour changes of each picture.
     pub views: Vec<View>,
-    /// The picture of each phrase.
+    /// Index of each phrase's picture.
     pub picture_of: Vec<usize>,
-    /// What each phrase names, of the pictures' size.
+    /// Mask of each phrase, with the size of the pictures.
     pub masks: Vec<Mask>,
-    /// Another picture of which each phrase holds, where one was asked for and there is one.
+    /// Another picture with the same phrase, if support pictures are requested and one exists.
     pub supports: Vec<Option<Support>>,
 }
 
-/// Several phrases as tensors. A picture that phrases share is there once.
+/// A batch of phrases as tensors. Phrases can share a picture, which is then stored once.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SegmentationBatch {
-    /// The `task_id` of each phrase. A [negative](Self::negative) has that of the phrase it replaced.
+    /// `task_id` of each phrase. A [negative](Self::negative) has that of the phrase it replaced.
     pub task_ids: Vec<String>,
-    /// The words of each phrase.
+    /// Text of each phrase.
     pub phrases: Vec<String>,
-    /// Whether a phrase was put in place of another and does not hold.
+    /// Whether each phrase is a negative: it replaced another one and does not describe the picture.
     pub negative: Vec<bool>,
-    /// `[pictures, 3, height, width]`, from 0 to 1, not normalised.
+    /// Pixels `[pictures, 3, height, width]`, from 0 to 1, not normalised.
     pub pixels: Tensor<4>,
-    /// What is seen of each picture.
+    /// The crop, flip and colour changes of each picture.
     pub views: Vec<View>,
-    /// The picture of each phrase.
+    /// Index of each phrase's picture.
     pub picture_of: Vec<usize>,
-    /// `[phrases, height, width]`, 0 or 1.
+    /// Masks `[phrases, height, width]`, 0 or 1.
     pub masks: Tensor<3>,
-    /// Another picture of which each phrase holds, where one was asked for and there is one.
+    /// Another picture with the same phrase, if support pictures are requested and one exists.
     pub supports: Vec<Option<Support>>,
 }
 
 impl SampleBatch {
-    /// The pictures and masks as tensors on `device`.
+    /// Moves the pictures and masks to tensors on `device`.
     ///
     /// # Panics
     ///
-    /// If the batch is empty, or pictures and masks are not all of one size.
+    /// If the batch is empty, or pictures and masks differ in size.
     pub fn into_tensors(self, device: &Device) -> SegmentationBatch {
         let (width, height) = self.pictures[0].dimensions();
         let (height, width) = (height as usize, width as usize);
@@ -82,10 +83,9 @@ impl SampleBatch {
     }
 }
 
-/// Puts samples together for Burn's `DataLoader`, each with its own picture.
+/// Batches samples for Burn's `DataLoader`. Each sample keeps its own picture.
 ///
-/// That loader queues up to a hundred batches in memory, whatever their size;
-/// [`Loader`](super::Loader) holds three.
+/// Burn's loader queues up to a hundred batches in memory; [`Loader`](super::Loader) holds three.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SampleBatcher;
 

@@ -1,4 +1,4 @@
-//! Decoded pictures and drawn masks, as far as memory allows.
+//! A cache of decoded pictures and drawn masks, bounded in bytes.
 
 use super::picture::SamplePicture;
 use crate::mask::Mask;
@@ -21,7 +21,7 @@ enum Entry {
 #[derive(Debug, Clone)]
 struct Bytes;
 
-/// What an entry takes besides its pixels.
+/// Size of an entry in bytes, besides its pixels.
 const OVERHEAD: u64 = 128;
 
 impl Weighter<Key, Entry> for Bytes {
@@ -34,17 +34,17 @@ impl Weighter<Key, Entry> for Bytes {
     }
 }
 
-/// One bound for pictures and masks together.
+/// A cache with one limit for pictures and masks together.
 #[derive(Debug)]
 pub(super) struct SampleCache(Option<Cache<Key, Entry, Bytes>>);
 
 impl SampleCache {
-    /// Keeps at most so many bytes; with 0 nothing is kept.
+    /// Creates a cache of at most `bytes` bytes; with 0 nothing is cached.
     pub(super) fn new(bytes: u64) -> Self {
         if bytes == 0 {
             return Self(None);
         }
-        // A share that is smaller than a picture could hold none, so there are few.
+        // Few shards, because one that is smaller than a picture could not hold any.
         let shards = (bytes >> 26).clamp(1, 64) as usize;
         let options = OptionsBuilder::new()
             .estimated_items_capacity((bytes >> 17).clamp(16, 1 << 20) as usize)

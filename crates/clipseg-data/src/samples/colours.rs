@@ -1,19 +1,19 @@
-//! Pictures in other light.
+//! Random changes of brightness, contrast and saturation.
 
 use image::{ImageBuffer, Pixel, Primitive, Rgb};
 
-/// A level from 0 to 255 of one channel.
+/// A level of one channel, from 0 to 255.
 pub(crate) trait Level: Primitive + Into<f32> {
-    /// The level nearest to a number that may lie outside.
+    /// Clamps a value to the range of levels.
     fn from_level(level: f32) -> Self;
-    /// The grey of a pixel.
+    /// Grey value of a pixel.
     fn grey(channels: [Self; 3]) -> f32;
-    /// The mean grey of a picture.
+    /// Mean grey value of a picture.
     fn mean(sum: f64, pixels: f64) -> f32;
 }
 
-/// As Pillow's `ImageEnhance`, which torchvision applies to Pillow's pictures: each step truncates to
-/// whole levels, greys are rounded, and so is their mean.
+/// Arithmetic of Pillow's `ImageEnhance`, which torchvision uses for Pillow's pictures: each step truncates
+/// to integer levels; grey values and their mean are rounded.
 impl Level for u8 {
     fn from_level(level: f32) -> Self {
         level as Self
@@ -29,7 +29,7 @@ impl Level for u8 {
     }
 }
 
-/// As torchvision does with tensors of floats: nothing is rounded.
+/// Arithmetic of torchvision for tensors of floats, without rounding.
 impl Level for f32 {
     fn from_level(level: f32) -> Self {
         level.clamp(0.0, 255.0)
@@ -44,8 +44,8 @@ impl Level for f32 {
     }
 }
 
-/// Brightness, then contrast, then saturation, each by torchvision's formula: a mixture with black,
-/// with the mean grey, and with the pixel's own grey. torchvision draws the order, too.
+/// Changes brightness, contrast and saturation, in this order, by torchvision's formula: a blend with
+/// black, with the mean grey, and with the grey of the pixel. torchvision also draws a random order.
 pub(crate) fn change_colours<L: Level>(
     picture: &mut ImageBuffer<Rgb<L>, Vec<L>>,
     [brightness, contrast, saturation]: [f32; 3],
@@ -91,8 +91,8 @@ mod tests {
         assert!(dark.as_raw().iter().all(|&value| value == 0));
     }
 
-    /// Values of Pillow 13's `ImageEnhance.Brightness`, `Contrast` and `Color`, one after the other, by
-    /// which torchvision's `ColorJitter` changes Pillow's pictures.
+    /// Values of Pillow 13's `ImageEnhance.Brightness`, `Contrast` and `Color`, applied in this order, as
+    /// torchvision's `ColorJitter` uses them for Pillow's pictures.
     #[test]
     fn colours_change_as_torchvision_changes_pillows_pictures() {
         let before = RgbImage::from_fn(4, 2, |x, y| {

@@ -1,4 +1,4 @@
-//! Phrases with their pictures and masks at one size.
+//! The data set of samples: phrases with pictures and masks at one size.
 
 use super::batch::{SampleBatch, SegmentationBatch};
 use super::cache::SampleCache;
@@ -24,31 +24,31 @@ use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Phrases of a split, with pictures and masks made as they are asked for.
+/// Phrases of a split, whose pictures and masks are loaded on demand.
 ///
-/// As a Burn [`Dataset`] it gives the samples of the first pass.
+/// As a Burn [`Dataset`] it returns the samples of the first epoch.
 #[derive(Debug)]
 pub struct PhraseCutDataset {
     data: Arc<PhraseCut>,
     selection: Selection,
-    /// Places in the split.
+    /// Indices of the phrases in the split.
     indices: Vec<u32>,
     left_out: LeftOut,
     options: SampleOptions,
     cache: SampleCache,
     negatives: Negatives,
-    /// The places of each text, if support pictures are drawn.
+    /// Indices in the split of the phrases with each text, if support pictures are requested.
     of_text: HashMap<String, Vec<u32>>,
 }
 
-/// What is seen of a picture, and where in it what its phrases name is.
+/// A picture after its crop, flip and colour changes, with the masks of its phrases.
 struct Seen {
     picture: SamplePicture,
     view: View,
     masks: Vec<Mask>,
 }
 
-/// What becomes of a phrase in a pass.
+/// The random choices for a phrase in an epoch.
 struct Drawn {
     text: String,
     negative: bool,
@@ -56,12 +56,12 @@ struct Drawn {
 }
 
 impl PhraseCutDataset {
-    /// The phrases of a split, or of a [`Selection`] from one.
+    /// Creates the data set from a split or from a [`Selection`] of it.
     ///
     /// # Errors
     ///
-    /// If a number of the options or the selection cannot be used, the split was not read, or its
-    /// phrases have no polygons ([`NoTruth`](DataError::NoTruth)).
+    /// If an option or the selection is invalid, the split was not read, or its phrases have no polygons
+    /// ([`NoTruth`](DataError::NoTruth)).
     pub fn new(
         data: Arc<PhraseCut>,
         selection: impl Into<Selection>,
@@ -92,7 +92,7 @@ impl PhraseCutDataset {
         })
     }
 
-    /// How many of the split's phrases are not here without having been asked for, and why.
+    /// Number of phrases that are missing although the selection includes them, by reason.
     pub fn left_out(&self) -> &LeftOut {
         &self.left_out
     }
@@ -106,24 +106,24 @@ impl PhraseCutDataset {
     ///
     /// # Panics
     ///
-    /// If there are not so many.
+    /// If `index` is out of range.
     pub fn record(&self, index: usize) -> &Phrase {
         self.at(self.indices[index])
     }
 
-    /// The picture of each phrase.
+    /// `image_id` of each phrase.
     pub fn image_ids(&self) -> Vec<u64> {
         (0..self.phrases())
             .map(|index| self.record(index).image_id)
             .collect()
     }
 
-    /// The data set that the phrases are from.
+    /// The data set from which the phrases are selected.
     pub fn data(&self) -> &Arc<PhraseCut> {
         &self.data
     }
 
-    /// How samples are made.
+    /// The options of the samples.
     pub fn options(&self) -> &SampleOptions {
         &self.options
     }
@@ -132,7 +132,7 @@ impl PhraseCutDataset {
         &self.data.phrases(self.selection.split())[place as usize]
     }
 
-    /// Makes one sample of a pass.
+    /// Loads one sample of an epoch.
     ///
     /// # Errors
     ///
@@ -140,7 +140,7 @@ impl PhraseCutDataset {
     ///
     /// # Panics
     ///
-    /// If there are not so many phrases.
+    /// If an index is out of range.
     pub fn sample(&self, index: usize, epoch: u64) -> Result<Sample> {
         let Seen {
             picture,
@@ -166,10 +166,10 @@ impl PhraseCutDataset {
         })
     }
 
-    /// Makes several samples of a pass, in parallel. Phrases of one picture that follow each other share
-    /// what is seen of it.
+    /// Loads several samples of an epoch in parallel. Consecutive phrases with the same picture share its
+    /// crop, flip and colour changes.
     ///
-    /// What comes out depends on the options' seed, on `epoch` and on `indices`, and on nothing else.
+    /// The result depends only on the options (including the seed), `epoch` and `indices`.
     ///
     /// # Errors
     ///
@@ -177,7 +177,7 @@ impl PhraseCutDataset {
     ///
     /// # Panics
     ///
-    /// If there are not so many phrases.
+    /// If an index is out of range.
     pub fn load(&self, indices: &[usize], epoch: u64) -> Result<SampleBatch> {
         let same_picture =
             |&a: &usize, &b: &usize| self.record(a).image_id == self.record(b).image_id;
@@ -222,7 +222,7 @@ impl PhraseCutDataset {
         Ok(batch)
     }
 
-    /// As [`load`](Self::load), with tensors on `device`.
+    /// Like [`load`](Self::load), with tensors on `device`.
     ///
     /// # Errors
     ///
@@ -230,7 +230,7 @@ impl PhraseCutDataset {
     ///
     /// # Panics
     ///
-    /// If there are not so many phrases, or `indices` is empty.
+    /// If an index is out of range or `indices` is empty.
     pub fn batch(
         &self,
         indices: &[usize],
@@ -240,7 +240,7 @@ impl PhraseCutDataset {
         Ok(self.load(indices, epoch)?.into_tensors(device))
     }
 
-    /// What is seen of the picture that phrases share, and where in it what they name is.
+    /// Loads the picture that a group of phrases shares, and their masks.
     fn view(&self, group: &[usize], epoch: u64) -> Result<Seen> {
         let first = self.record(group[0]);
         let image = self
@@ -269,7 +269,9 @@ impl PhraseCutDataset {
             let full = self.cache.picture(first.image_id, load)?;
             let full = match &*full {
                 SamplePicture::Rounded(full) => full,
-                SamplePicture::Exact(_) => unreachable!("whole pictures are kept as they are read"),
+                SamplePicture::Exact(_) => {
+                    unreachable!("uncropped pictures are cached as they are read")
+                }
             };
             view.picture(full, recorded, options.preprocessing)
         } else {
@@ -305,7 +307,7 @@ impl PhraseCutDataset {
         })
     }
 
-    /// The mask of a phrase, at the recorded size if a part is cut out of it, else as samples have it.
+    /// The mask of a phrase: at the recorded size if samples are cropped, else at the size of samples.
     fn mask(&self, place: u32, recorded: [u32; 2]) -> Result<Arc<Mask>> {
         let options = &self.options;
         let [width, height] = recorded;
@@ -327,7 +329,7 @@ impl PhraseCutDataset {
         })
     }
 
-    /// What becomes of a phrase's words in a pass.
+    /// Draws the text of a phrase in an epoch: negatives, templates and support pictures.
     fn draw(&self, index: usize, epoch: u64, flipped: bool) -> Result<Drawn> {
         let options = &self.options;
         let place = self.indices[index];
@@ -366,7 +368,7 @@ impl PhraseCutDataset {
         })
     }
 
-    /// Another picture of which `shown` holds, besides the one of `place`.
+    /// Draws a phrase with the same text as `shown` from another picture than that of `place`.
     fn support(&self, place: u32, shown: u32, random: &mut impl Rng) -> Option<u32> {
         let picture = self.at(place).image_id;
         let same = self.of_text.get(&self.at(shown).phrase.to_lowercase())?;

@@ -1,31 +1,32 @@
-//! Batches made in the background.
+//! Loading batches in the background.
 
 use super::batch::SampleBatch;
 use super::dataset::PhraseCutDataset;
-use super::order::BatchOrder;
+use super::order::{BatchOrder, BatchPosition};
 use crate::error::{DataError, Result};
 use rayon::ThreadPoolBuilder;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-/// Batches that wait to be asked for. One more is made, or waits for its place among them.
+/// Number of batches in the queue. One more is being loaded or waits for a free slot.
 const AHEAD: usize = 2;
 
-/// Endless batches, pass after pass, made on threads of their own while the last one is used.
+/// An endless iterator over the batches of all epochs, which background threads load in advance.
 ///
-/// The number of threads does not change them. After an error no more come.
+/// The batches do not depend on the number of threads. The iterator ends after an error.
 ///
-/// Memory is bounded, pixels included. Besides the batch that is in use there are at most three: two
-/// that wait and one that is being made. Each has its pictures and masks at the samples' size, and its
-/// support pictures at their own. A thread that makes samples holds one picture at the size of its file
-/// and its masks. What the data set keeps beyond that is bounded by
-/// [`cache_bytes`](crate::SampleOptions::cache_bytes).
-/// Burn's own loader queues up to a hundred batches.
+/// Memory is bounded, including pixels. Besides the batch in use there are at most three: two in the
+/// queue and one that is being loaded. Pictures and masks have the size of samples, support pictures their
+/// own size. Each thread also holds one picture at the size of its file, with its masks. The cache of the
+/// data set is bounded by [`cache_bytes`](crate::SampleOptions::cache_bytes). Burn's own loader queues up
+/// to a hundred batches.
 ///
 /// ```
 /// # use clipseg_data::{PhraseCut, ScenesConfig, generate_scenes};
-/// use clipseg_data::{BatchOrder, Grouping, Loader, PhraseCutDataset, SampleOptions, Split};
+/// use clipseg_data::{
+///     BatchOrder, BatchPosition, Grouping, Loader, PhraseCutDataset, SampleOptions, Split,
+/// };
 /// use std::sync::Arc;
 /// # let folder = tempfile::tempdir()?;
 /// # let scenes = folder.path().join("scenes");
@@ -35,7 +36,7 @@ const AHEAD: usize = 2;
 /// let options = SampleOptions { flip: 0.5, seed: 3, ..SampleOptions::new(64, 64) };
 /// let dataset = Arc::new(PhraseCutDataset::new(data, Split::Train, options)?);
 /// let order = BatchOrder::new(&dataset, 8, Grouping::Picture, 3);
-/// for batch in Loader::new(dataset, order, (0, 0), 2)?.take(5) {
+/// for batch in Loader::new(dataset, order, BatchPosition::default(), 2)?.take(5) {
 ///     let batch = batch?;
 ///     assert!(batch.pictures.len() < batch.phrases.len());
 /// }
@@ -48,7 +49,7 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Batches from a place on, which is a pass and a batch in it, made on `workers` threads.
+    /// Starts loading at a position, on `workers` threads (at least 1).
     ///
     /// # Errors
     ///
@@ -56,7 +57,7 @@ impl Loader {
     pub fn new(
         dataset: Arc<PhraseCutDataset>,
         order: BatchOrder,
-        from: (u64, usize),
+        from: BatchPosition,
         workers: usize,
     ) -> Result<Self> {
         if dataset.phrases() == 0 {
@@ -68,7 +69,7 @@ impl Loader {
 
     fn start(
         order: BatchOrder,
-        from: (u64, usize),
+        from: BatchPosition,
         workers: usize,
         load: impl Fn(&[usize], u64) -> Result<SampleBatch> + Send + Sync + 'static,
     ) -> Result<Self> {
@@ -83,12 +84,15 @@ impl Loader {
             .map_err(|error| failed(&error))?;
         let (sender, batches) = sync_channel(AHEAD);
         let work = move || {
-            let (mut epoch, mut first) = from;
+            let BatchPosition {
+                mut epoch,
+                batch: mut first,
+            } = from;
             loop {
                 for indices in order.epoch(epoch).iter().skip(first) {
                     let batch = pool.install(|| load(indices, epoch));
                     let last = batch.is_err();
-                    // Nobody listens any more, or nothing more can be said.
+                    // The loader was dropped, or this was an error.
                     if sender.send(batch).is_err() || last {
                         return;
                     }
@@ -119,7 +123,7 @@ impl Drop for Loader {
     fn drop(&mut self) {
         self.batches = None;
         if let Some(thread) = self.thread.take() {
-            // It only fails if loading panicked, which has been reported already.
+            // It fails only if loading panicked, which has already been reported.
             let _ = thread.join();
         }
     }
@@ -133,7 +137,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     #[test]
-    fn no_more_batches_are_made_than_are_said() {
+    fn the_number_of_batches_loaded_in_advance_is_bounded() {
         let made = Arc::new(AtomicUsize::new(0));
         let count = made.clone();
         let load = move |_: &[usize], _| {
@@ -141,14 +145,14 @@ mod tests {
             Ok(SampleBatch::default())
         };
         let order = BatchOrder::of_pictures(&[1, 2, 3], 1, Grouping::Phrase, 0);
-        let mut loader = Loader::start(order, (0, 0), 2, load).unwrap();
+        let mut loader = Loader::start(order, BatchPosition::default(), 2, load).unwrap();
         for taken in 0..4 {
             let most = taken + AHEAD + 1;
             let begin = Instant::now();
             while made.load(Ordering::SeqCst) < most && begin.elapsed() < Duration::from_secs(20) {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            // Whatever is made beyond the bound has time to show.
+            // Time for batches beyond the limit to be loaded.
             std::thread::sleep(Duration::from_millis(50));
             assert_eq!(made.load(Ordering::SeqCst), most);
             loader.next().unwrap().unwrap();

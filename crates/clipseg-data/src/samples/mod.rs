@@ -1,4 +1,4 @@
-//! From phrases and files to batches.
+//! Samples: phrases, pictures and masks as a model is trained on them, and their batches.
 
 mod batch;
 mod cache;
@@ -20,7 +20,7 @@ pub use batch::{SampleBatch, SampleBatcher, SegmentationBatch};
 pub use dataset::PhraseCutDataset;
 pub use loader::Loader;
 pub use options::{MaskScaling, NegativeRule, SampleOptions, TEMPLATES};
-pub use order::{BatchOrder, Grouping};
+pub use order::{BatchOrder, BatchPosition, Grouping};
 pub use picture::{Preprocessing, SamplePicture};
 pub use sample::{Sample, Support};
 pub use selection::Selection;

@@ -1,4 +1,4 @@
-//! Phrases that are put in place of others.
+//! Drawing negative phrases.
 
 use super::options::{NegativeRule, SampleOptions};
 use super::words::share_a_word;
@@ -7,22 +7,22 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 use std::collections::{HashMap, HashSet};
 
-/// How many phrases are looked at to find one that does not hold.
+/// Maximum number of phrases drawn to find one that does not describe the picture.
 const TRIES: usize = 50;
 
-/// What is known of a split to draw from it.
+/// The phrases of a split, prepared for drawing negatives.
 #[derive(Debug)]
 pub(super) enum Negatives {
-    /// None are drawn.
+    /// No negatives are drawn.
     None,
-    /// The phrases of each picture.
+    /// Phrases of each picture.
     NotShown(HashMap<u64, Vec<u32>>),
-    /// One phrase for each different text.
+    /// One phrase for each distinct text.
     Any(Vec<u32>),
 }
 
 impl Negatives {
-    /// `phrases` are those of the split, of which those at `indices` may be drawn.
+    /// `phrases` are all phrases of the split; those at `indices` may be drawn.
     pub(super) fn new(phrases: &[Phrase], indices: &[u32], options: &SampleOptions) -> Self {
         if options.negatives == 0.0 {
             return Self::None;
@@ -45,7 +45,7 @@ impl Negatives {
         }
     }
 
-    /// The place of a phrase to be put in place of the one at `place`, if there is one.
+    /// Draws the index of a phrase that replaces the one at `place`; `None` if none is found.
     pub(super) fn draw(
         &self,
         phrases: &[Phrase],
@@ -81,7 +81,7 @@ impl Negatives {
                 if at(different[first]).phrase != at(place).phrase {
                     return Some(different[first]);
                 }
-                // It drew itself: any of the others.
+                // The phrase itself was drawn: take one of the others.
                 let step = random.random_range(1..count);
                 Some(different[(first + step) % count])
             }

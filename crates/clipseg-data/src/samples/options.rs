@@ -1,4 +1,4 @@
-//! How samples are made of phrases and pictures.
+//! Options of samples.
 
 use super::picture::Preprocessing;
 use crate::error::{DataError, Result};
@@ -6,8 +6,8 @@ use crate::mask::Mask;
 use crate::raster::RasterRule;
 use serde::{Deserialize, Serialize};
 
-/// The sentences that CLIPSeg was trained with, `shuffle+` in its configuration files
-/// (Lüddecke and Ecker 2022, arXiv:2112.10003). It is evaluated with bare phrases.
+/// The prompt templates of CLIPSeg's training, `shuffle+` in its configuration files (Lüddecke and Ecker
+/// 2022, arXiv:2112.10003). CLIPSeg is evaluated with phrases without a template.
 pub const TEMPLATES: [&str; 9] = [
     "a photo of a {}.",
     "a photograph of a {}.",
@@ -20,25 +20,25 @@ pub const TEMPLATES: [&str; 9] = [
     "a photo of the {}.",
 ];
 
-/// How a mask comes to the size of the samples.
+/// How masks are drawn at the size of samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum MaskScaling {
-    /// Polygons are filled at the picture's size, then the pixel is taken that the centre of each new
-    /// one lies in.
+    /// Polygons are filled at the size of the picture, and the mask is resized by the nearest pixel
+    /// ([`Mask::resize`]).
     #[default]
     Resize,
-    /// Polygons are filled at the picture's size, then resized by PyTorch's `nearest`, as CLIPSeg's own
-    /// code does ([`Mask::resize_floor`]).
+    /// Polygons are filled at the size of the picture, and the mask is resized by PyTorch's `nearest`, as in
+    /// CLIPSeg's own code ([`Mask::resize_floor`]).
     #[serde(rename = "pytorch_nearest")]
     PyTorchNearest,
-    /// Polygons are scaled, then filled, so that thin parts are not lost.
+    /// Polygons are scaled and then filled, so that thin parts are kept.
     Polygons,
 }
 
 impl MaskScaling {
-    /// A mask at another size; polygons are not scaled here.
+    /// Resizes a mask that is already drawn.
     pub(super) fn resize(self, mask: &Mask, width: u32, height: u32) -> Mask {
         match self {
             Self::PyTorchNearest => mask.resize_floor(width, height),
@@ -47,26 +47,26 @@ impl MaskScaling {
     }
 }
 
-/// Which phrase is put in place of another, to be answered with an empty mask.
+/// Which phrases may replace another as a negative, whose mask is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum NegativeRule {
-    /// One of another picture whose name has no word of any phrase of this picture. Of 50 that are
-    /// drawn the first such; if none is, the phrase stays as it is.
+    /// A phrase of another picture whose object name shares no word with any phrase of this picture. It is
+    /// the first such of 50 random ones; if there is none, the phrase is not replaced.
     #[default]
     NotShown,
-    /// Any but the phrase itself: each different text of the selection is as likely, whatever the
-    /// picture shows. This is CLIPSeg's own rule.
+    /// Any other text of the selection with equal probability, whatever the picture shows. This is
+    /// CLIPSeg's own rule.
     Any,
 }
 
-/// How samples are made. By default nothing is changed at random.
+/// Options of samples. By default there is no random augmentation.
 ///
 /// ```
 /// use clipseg_data::{NegativeRule, SampleOptions, TEMPLATES};
 ///
-/// // What CLIPSeg was trained with.
+/// // The options of CLIPSeg's training.
 /// let options = SampleOptions {
 ///     crop: Some(0.05),
 ///     negatives: 0.2,
@@ -80,66 +80,63 @@ pub enum NegativeRule {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SampleOptions {
-    /// Width of pictures and masks in pixels. Pictures are squashed to it.
+    /// Width of pictures and masks in pixels. The aspect ratio is not kept.
     pub width: u32,
     /// Height of pictures and masks in pixels.
     pub height: u32,
-    /// How pictures are squashed. Default: as Hugging Face's processor does it.
+    /// How pictures are resized. Default: like Hugging Face's processor.
     #[serde(default)]
     pub preprocessing: Preprocessing,
-    /// Which pixels a polygon covers. Default: the evaluator's rule.
+    /// Which pixels a polygon covers. Default: the rule of PhraseCut's evaluator.
     #[serde(default)]
     pub rule: RasterRule,
-    /// How masks come to the size of the samples. Default: by the nearest centre.
+    /// How masks are drawn at the size of samples. Default: resized by the nearest pixel.
     #[serde(default)]
     pub mask_scaling: MaskScaling,
-    /// Cuts a random square out of the picture, as large as it fits, of up to 50 the first whose part of
-    /// the mask is more than this share of the whole picture's pixels, else the best one; CLIPSeg's is
-    /// 0.05. Phrases that share a picture share its square, which then is the first that is good for all
-    /// of them, or for most. Default: the whole picture.
+    /// Crops the picture to a random square with its shorter side. Of up to 50 random squares, the first is
+    /// used whose part of the mask covers more than this fraction of the entire picture; if there is none,
+    /// the one with the largest part. CLIPSeg uses 0.05. Phrases that share a picture share the square, which
+    /// is the first that satisfies all of them, or else the one that satisfies most. Default: no crop.
     #[serde(default)]
     pub crop: Option<f32>,
-    /// Probability that a picture is mirrored, and with it `left` and `right` in its phrases.
-    /// Default: 0.
+    /// Probability of a horizontal flip, which also swaps `left` and `right` in the phrases. Default: 0.
     #[serde(default)]
     pub flip: f32,
-    /// Brightness, contrast and saturation are each multiplied by a factor that is at most so far from
-    /// one, as torchvision's `ColorJitter` does. Default: 0.
+    /// Brightness, contrast and saturation are changed by random factors between `1 - jitter` and
+    /// `1 + jitter`, as in torchvision's `ColorJitter`. Default: 0.
     #[serde(default)]
     pub colour_jitter: f32,
-    /// Sentences with `{}` for the phrase, one of which is drawn for each, such as [`TEMPLATES`].
-    /// Default: none, the bare phrase.
+    /// Prompt templates with `{}` for the phrase, such as [`TEMPLATES`]. One is drawn for each phrase.
+    /// Default: none; the phrase is used alone.
     #[serde(default)]
     pub templates: Vec<String>,
-    /// Probability that a phrase is replaced by another and its mask emptied; CLIPSeg's is 0.2. Which
-    /// others there are to choose from is up to [`negative_rule`](Self::negative_rule). Default: 0.
+    /// Probability that a phrase is replaced by a negative with an empty mask. CLIPSeg uses 0.2. The
+    /// negatives are defined by [`negative_rule`](Self::negative_rule). Default: 0.
     #[serde(default)]
     pub negatives: f32,
-    /// Which phrases others are replaced by. Default: those of what the picture does not show.
+    /// Which phrases are used as negatives. Default: those that do not describe the picture.
     #[serde(default)]
     pub negative_rule: NegativeRule,
-    /// Whether a second picture of which the same phrase holds comes with each sample, to be shown
-    /// instead of the words. Default: no.
-    #[serde(default)]
-    pub support: bool,
-    /// Decides everything that is random. Default: 0.
-    #[serde(default)]
-    pub seed: u64,
-    /// Whether phrases are left out whose masks, by [`rule`](Self::rule) at the pictures' recorded
-    /// sizes, have no pixel inside; they are counted
-    /// ([`left_out`](super::PhraseCutDataset::left_out)). All masks are drawn once to find out.
+    /// Whether each sample has a support picture: another picture with the same phrase, for visual prompts.
     /// Default: no.
     #[serde(default)]
+    pub support: bool,
+    /// Random seed. Default: 0.
+    #[serde(default)]
+    pub seed: u64,
+    /// Whether phrases with an empty mask, by [`rule`](Self::rule) at the recorded size, are left out and
+    /// counted ([`left_out`](super::PhraseCutDataset::left_out)). This draws all masks once. Default: no.
+    #[serde(default)]
     pub drop_empty: bool,
-    /// Most bytes of pictures and masks that are kept in memory. Whole pictures are kept if parts of
-    /// them are cut out, else the squashed ones, with four bytes a channel if they are not rounded.
-    /// Default: 0, nothing is kept.
+    /// Maximum size in bytes of the cache of pictures and masks in memory. With [`crop`](Self::crop) it
+    /// contains pictures at their own size, else resized ones, with 4 bytes per channel if they are not
+    /// rounded. Default: 0, no cache.
     #[serde(default)]
     pub cache_bytes: u64,
 }
 
 impl SampleOptions {
-    /// Whole pictures and bare phrases at this size.
+    /// Default options at a size: uncropped pictures and phrases without templates.
     pub fn new(width: u32, height: u32) -> Self {
         Self {
             width,
@@ -160,14 +157,14 @@ impl SampleOptions {
         }
     }
 
-    /// The samples of the paper's evaluation (Lüddecke and Ecker 2022, arXiv:2112.10003), and what its
-    /// training begins with, at `side` × `side` pixels: pictures by
+    /// Options of CLIPSeg's evaluation (Lüddecke and Ecker 2022, arXiv:2112.10003), and the basis of those
+    /// of its training, at `side` × `side` pixels: pictures by
     /// [`Preprocessing::ClipSeg`], masks by [`RasterRule::PixelCentre`] and
-    /// [`MaskScaling::PyTorchNearest`], phrases with empty masks left out.
+    /// [`MaskScaling::PyTorchNearest`], without phrases with empty masks.
     ///
-    /// That the [17 pictures](crate::OTHER_SIZE_PICTURES) are skipped is the
-    /// [selection](super::Selection)'s default. The published code takes a sample's area from its
-    /// instances' boxes, not from its mask.
+    /// The [17 pictures](crate::OTHER_SIZE_PICTURES) are skipped by default by the
+    /// [selection](super::Selection). The published code computes the area of a sample from its instances'
+    /// boxes, not from its mask.
     pub fn clipseg(side: u32) -> Self {
         Self {
             preprocessing: Preprocessing::ClipSeg,
@@ -178,11 +175,11 @@ impl SampleOptions {
         }
     }
 
-    /// Checks every number.
+    /// Checks all values.
     ///
     /// # Errors
     ///
-    /// [`DataError::Input`] with the first field that cannot be used.
+    /// [`DataError::Input`] with the first invalid field.
     pub fn validate(&self) -> Result<()> {
         if self.width == 0 || self.height == 0 {
             return Err(DataError::Input(format!(

@@ -1,36 +1,46 @@
-//! Which phrases come together, and in which order.
+//! The order of phrases and their division into batches.
 
 use super::dataset::PhraseCutDataset;
 use super::randomness::{Purpose, random};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-/// Which phrases come together in a batch.
+/// How phrases are grouped into batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Grouping {
-    /// Any phrases: one of a picture here, another there.
+    /// Phrases are shuffled independently of their pictures.
     Phrase,
-    /// All phrases of a picture, so that it is encoded once in a pass. Batches hold whole pictures and
-    /// are filled as far as the next one fits; only a picture of more phrases than a batch is divided.
+    /// All phrases of a picture are in the same batch, so that the picture is encoded once per epoch. A
+    /// batch ends where the phrases of the next picture do not fit. A picture is divided only if it has
+    /// more phrases than a batch.
     #[default]
     Picture,
 }
 
-/// The batches of every pass over a data set.
+/// A batch of an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BatchPosition {
+    /// The epoch, counted from 0.
+    pub epoch: u64,
+    /// The batch in the epoch, counted from 0.
+    pub batch: usize,
+}
+
+/// The batches of every epoch.
 ///
-/// The order of a pass follows from the seed and the number of the pass alone, so that training can go
-/// on anywhere without a state.
+/// The order depends only on the seed and the epoch, so that training can be resumed at any step without
+/// stored state.
 #[derive(Debug, Clone)]
 pub struct BatchOrder {
-    /// Phrases that stay together.
+    /// Groups of phrases that stay together.
     groups: Vec<Vec<usize>>,
     batch_size: usize,
     seed: u64,
 }
 
 impl BatchOrder {
-    /// Batches of at most `batch_size` phrases, and at least one.
+    /// Creates batches of at most `batch_size` phrases; 0 is treated as 1.
     pub fn new(
         dataset: &PhraseCutDataset,
         batch_size: usize,
@@ -63,7 +73,7 @@ impl BatchOrder {
         }
     }
 
-    /// The batches of a pass, as places in the data set. Every phrase is in one of them.
+    /// The batches of an epoch, as indices into the data set. Every phrase is in exactly one batch.
     pub fn epoch(&self, epoch: u64) -> Vec<Vec<usize>> {
         let mut random = random(self.seed, epoch, Purpose::Order, 0);
         let mut groups = self.groups.clone();
@@ -83,8 +93,8 @@ impl BatchOrder {
         batches
     }
 
-    /// The pass, and the batch in it, of a step counted from 0; `None` if there are no phrases.
-    pub fn locate(&self, step: u64) -> Option<(u64, usize)> {
+    /// The position of a training step, counted from 0; `None` if there are no phrases.
+    pub fn locate(&self, step: u64) -> Option<BatchPosition> {
         if self.groups.is_empty() {
             return None;
         }
@@ -92,7 +102,8 @@ impl BatchOrder {
         loop {
             let batches = self.epoch(epoch).len() as u64;
             if step < before + batches {
-                return Some((epoch, (step - before) as usize));
+                let batch = (step - before) as usize;
+                return Some(BatchPosition { epoch, batch });
             }
             before += batches;
             epoch += 1;
@@ -159,7 +170,7 @@ mod tests {
         let mut step = 0;
         for epoch in 0..4 {
             for batch in 0..order.epoch(epoch).len() {
-                assert_eq!(order.locate(step), Some((epoch, batch)));
+                assert_eq!(order.locate(step), Some(BatchPosition { epoch, batch }));
                 step += 1;
             }
         }

@@ -1,27 +1,27 @@
-//! How pictures come to the size of samples, and the pixels that they then have.
+//! Resizing pictures to the size of samples.
 
 use crate::planes::write_planes;
 use crate::resize::{Filter, resize_align_corners, resize_rgb};
 use image::{Rgb, Rgb32FImage, RgbImage, imageops};
 use serde::{Deserialize, Serialize};
 
-/// How a picture is squashed to the size that a model sees.
+/// How pictures are resized to the input size of a model, without keeping the aspect ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Preprocessing {
-    /// Bilinear as Pillow has it, antialiased and rounded to eight bits: what Hugging Face's processor
-    /// of the published models does.
+    /// Pillow's bilinear filter, with antialiasing and rounding to 8 bits, like Hugging Face's processor of
+    /// the published models.
     #[default]
     HuggingFace,
-    /// Bilinear with corners aligned, not antialiased and not rounded: what CLIPSeg's own code does in
-    /// training and evaluation ([`resize_align_corners`]).
+    /// Bilinear with aligned corners, without antialiasing and rounding, like CLIPSeg's own code in training
+    /// and evaluation ([`resize_align_corners`]).
     #[serde(rename = "clipseg")]
     ClipSeg,
 }
 
 impl Preprocessing {
-    /// As it stands in configurations: `hugging_face` or `clipseg`.
+    /// Name in configurations: `hugging_face` or `clipseg`.
     pub fn name(self) -> &'static str {
         match self {
             Self::HuggingFace => "hugging_face",
@@ -29,8 +29,8 @@ impl Preprocessing {
         }
     }
 
-    /// Squashes to exactly `width` × `height` pixels, of which there must be at least one. The channels
-    /// of a pixel lie together, from 0 to 255, `[height, width, 3]`.
+    /// Resizes to exactly `width` × `height` pixels, both at least 1. Returns levels from 0 to 255,
+    /// `[height, width, 3]`.
     pub fn squash(self, picture: &RgbImage, width: u32, height: u32) -> Vec<f32> {
         match self.apply(picture, width, height) {
             SamplePicture::Rounded(picture) => {
@@ -40,7 +40,7 @@ impl Preprocessing {
         }
     }
 
-    /// As [`squash`](Self::squash), with the pixels as they are kept.
+    /// Like [`squash`](Self::squash), but keeps the type of the pixels.
     pub(super) fn apply(self, picture: &RgbImage, width: u32, height: u32) -> SamplePicture {
         match self {
             Self::HuggingFace => {
@@ -55,13 +55,13 @@ impl Preprocessing {
     }
 }
 
-/// The pixels of a sample's picture.
+/// Pixels of a sample's picture.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum SamplePicture {
-    /// Eight bits a channel, as [`HuggingFace`](Preprocessing::HuggingFace) leaves them.
+    /// 8 bits per channel, the result of [`HuggingFace`](Preprocessing::HuggingFace).
     Rounded(RgbImage),
-    /// Levels from 0 to 255 as [`ClipSeg`](Preprocessing::ClipSeg) interpolates them.
+    /// Unrounded levels from 0 to 255, the result of [`ClipSeg`](Preprocessing::ClipSeg).
     Exact(Rgb32FImage),
 }
 
@@ -74,7 +74,7 @@ impl SamplePicture {
         }
     }
 
-    /// The picture with its levels rounded to eight bits.
+    /// Rounds the levels to 8 bits.
     pub fn to_rgb8(&self) -> RgbImage {
         match self {
             Self::Rounded(picture) => picture.clone(),
@@ -84,7 +84,7 @@ impl SamplePicture {
         }
     }
 
-    /// Writes the channels as planes one after another, `[3, height, width]`, from 0 to 1.
+    /// Writes the channels as planes `[3, height, width]`, from 0 to 1.
     pub(super) fn write_planes(&self, planes: &mut [f32]) {
         match self {
             Self::Rounded(picture) => {
@@ -105,7 +105,7 @@ impl SamplePicture {
         }
     }
 
-    /// The bytes that the pixels take in memory.
+    /// Size of the pixels in memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Rounded(picture) => size_of_val(picture.as_raw().as_slice()),
@@ -161,7 +161,7 @@ mod tests {
         let mut mirrored = exact.clone();
         mirrored.mirror();
         let (SamplePicture::Exact(a), SamplePicture::Exact(b)) = (&exact, &mirrored) else {
-            panic!("neither is rounded");
+            panic!("both must be exact");
         };
         assert_eq!(a.get_pixel(0, 2), b.get_pixel(4, 2));
         let level = a.get_pixel(1, 1).0[0];

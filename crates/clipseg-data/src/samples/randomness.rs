@@ -1,9 +1,9 @@
-//! Random numbers of samples.
+//! Random number generators of samples.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-/// What random numbers are for, so that none are used twice.
+/// The purpose of random numbers, so that different purposes use independent generators.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
     Order,
@@ -11,7 +11,7 @@ pub(super) enum Purpose {
     Phrase,
 }
 
-/// Numbers that depend on nothing but these four.
+/// Returns a generator that depends only on the four arguments.
 pub(super) fn random(seed: u64, epoch: u64, purpose: Purpose, item: u64) -> ChaCha8Rng {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     random.set_stream(epoch << 40 ^ item << 2 ^ purpose as u64);

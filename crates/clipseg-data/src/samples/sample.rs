@@ -5,36 +5,36 @@ use super::view::View;
 use crate::mask::Mask;
 use image::RgbImage;
 
-/// A phrase, its picture and its mask.
+/// A phrase with its picture and its mask.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Sample {
-    /// The phrase's `task_id`.
+    /// `task_id` of the phrase.
     pub task_id: String,
-    /// The picture's number.
+    /// `image_id` of the picture.
     pub image_id: u64,
-    /// The words.
+    /// Text of the phrase.
     pub phrase: String,
-    /// Whether the phrase was put in place of another and does not hold.
+    /// Whether this is a negative: the phrase replaced another one and does not describe the picture.
     pub negative: bool,
     /// The picture.
     pub image: SamplePicture,
-    /// What is seen of the picture.
+    /// The crop, flip and colour changes of the picture.
     pub view: View,
-    /// What the phrase names, of the same size.
+    /// Mask of the phrase, with the size of the picture.
     pub mask: Mask,
-    /// Another picture of which the phrase holds, where one was asked for and there is one.
+    /// Another picture with the same phrase, if support pictures are requested and one exists.
     pub support: Option<Support>,
 }
 
-/// A picture of which a phrase holds, at its own size.
+/// A support picture for a phrase, at its own size.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Support {
-    /// The picture's number.
+    /// `image_id` of the picture.
     pub image_id: u64,
     /// The picture.
     pub image: RgbImage,
-    /// What the phrase names in it, of the same size.
+    /// Mask of the phrase, with the size of the picture.
     pub mask: Mask,
 }

@@ -1,4 +1,4 @@
-//! Which phrases of a data set are used.
+//! Selecting phrases of a data set.
 
 use super::options::SampleOptions;
 use super::words::WordSet;
@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
-/// A part of the pictures, in an order that the seed decides; parts that do not overlap share no picture.
+/// A part of the pictures in an order that depends on the seed. Disjoint parts share no picture.
 #[derive(Debug, Clone, PartialEq, Default)]
 enum Part {
     #[default]
@@ -23,21 +23,21 @@ enum Part {
     Phrases(Range<usize>),
 }
 
-/// What becomes of a phrase.
+/// Whether a phrase is selected.
 enum Fate {
     Kept,
     Unwanted,
     LeftOut(Omission),
 }
 
-/// Which phrases of a data set are used.
+/// A selection of the phrases of a split.
 ///
 /// ```
 /// use clipseg_data::{Selection, Split};
 ///
-/// // Three quarters of the training pictures, without a phrase that speaks of cats or dogs.
+/// // Three quarters of the training pictures, without phrases that contain "cat" or "dog".
 /// let training = Selection::new(Split::Train).share(0.0..0.75).without_words(["cat", "dog"]);
-/// // The rest of them, whatever they show.
+/// // The other quarter, with all phrases.
 /// let held_out = Selection::new(Split::Train).share(0.75..1.0);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -58,7 +58,7 @@ impl From<Split> for Selection {
 }
 
 impl Selection {
-    /// All phrases of a split but those of the [`OTHER_SIZE_PICTURES`](crate::OTHER_SIZE_PICTURES).
+    /// Selects all phrases of a split except those of [`OTHER_SIZE_PICTURES`](crate::OTHER_SIZE_PICTURES).
     pub fn new(split: Split) -> Self {
         Self {
             split,
@@ -76,37 +76,38 @@ impl Selection {
         self.split
     }
 
-    /// A share of the pictures, such as `0.0..0.75`; `0.75..1.0` is the rest.
+    /// Selects a fraction of the pictures, such as `0.0..0.75`; `0.75..1.0` selects the others.
     #[must_use]
     pub fn share(mut self, share: Range<f64>) -> Self {
         self.part = Part::Share(share);
         self
     }
 
-    /// About so many phrases, such as `0..30_000`: the pictures in order, each with all its phrases, as
-    /// long as its first phrase is one of these. `30_000..60_000` shares no picture with them.
+    /// Selects approximately a range of phrases, such as `0..30_000`: all phrases of each picture whose first
+    /// phrase is in the range. `30_000..60_000` then has no picture in common with it.
     #[must_use]
     pub fn phrases(mut self, phrases: Range<usize>) -> Self {
         self.part = Part::Phrases(phrases);
         self
     }
 
-    /// Decides the order of the pictures for [`share`](Self::share) and [`phrases`](Self::phrases).
+    /// Sets the random seed for the order of the pictures in [`share`](Self::share) and
+    /// [`phrases`](Self::phrases).
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// No phrase that has one of these words, or its simple plural. Several words in one text must
-    /// follow each other; `list:` and the name of a [list](crate::held_out_list) stand for its words.
+    /// Excludes phrases that contain one of these words or its regular plural. An entry can be a sequence
+    /// of words, or `list:` with the name of a [list](crate::held_out_list).
     #[must_use]
     pub fn without_words<S: Into<String>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
         self.without = words.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Only phrases that have one of these words, or its simple plural; lists as in
+    /// Selects only phrases that contain one of these words or its regular plural. Entries are as in
     /// [`without_words`](Self::without_words).
     #[must_use]
     pub fn only_words<S: Into<String>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
@@ -114,23 +115,23 @@ impl Selection {
         self
     }
 
-    /// Only phrases whose mask, by the samples' rule, has at least so many pixels at the picture's
-    /// recorded size. All masks are drawn once to find out.
+    /// Selects only phrases whose mask has at least `pixels` pixels at the recorded size of the picture, by
+    /// the samples' raster rule. This draws all masks once.
     #[must_use]
     pub fn minimum_area(mut self, pixels: usize) -> Self {
         self.minimum_area = pixels;
         self
     }
 
-    /// Without these pictures, instead of without the [`OTHER_SIZE_PICTURES`](crate::OTHER_SIZE_PICTURES).
+    /// Skips these pictures instead of the [`OTHER_SIZE_PICTURES`](crate::OTHER_SIZE_PICTURES).
     #[must_use]
     pub fn skipping(mut self, pictures: impl IntoIterator<Item = u64>) -> Self {
         self.skipped = pictures.into_iter().collect();
         self
     }
 
-    /// The places of the phrases in the split, in the data set's order, and what is left out of it
-    /// without having been asked for.
+    /// Returns the indices of the selected phrases in the split, and the counts of phrases that had to be
+    /// left out.
     pub(super) fn indices(
         &self,
         data: &PhraseCut,
@@ -192,7 +193,7 @@ impl Selection {
         Ok((kept, left_out))
     }
 
-    /// The pictures of the part; `None` if it is all of them.
+    /// Pictures of the part; `None` for all pictures.
     fn pictures(&self, phrases: &[Phrase]) -> Option<HashSet<u64>> {
         match &self.part {
             Part::All => None,
@@ -215,7 +216,7 @@ impl Selection {
         }
     }
 
-    /// The pictures in the order that the seed decides, each with its number of phrases.
+    /// Pictures in the order of the seed, each with its number of phrases.
     fn shuffled(&self, phrases: &[Phrase]) -> Vec<(u64, usize)> {
         let mut counts = BTreeMap::<u64, usize>::new();
         for phrase in phrases {

@@ -1,4 +1,4 @@
-//! What is seen of a picture: a square of it, mirrored, in other light.
+//! Views of a picture: its crop, flip and colour changes.
 
 use super::colours::change_colours;
 use super::options::SampleOptions;
@@ -9,26 +9,26 @@ use rand::{Rng, RngExt};
 
 const CROP_TRIES: usize = 50;
 
-/// What is seen of a picture. Two equal views show the same pixels.
+/// A view of a picture: its crop, flip and colour changes. Equal views have equal pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct View {
-    /// The picture.
+    /// `image_id` of the picture.
     pub image_id: u64,
-    /// The part of it, in pixels of its recorded size.
+    /// The crop, in pixels of the recorded size.
     pub window: BoundingBox,
-    /// Whether it is mirrored.
+    /// Whether it is flipped horizontally.
     pub flipped: bool,
-    /// Factors of brightness, contrast and saturation, if they are changed.
+    /// Factors of brightness, contrast and saturation; `None` if they are not changed.
     pub colours: Option<[f32; 3]>,
-    /// Width of the result in pixels.
+    /// Width of the view in pixels.
     pub width: u32,
-    /// Height of the result in pixels.
+    /// Height of the view in pixels.
     pub height: u32,
 }
 
 impl View {
-    /// The whole picture as it is.
+    /// The view of the entire, unchanged picture.
     pub(super) fn whole(image_id: u64, recorded: [u32; 2], options: &SampleOptions) -> Self {
         Self {
             image_id,
@@ -45,7 +45,7 @@ impl View {
         }
     }
 
-    /// A view at random. `masks` are those of the phrases that share the picture, at its recorded size.
+    /// Draws a random view. `masks` are those of the phrases that share the picture, at its recorded size.
     pub(super) fn random(
         mut self,
         options: &SampleOptions,
@@ -65,7 +65,8 @@ impl View {
         self
     }
 
-    /// The view's pixels. `recorded` is the size that windows refer to; the file's may differ.
+    /// Computes the pixels of the view. `recorded` is the size that windows refer to; the size of the file
+    /// may differ.
     pub(super) fn picture(
         &self,
         picture: &RgbImage,
@@ -106,7 +107,7 @@ impl View {
         seen
     }
 
-    /// What comes after resizing.
+    /// Applies the changes that follow resizing: flip and colours.
     pub(super) fn finish(&self, picture: &mut SamplePicture) {
         if self.flipped {
             picture.mirror();
@@ -119,8 +120,8 @@ impl View {
     }
 }
 
-/// A square as large as it fits: the first that is good for all masks, else the one that is good for
-/// most, and of those the one that holds most of them.
+/// Draws a square with the shorter side of the picture: the first that satisfies all masks, else the one
+/// that satisfies most, and among those the one that contains the largest part of the masks.
 fn crop(whole: BoundingBox, share: f32, masks: &[&Mask], random: &mut impl Rng) -> BoundingBox {
     let side = whole.width.min(whole.height);
     let wanted = f64::from(share) * f64::from(whole.width) * f64::from(whole.height);
@@ -169,14 +170,14 @@ mod tests {
     #[test]
     fn the_square_keeps_the_mask_where_it_can() {
         let mut random = ChaCha8Rng::seed_from_u64(1);
-        // 31 x 81 pixels, 8 % of the picture; one square in four is good.
+        // 31 x 81 pixels, 8 % of the picture; one square in four is sufficient.
         let mask = block(230.0, 30.0);
         for _ in 0..100 {
             let window = crop(WHOLE, 0.05, &[&mask], &mut random);
             assert_eq!((window.width, window.height, window.y), (100, 100, 0));
             assert!(mask.area_in(window) > 1_500, "{window:?}");
         }
-        // Too small ever to be enough: the best of 50 tries has it whole, nearly always.
+        // Too small to be sufficient: the best of 50 squares nearly always contains all of it.
         let small = block(200.0, 5.0);
         let whole = (0..100)
             .filter(|_| small.area_in(crop(WHOLE, 0.05, &[&small], &mut random)) == small.area());
@@ -196,7 +197,7 @@ mod tests {
         }
     }
 
-    /// A picture whose every pixel is another.
+    /// A picture with distinct pixels.
     fn numbered(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| Rgb([x as u8, y as u8, (x ^ y) as u8]))
     }
@@ -225,7 +226,7 @@ mod tests {
                 width: 20,
                 height: 10,
             };
-            // At its own size nothing is interpolated.
+            // At the original size nothing is interpolated.
             let part = seen(window, [20, 10], &picture, [width, height]);
             for (x, y, pixel) in part.enumerate_pixels() {
                 assert_eq!(
@@ -273,7 +274,7 @@ mod tests {
 
     #[test]
     fn mask_and_picture_show_the_same_part() {
-        // Where the picture is bright, the mask is inside.
+        // Bright pixels are inside the mask.
         let mask = block(230.0, 30.0);
         let picture = RgbImage::from_fn(300, 100, |x, y| {
             Rgb([255 * u8::from(mask.contains(x, y)); 3])

@@ -1,4 +1,4 @@
-//! Words in phrases: plurals, held-out words, and which side is left.
+//! Matching words in phrases: plurals, held-out words, `left` and `right`.
 
 use super::word_lists::{PREFIX, held_out_list, names};
 use crate::error::{DataError, Result};
@@ -13,7 +13,7 @@ fn words(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether both are the same word, or one is the other's simple plural.
+/// Whether two words are equal or one is the regular plural of the other.
 pub(super) fn same_word(a: &str, b: &str) -> bool {
     a == b || is_plural(a, b) || is_plural(b, a)
 }
@@ -33,7 +33,7 @@ fn is_plural(many: &str, one: &str) -> bool {
     }
 }
 
-/// Whether a phrase has this word, or these words one after another; the last one may be a plural.
+/// Whether a phrase contains a word or a sequence of words. The last word may be in the plural.
 pub(crate) fn has_words(phrase: &str, wanted: &str) -> bool {
     let (phrase, wanted) = (words(phrase), words(wanted));
     let Some((last, first)) = wanted.split_last() else {
@@ -44,19 +44,19 @@ pub(crate) fn has_words(phrase: &str, wanted: &str) -> bool {
         .any(|window| window[..first.len()] == *first && same_word(&window[first.len()], last))
 }
 
-/// Words, and sequences of words, to be found in phrases.
+/// A set of words and sequences of words to be matched with phrases.
 #[derive(Debug, Default)]
 pub(super) struct WordSet {
-    /// Each sequence without its last word, by its last word.
+    /// Sequences without their last word, by their last word.
     by_last: HashMap<String, Vec<Vec<String>>>,
 }
 
 impl WordSet {
-    /// From texts of one word or several, and from `list:` with the name of a list.
+    /// Creates the set from entries of one or several words, or of `list:` with the name of a word list.
     ///
     /// # Errors
     ///
-    /// If there is no such list, or a text has no word.
+    /// If a list does not exist or an entry contains no word.
     pub(super) fn new(texts: &[String]) -> Result<Self> {
         let mut set = Self::default();
         for text in texts {
@@ -80,7 +80,7 @@ impl WordSet {
     fn add(&mut self, text: &str) -> Result<()> {
         let mut sequence = words(text);
         let last = sequence.pop();
-        let last = last.ok_or_else(|| DataError::Input(format!("`{text}` has no word")))?;
+        let last = last.ok_or_else(|| DataError::Input(format!("`{text}` contains no word")))?;
         self.by_last.entry(last).or_default().push(sequence);
         Ok(())
     }
@@ -89,8 +89,8 @@ impl WordSet {
         self.by_last.is_empty()
     }
 
-    /// Whether a phrase has any of the words, or of the sequences one word after another; the last one
-    /// may be a plural, or the phrase's the singular.
+    /// Whether a phrase contains any of the words or sequences. The last word may differ by a regular
+    /// plural.
     pub(super) fn is_in(&self, phrase: &str) -> bool {
         let phrase = words(phrase);
         phrase.iter().enumerate().any(|(place, word)| {
@@ -103,7 +103,7 @@ impl WordSet {
     }
 }
 
-/// A word, and everything that could be its simple plural or its singular.
+/// A word and everything that could be its regular plural or its singular.
 fn same_words(word: &str) -> Vec<Cow<'_, str>> {
     let mut all: Vec<Cow<'_, str>> = vec![word.into()];
     for ending in ["s", "es"] {
@@ -121,7 +121,7 @@ fn same_words(word: &str) -> Vec<Cow<'_, str>> {
     all
 }
 
-/// Whether any word of one text is a word of the other.
+/// Whether two texts have a word in common.
 pub(super) fn share_a_word(a: &str, b: &str) -> bool {
     let b = words(b);
     words(a)
@@ -129,7 +129,7 @@ pub(super) fn share_a_word(a: &str, b: &str) -> bool {
         .any(|word| b.iter().any(|other| same_word(word, other)))
 }
 
-/// The phrase for the mirrored picture.
+/// Swaps `left` and `right`, for a horizontally flipped picture.
 pub(crate) fn swap_sides(phrase: &str) -> Cow<'_, str> {
     let swapped = |word: &str| -> Option<&'static str> {
         Some(match word.to_ascii_lowercase().as_str() {
@@ -286,7 +286,7 @@ mod tests {
                 && unknown.ends_with("pascal-zero-shot-8"),
             "{unknown}"
         );
-        assert_eq!(message(" ?"), "` ?` has no word");
+        assert_eq!(message(" ?"), "` ?` contains no word");
     }
 
     #[test]

@@ -249,7 +249,7 @@ fn what_cannot_be_generated_is_told_and_leaves_nothing() {
     }
     std::fs::create_dir(folder.path().join("there")).unwrap();
     let there = message("there", &config(1, 32, 0));
-    assert!(there.ends_with("there: it is there already"), "{there}");
+    assert!(there.ends_with("there: it already exists"), "{there}");
     std::fs::write(folder.path().join("file"), "in the way").unwrap();
     let blocked = message("file/new", &config(1, 32, 0));
     assert!(blocked.starts_with("cannot make "), "{blocked}");

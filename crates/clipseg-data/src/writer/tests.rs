@@ -147,7 +147,7 @@ fn what_cannot_be_written_is_told_and_leaves_nothing() {
                 .add_picture(&place.picture, Split::ValMiniv)
                 .map(drop)
         ),
-        "picture 1: `val_miniv` has no files of its own"
+        "picture 1: `val_miniv` combines two splits, expected one that is stored in files"
     );
     assert_eq!(
         text(writer.add_masks(1, "ring", &[mask()]).map(drop)),
@@ -166,7 +166,7 @@ fn what_cannot_be_written_is_told_and_leaves_nothing() {
     };
     assert_eq!(
         text(writer.add_image(record(1, 9), &bytes)),
-        "picture 1: it was added already"
+        "picture 1: it was already added"
     );
     assert_eq!(
         text(writer.add_image(record(2, 8), &bytes)),
@@ -181,7 +181,7 @@ fn what_cannot_be_written_is_told_and_leaves_nothing() {
         (
             "ring",
             vec![Mask::new(9, 7)],
-            "phrase `ring` of picture 1: mask 1 has nothing inside",
+            "phrase `ring` of picture 1: mask 1 is empty",
         ),
         ("  ", vec![mask()], "phrase `1__1`: its text is empty"),
         (
@@ -204,7 +204,7 @@ fn what_cannot_be_written_is_told_and_leaves_nothing() {
     std::fs::write(&place.picture, &bytes).unwrap();
     let turned = text(writer.add_picture(&place.picture, Split::Train).map(drop));
     assert!(
-        turned.contains("picture.png: its EXIF orientation turns it"),
+        turned.contains("picture.png: the picture is rotated by its EXIF orientation"),
         "{turned}"
     );
     writer.add_image(record(2, 9), &bytes).unwrap();
@@ -220,15 +220,15 @@ fn what_is_there_is_not_touched() {
     let refused = |out: &Path| PhraseCutWriter::new(out).unwrap_err().to_string();
     // A folder of somebody's, an empty one, a file, and a link to nowhere.
     std::fs::create_dir(place.out()).unwrap();
-    assert!(refused(&place.out()).ends_with("data: it is there already"));
+    assert!(refused(&place.out()).ends_with("data: it already exists"));
     std::fs::write(place.out().join("notes.txt"), "mine").unwrap();
-    assert!(refused(&place.out()).ends_with("data: it is there already"));
-    assert!(refused(&place.picture).ends_with("picture.png: it is there already"));
+    assert!(refused(&place.out()).ends_with("data: it already exists"));
+    assert!(refused(&place.picture).ends_with("picture.png: it already exists"));
     #[cfg(unix)]
     {
         let link = place.folder.path().join("link");
         std::os::unix::fs::symlink("nowhere", &link).unwrap();
-        assert!(refused(&link).ends_with("link: it is there already"));
+        assert!(refused(&link).ends_with("link: it already exists"));
         std::fs::remove_file(link).unwrap();
     }
     assert_eq!(
@@ -243,7 +243,7 @@ fn what_is_there_is_not_touched() {
     std::fs::create_dir(&late).unwrap();
     std::fs::write(late.join("notes.txt"), "mine").unwrap();
     let error = writer.finish().unwrap_err().to_string();
-    assert!(error.ends_with("late: it is there already"), "{error}");
+    assert!(error.ends_with("late: it already exists"), "{error}");
     assert_eq!(std::fs::read(late.join("notes.txt")).unwrap(), b"mine");
     assert_eq!(place.names(), ["data", "late", "picture.png"]);
 }

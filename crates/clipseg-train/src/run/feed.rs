@@ -24,15 +24,15 @@ impl Feed {
         order: &BatchOrder,
         position: usize,
     ) -> Result<Self> {
-        let (epoch, place) = order
+        let position = order
             .locate(position as u64)
             .ok_or(TrainError::Empty("training"))?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = WORKERS.min(cores);
         Ok(Self {
-            loader: Loader::new(dataset.clone(), order.clone(), (epoch, place), workers)?,
-            epoch,
-            left: order.epoch(epoch).len() - place,
+            loader: Loader::new(dataset.clone(), order.clone(), position, workers)?,
+            epoch: position.epoch,
+            left: order.epoch(position.epoch).len() - position.batch,
             order: order.clone(),
         })
     }
