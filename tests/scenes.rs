@@ -71,7 +71,7 @@ fn what_cannot_be_made_or_shown_is_said() {
     let root = folder.path().join("scenes");
     fails(
         &run(&["scenes", text(&root), "--size", "0"]),
-        "clipseg: 1000 scenes of 0 pixels: expected 1 to 100000000, of 32 to 4096 pixels",
+        "clipseg: 1000 scenes of 0 pixels, expected 1 to 100000000 scenes of 32 to 4096 pixels",
     );
     fails(
         &run(&["scenes", text(&file.join("scenes")), "--images", "1"]),

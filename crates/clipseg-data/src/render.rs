@@ -1,22 +1,21 @@
-//! Pictures with masks and words on them, for people to look at.
+//! Drawing masks and legends on pictures.
 
 use crate::letters::{draw_text, letter_width};
 use crate::mask::Mask;
 use image::{Rgb, RgbImage};
 
-/// The colour of the `index`th prompt of an overlay.
+/// Colour (RGB) of the prompt with this index in an overlay.
 pub fn prompt_colour(index: usize) -> [u8; 3] {
     let palette = colorous::TABLEAU10;
     let colour = palette[index % palette.len()];
     [colour.r, colour.g, colour.b]
 }
 
-/// A photograph with each mask tinted in its prompt's colour and outlined; later masks lie above
-/// earlier ones.
+/// Tints and outlines each mask on a photograph in the colour of its prompt. Later masks cover earlier ones.
 ///
 /// # Panics
 ///
-/// If a mask has another size than the photograph.
+/// If a mask and the photograph differ in size.
 pub fn overlay(photo: &RgbImage, masks: &[Mask]) -> RgbImage {
     let mut picture = photo.clone();
     for (index, mask) in masks.iter().enumerate() {
@@ -25,18 +24,18 @@ pub fn overlay(photo: &RgbImage, masks: &[Mask]) -> RgbImage {
     picture
 }
 
-/// Adds the `index`th mask to an overlay that began as the photograph, for masks that come one after
-/// another.
+/// Tints and outlines one mask on a picture, in the colour of prompt `index`. It draws an
+/// [`overlay`] mask by mask.
 ///
 /// # Panics
 ///
-/// If the mask has another size than the photograph.
+/// If the mask and the picture differ in size.
 pub fn tint(picture: &mut RgbImage, mask: &Mask, index: usize) {
     let (width, height) = picture.dimensions();
     assert_eq!(
         (mask.width(), mask.height()),
         (width, height),
-        "one size for all"
+        "mask and picture must have the same size"
     );
     let tint = prompt_colour(index);
     for (x, y, pixel) in picture
@@ -59,14 +58,14 @@ pub fn tint(picture: &mut RgbImage, mask: &Mask, index: usize) {
     }
 }
 
-/// Height of a line of the legend.
+/// Height of a line of the legend in pixels.
 pub(crate) const LINE: u32 = 24;
-/// Space around the swatches and the names.
+/// Space around the swatches and the names in pixels.
 pub(crate) const GAP: u32 = 4;
 
-/// A picture with a line under it for each prompt: its colour in [`overlay`] and its name.
+/// Adds a legend below a picture, with one line per prompt: its colour in [`overlay`] and its name.
 ///
-/// A name too long for the picture is cut off; letters beyond Latin are shown as `?`.
+/// Names that are too long for the width are cut off. Letters beyond Latin are drawn as `?`.
 pub fn add_legend<S: AsRef<str>>(picture: &RgbImage, names: &[S]) -> RgbImage {
     let (width, height) = picture.dimensions();
     let mut page = RgbImage::from_pixel(width, height + LINE * names.len() as u32, PAPER);
@@ -80,7 +79,7 @@ pub fn add_legend<S: AsRef<str>>(picture: &RgbImage, names: &[S]) -> RgbImage {
     page
 }
 
-/// A square of one colour, as far as it lies on the page.
+/// Fills a square with one colour, clipped to the page.
 pub(crate) fn fill_square(page: &mut RgbImage, [left, top]: [u32; 2], side: u32, colour: [u8; 3]) {
     let (width, height) = page.dimensions();
     for y in top..(top + side).min(height) {
@@ -92,8 +91,7 @@ pub(crate) fn fill_square(page: &mut RgbImage, [left, top]: [u32; 2], side: u32,
 
 pub(crate) const PAPER: Rgb<u8> = Rgb([255; 3]);
 
-/// Writes in black on white; a letter that does not fit the width of the page completely is left out,
-/// and so are those after it.
+/// Draws a line of text and leaves out the letters that do not fit the width of the page.
 pub(crate) fn write_line(page: &mut RgbImage, text: &str, left: u32, top: u32) {
     let room = page.width().saturating_sub(left) / letter_width().max(1);
     let shown: String = text.chars().take(room as usize).collect();
@@ -105,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_overlay_changes_the_mask_only() {
+    fn an_overlay_changes_only_pixels_of_the_mask() {
         let photo = RgbImage::from_pixel(4, 3, Rgb([100, 100, 100]));
         let mut inside = vec![0u8; 12];
         inside[5] = 1;
@@ -120,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_legend_lies_under_the_picture() {
+    fn a_legend_is_added_below_the_picture() {
         let photo = RgbImage::from_pixel(60, 10, Rgb([9; 3]));
         let page = add_legend(&photo, &["a cat", "语"]);
         assert_eq!(page.dimensions(), (60, 10 + 2 * LINE));
@@ -133,12 +131,12 @@ mod tests {
                 .count()
         };
         assert!(written(0) > 20 && written(1) > 5);
-        // Far too narrow for any of it.
+        // Too narrow for any letter.
         assert_eq!(add_legend(&RgbImage::new(1, 1), &["long name"]).width(), 1);
     }
 
     #[test]
-    fn a_square_has_its_side_and_ends_with_the_page() {
+    fn a_square_is_clipped_to_the_page() {
         let red = [200, 0, 0];
         for ([left, top], rows, columns) in [
             ([2, 3], 3..7, 2..6),

@@ -1,7 +1,7 @@
 //! Resizing pictures and planes of numbers.
 //!
-//! This file alone names the resizing crate, and calls it for the two pixel types that occur: its
-//! untyped entry point compiles every algorithm for every pixel type.
+//! Only this file uses the resizing crate, with the two pixel types that are needed: its untyped entry
+//! point would compile every algorithm for every pixel type.
 
 use crate::error::{DataError, Result};
 use fast_image_resize::images::{TypedImage, TypedImageRef};
@@ -9,23 +9,23 @@ use fast_image_resize::pixels::{F32, U8x3};
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 
-/// How pixels are interpolated, under Pillow's names.
+/// Interpolation filter, with Pillow's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Filter {
-    /// The nearest pixel, without antialiasing.
+    /// Nearest pixel, without antialiasing.
     Nearest,
-    /// A triangle.
+    /// Triangle filter.
     #[default]
     Bilinear,
-    /// Keys' cubic with a = −0.5.
+    /// Keys' cubic filter with a = −0.5.
     Bicubic,
-    /// A windowed sinc over six pixels.
+    /// Sinc filter windowed over six pixels.
     Lanczos,
 }
 
-/// Resizes to exactly `width` × `height` pixels, of which there must be at least one, as Pillow does:
-/// shrinking antialiases.
+/// Resizes a picture to `width` × `height` pixels, both at least 1, like Pillow: with antialiasing where it
+/// shrinks.
 pub fn resize_rgb(picture: &RgbImage, width: u32, height: u32, filter: Filter) -> RgbImage {
     let algorithm = match filter {
         Filter::Nearest => ResizeAlg::Nearest,
@@ -33,8 +33,9 @@ pub fn resize_rgb(picture: &RgbImage, width: u32, height: u32, filter: Filter) -
         Filter::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
         Filter::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
     };
-    // Both passes round to eight bits, so their order shows. Pillow 13 shrinks columns first where the
-    // height shrinks by more than twice what the width does; earlier versions always did rows first.
+    // Both passes round to 8 bits, so their order matters. Pillow 13 resizes vertically first if the height
+    // shrinks by more than twice as many pixels as the width; earlier versions always resized
+    // horizontally first.
     let (from_width, from_height) = picture.dimensions();
     let [width_loss, height_loss] = [(from_width, width), (from_height, height)]
         .map(|(from, to)| i64::from(from) - i64::from(to));
@@ -64,16 +65,16 @@ fn resize_once(picture: &RgbImage, width: u32, height: u32, algorithm: ResizeAlg
         });
     match resized {
         Ok(()) => target,
-        Err(error) => unreachable!("buffers of the pictures' own sizes: {error}"),
+        Err(error) => unreachable!("the buffers have the sizes of the pictures: {error}"),
     }
 }
 
-/// Resizes a plane of numbers, row by row, bilinearly: as PyTorch's `interpolate` without aligned
-/// corners where it grows, antialiased where it shrinks. Sizes are `[width, height]`.
+/// Resizes a plane of numbers bilinearly: like PyTorch's `interpolate` without aligned corners where it
+/// grows, with antialiasing where it shrinks. Values are stored row by row; sizes are `[width, height]`.
 ///
 /// # Errors
 ///
-/// [`DataError::Input`] if there are not `from[0] · from[1]` values, or a size is zero.
+/// [`DataError::Input`] if the number of values is not `from[0] · from[1]`, or a size is 0.
 pub fn resize_plane(values: &[f32], from: [u32; 2], to: [u32; 2]) -> Result<Vec<f32>> {
     let fail = |error: &dyn std::fmt::Display| {
         DataError::Input(format!(
@@ -98,12 +99,11 @@ pub fn resize_plane(values: &[f32], from: [u32; 2], to: [u32; 2]) -> Result<Vec<
     Ok(target.pixels().iter().map(|pixel| pixel.0).collect())
 }
 
-/// Resizes as PyTorch's bilinear `interpolate` with aligned corners: the outermost pixel centres stay
-/// where they are, and shrinking does not antialias. Without rounding: the channels of a pixel lie
-/// together, from 0 to 255, `[height, width, 3]`.
+/// Resizes like PyTorch's bilinear `interpolate` with aligned corners: the centres of the outermost pixels
+/// are kept, and there is no antialiasing. Returns unrounded levels from 0 to 255, `[height, width, 3]`.
 ///
-/// This is how CLIPSeg's own code squashes pictures in training and evaluation (Lüddecke and Ecker
-/// 2022, arXiv:2112.10003, `datasets/phrasecut.py`).
+/// CLIPSeg's own code resizes pictures this way in training and evaluation (Lüddecke and Ecker 2022,
+/// arXiv:2112.10003, `datasets/phrasecut.py`).
 pub fn resize_align_corners(picture: &RgbImage, width: u32, height: u32) -> Vec<f32> {
     let (from_width, from_height) = picture.dimensions();
     let columns = corner_weights(from_width, width);
@@ -115,7 +115,7 @@ pub fn resize_align_corners(picture: &RgbImage, width: u32, height: u32) -> Vec<
             let corners = [(left, top), (right, top), (left, bottom), (right, bottom)];
             let [a, b, c, d] = corners.map(|(x, y)| channels(x, y));
             for channel in 0..3 {
-                // PyTorch's order of additions.
+                // The order of additions in PyTorch.
                 let above = (1.0 - across) * a[channel] + across * b[channel];
                 let below = (1.0 - across) * c[channel] + across * d[channel];
                 resized.push((1.0 - down) * above + down * below);
@@ -125,7 +125,7 @@ pub fn resize_align_corners(picture: &RgbImage, width: u32, height: u32) -> Vec<
     resized
 }
 
-/// For each new position the two old ones that it lies between, and how near it is to the second.
+/// For each new position, the two old positions around it and the weight of the second.
 fn corner_weights(from: u32, to: u32) -> Vec<(u32, u32, f32)> {
     let scale = if to > 1 {
         (from.max(1) - 1) as f32 / (to - 1) as f32
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn corners_are_aligned_as_in_pytorch() {
         // torch.nn.functional.interpolate(x, size=(3, 5), mode="bilinear", align_corners=True) for
-        // x = [[0, 90, 30], [60, 240, 120]]: outer pixels stay, every second one lies half way.
+        // x = [[0, 90, 30], [60, 240, 120]]: outer pixels are kept, every second one is half way.
         let grey = [[0, 90, 30], [60, 240, 120]];
         let picture = RgbImage::from_fn(3, 2, |x, y| image::Rgb([grey[y as usize][x as usize]; 3]));
         let resized = resize_align_corners(&picture, 5, 3);
@@ -178,7 +178,7 @@ mod tests {
         ];
         let red: Vec<f32> = resized.iter().step_by(3).copied().collect();
         assert_eq!(red, expected.as_flattened());
-        // Shrinking takes single points, without antialiasing.
+        // Shrinking samples single points, without antialiasing.
         let shrunk = resize_align_corners(&picture, 2, 1);
         assert_eq!(shrunk, [0.0, 0.0, 0.0, 30.0, 30.0, 30.0]);
     }

@@ -1,9 +1,9 @@
 //! Generated pictures with exact polygons and phrases, in the layout of PhraseCut.
 //!
-//! Something to train on where no data set is at hand: 22 kinds of objects in ten colours, three sizes
-//! and three textures, partly hidden by each other, on cluttered grounds, in varied light. What is seen
-//! of each object is known to the pixel, and a phrase is written only if it is true of exactly the
-//! objects that it shows and of no other thing in the picture.
+//! They serve for training without a downloaded data set. The pictures show 22 kinds of objects in ten
+//! colours, three sizes and three textures, which partly occlude each other, on cluttered backgrounds and
+//! under varying light. The visible pixels of each object are known exactly. A phrase is written only if it
+//! describes exactly the objects in its mask and nothing else in the picture.
 
 mod canvas;
 mod config;
@@ -31,26 +31,27 @@ use crate::writer::PhraseCutWriter;
 use config::MOST_SCENES;
 use std::path::Path;
 
-/// Generates scenes into a new folder. On one platform the same configuration gives the same bytes,
-/// however many threads there are; on others sines and cosines may be rounded differently, and single
-/// pixels differ. The folder appears only when it is whole.
+/// Generates scenes into a new folder, which gets its name only when it is complete.
 ///
-/// Objects of an [unseen pair](UnseenPairs) are in no picture of the split `train` and in many of the
-/// others.
+/// On one platform the same configuration always gives the same bytes, with any number of threads. On
+/// another platform, sines and cosines may be rounded differently, so that single pixels differ.
+///
+/// Objects of an [unseen pair](UnseenPairs) occur in no picture of the split `train` and in many pictures
+/// of the other splits.
 ///
 /// # Errors
 ///
-/// If the folder is there already or cannot be written, or the configuration asks for no or too many
-/// pictures, or for pictures of less than 32 or more than 4,096 pixels.
+/// If the folder already exists or cannot be written, the number of pictures is 0 or above 100 million, or
+/// their side is not 32 to 4,096 pixels.
 pub fn generate_scenes(folder: &Path, config: &ScenesConfig) -> Result<()> {
     generate_scenes_with(folder, config, || ())
 }
 
-/// [`generate_scenes`] that calls `progress` after each picture, from any thread.
+/// Like [`generate_scenes`], and calls `progress` after each picture, from any thread.
 ///
 /// # Errors
 ///
-/// As [`generate_scenes`].
+/// Those of [`generate_scenes`].
 pub fn generate_scenes_with(
     folder: &Path,
     config: &ScenesConfig,
@@ -58,7 +59,7 @@ pub fn generate_scenes_with(
 ) -> Result<()> {
     if !(1..=MOST_SCENES).contains(&config.images) || !(32..=4_096).contains(&config.size) {
         return Err(DataError::Input(format!(
-            "{} scenes of {} pixels: expected 1 to {MOST_SCENES}, of 32 to 4096 pixels",
+            "{} scenes of {} pixels, expected 1 to {MOST_SCENES} scenes of 32 to 4096 pixels",
             config.images, config.size
         )));
     }

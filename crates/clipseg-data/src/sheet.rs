@@ -1,4 +1,4 @@
-//! Contact sheets: pictures with the outlines of what their phrases name.
+//! Contact sheets: pictures with their phrases and the outlines of their masks.
 
 use crate::error::{DataError, Result};
 use crate::letters::letter_width;
@@ -17,18 +17,18 @@ use rayon::prelude::*;
 /// Width of an outline in pixels.
 const OUTLINE: u8 = 2;
 
-/// What a contact sheet shows.
+/// Options of a contact sheet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SheetOptions {
-    /// Most pictures. Default: 12.
+    /// Maximum number of pictures. Default: 12.
     pub pictures: usize,
-    /// Most phrases for each picture. Default: 4.
+    /// Maximum number of phrases per picture. Default: 4.
     pub phrases: usize,
-    /// Pictures beside each other. Default: 4.
+    /// Number of columns. Default: 4.
     pub columns: usize,
     /// Longer side of each picture on the sheet in pixels. Default: 256.
     pub side: u32,
-    /// Which pictures and phrases, if there are more. Default: 0.
+    /// Random seed for choosing pictures and phrases if there are more. Default: 0.
     pub seed: u64,
 }
 
@@ -44,14 +44,15 @@ impl Default for SheetOptions {
     }
 }
 
-/// Pictures of a split, each with its phrases under it and what they name outlined in their colours.
+/// Draws pictures of a split, each with its phrases below it and the outlines of their masks in the same
+/// colours.
 ///
-/// Where several phrases name the same thing, their outlines lie within each other.
+/// Outlines of later phrases are drawn inside those of earlier ones, so that equal masks stay visible.
 ///
 /// # Errors
 ///
-/// If a picture cannot be read, the split has no phrases or no polygons, or the options ask for nothing
-/// or for pictures of more than 4,096 pixels.
+/// If a picture cannot be read, the split has no phrases or no polygons, or an option is 0 or the side is not
+/// 32 to 4,096 pixels.
 pub fn contact_sheet(data: &PhraseCut, split: Split, options: &SheetOptions) -> Result<RgbImage> {
     let counts = [options.pictures, options.phrases, options.columns];
     if counts.contains(&0) || !(32..=4_096).contains(&options.side) {
@@ -91,7 +92,7 @@ pub fn contact_sheet(data: &PhraseCut, split: Split, options: &SheetOptions) -> 
     Ok(sheet)
 }
 
-/// Some pictures' phrases, in the order of the file.
+/// Chooses pictures, and returns the phrases of each in the order of the file.
 fn choose<'a>(phrases: &'a [Phrase], options: &SheetOptions) -> Vec<Vec<&'a Phrase>> {
     let mut order: Vec<usize> = (0..phrases.len()).collect();
     order.sort_by_key(|&index| phrases[index].image_id);
@@ -147,7 +148,7 @@ fn cell(data: &PhraseCut, phrases: &[&Phrase], side: u32) -> Result<RgbImage> {
     Ok(cell)
 }
 
-/// The outline of the `index`th mask, further inside than those before it if there is room.
+/// The outline of the mask with this index, further inside than the previous ones if there is room.
 fn draw_outline(picture: &mut RgbImage, mask: &Mask, index: usize) {
     let inset = OUTLINE.saturating_mul(u8::try_from(index).unwrap_or(u8::MAX));
     let within = Some(mask.erode(inset)).filter(|within| within.area() > 0);
@@ -160,7 +161,7 @@ fn draw_outline(picture: &mut RgbImage, mask: &Mask, index: usize) {
     }
 }
 
-/// Lines of at most so many letters, broken between words.
+/// Breaks a text into lines of at most `room` letters, between words.
 fn wrap(text: &str, room: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {

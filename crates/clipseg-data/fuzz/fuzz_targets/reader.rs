@@ -1,7 +1,7 @@
-//! Any bytes to the reader of phrases, in pieces of any length.
+//! Fuzzes the reader of phrases with random bytes in pieces of random length.
 //!
-//! It must not panic; accept exactly what a parser of the whole text accepts, with the same result;
-//! place its errors within the text; and draw what it has read.
+//! The reader must not panic, must accept exactly the texts that a JSON parser accepts, with the same
+//! result, and must report errors at positions within the text. The phrases that were read are drawn.
 
 #![no_main]
 
@@ -16,7 +16,7 @@ fuzz_target!(|input: &[u8]| {
     };
     let name = Path::new("fuzz.json");
     let pieces = BufReader::with_capacity(1 + usize::from(piece), json);
-    // A byte order mark is skipped, which a parser of JSON does not do.
+    // The reader skips a byte order mark; a JSON parser does not.
     let unmarked = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
     let whole: Result<Vec<Phrase>, _> = serde_json::from_slice(unmarked);
     match (read_phrases(pieces, name), whole) {

@@ -1,4 +1,4 @@
-//! A picture with what is known of it, wherever it comes from.
+//! A picture with its annotations, independent of their source.
 
 use super::things::Thing;
 use super::window::{shows, union};
@@ -7,40 +7,40 @@ use crate::records::{Phrase, PhraseStructure};
 use crate::scenes::fresh::{FreshObject, FreshScene};
 use image::RgbImage;
 
-/// Words that a part cut out around an object takes their meaning from.
+/// Words that lose their meaning in a crop around an object.
 const SIZES: [&str; 9] = [
     "small", "medium", "large", "big", "little", "tiny", "huge", "tall", "short",
 ];
 
-/// A picture with phrases and objects, in pixels of the picture.
+/// A picture with phrases and objects. Boxes are in pixels of the picture.
 #[derive(Debug)]
 pub(crate) struct Annotated {
     pub(crate) picture: RgbImage,
-    /// True of the picture as a whole.
+    /// Phrases that describe the entire picture.
     pub(crate) phrases: Vec<Said>,
-    /// What parts can be cut out around.
+    /// Objects around which the picture can be cropped.
     pub(crate) objects: Vec<Shown>,
 }
 
-/// A phrase and what it speaks of.
+/// A phrase and the object that it describes.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) text: String,
     pub(crate) things: Vec<Thing>,
-    /// Around what it names.
+    /// Bounding boxes of the described objects.
     pub(crate) bounds: Option<BoundingBox>,
 }
 
-/// An object and what can be said about it where it is seen alone.
+/// An object and the texts that describe a crop around it.
 #[derive(Debug)]
 pub(crate) struct Shown {
-    /// Everything that is known of it.
+    /// All known words about the object.
     pub(crate) thing: Thing,
-    /// One box for each instance.
+    /// Bounding box of each instance.
     pub(crate) bounds: Vec<BoundingBox>,
-    /// Texts with what they speak of.
+    /// Texts, each with the thing that it describes.
     pub(crate) captions: Vec<(String, Thing)>,
-    /// As the classes of zero-shot classification have it.
+    /// Name and colour as classes of zero-shot classification.
     pub(crate) name: String,
     pub(crate) attributes: Vec<String>,
 }
@@ -56,7 +56,8 @@ impl Annotated {
         }
     }
 
-    /// `recorded` is the size that boxes refer to; the picture's may differ.
+    /// Creates the annotations from phrases. `recorded` is the size that boxes refer to; the size of the
+    /// picture may differ.
     pub(crate) fn of_phrases(picture: RgbImage, phrases: &[&Phrase], recorded: (u32, u32)) -> Self {
         let size = picture.dimensions();
         let said = phrases.iter().map(|phrase| said(phrase, size, recorded));
@@ -70,14 +71,14 @@ impl Annotated {
         }
     }
 
-    /// What can be seen in a part of the picture.
+    /// The things that are visible in a window of the picture.
     pub(crate) fn things_in(&self, window: BoundingBox) -> Vec<Thing> {
         let seen = |object: &&Shown| object.bounds.iter().any(|bounds| shows(window, *bounds));
         let objects = self.objects.iter().filter(seen);
         objects.map(|object| object.thing.clone()).collect()
     }
 
-    /// What is known to be in the picture.
+    /// The things that are known to be in the picture.
     pub(crate) fn things(&self) -> Vec<Thing> {
         let objects = self.objects.iter().map(|object| &object.thing);
         let said = self.phrases.iter().flat_map(|phrase| &phrase.things);
@@ -94,7 +95,7 @@ impl Shown {
             colour,
             bounds,
         } = *object;
-        // Colours most often: what else a phrase can say is seen less clearly.
+        // Colours most often, because other attributes are less visible.
         let captions: [&[&str]; 6] = [
             &[name],
             &[name],
@@ -162,7 +163,7 @@ fn said(phrase: &Phrase, size: (u32, u32), recorded: (u32, u32)) -> Said {
     }
 }
 
-/// A box in pixels of the picture, as far as it lies in it.
+/// Scales a box to pixels of the picture and clips it to the picture.
 fn scaled(
     [x, y, width, height]: [f32; 4],
     size: (u32, u32),

@@ -1,11 +1,11 @@
-//! Several captioned pictures at once.
+//! Batches of captioned pictures.
 
 use super::sample::Captioned;
 use super::things::may_hold;
 use crate::planes::write_planes;
 use rayon::prelude::*;
 
-/// Captioned pictures in memory, all of one size.
+/// A batch of captioned pictures, all with the same size.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CaptionBatch {
@@ -14,9 +14,9 @@ pub struct CaptionBatch {
 }
 
 impl CaptionBatch {
-    /// For each picture and text, row by row, whether they are not of one sample but the text may be
-    /// true of the picture all the same, so that they must not be told apart: where the same text
-    /// stands with both, or everything that the text speaks of is known to be in the picture.
+    /// For each picture (row) and text (column), whether the pair must not be used as a negative although it
+    /// comes from two samples: if both samples have the same text, or everything that the text describes is
+    /// known to be in the picture. Row by row.
     pub fn not_negatives(&self) -> Vec<bool> {
         let samples = &self.samples;
         let rows = samples
@@ -31,7 +31,7 @@ impl CaptionBatch {
         rows.collect()
     }
 
-    /// The pixels of all pictures, `[pictures, channels, height, width]`.
+    /// Pixels of all pictures, `[pictures, channels, height, width]`.
     pub fn pixels(&self) -> Vec<u8> {
         let size = self
             .samples

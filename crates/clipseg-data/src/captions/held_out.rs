@@ -1,4 +1,4 @@
-//! What a CLIP is scored on.
+//! Held-out pictures for scoring CLIP.
 
 use super::annotated::Annotated;
 use super::sample::{COLOURS, cut, whole};
@@ -8,20 +8,20 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 
-/// Fewer objects of a name are no class.
+/// Minimum number of objects of a class.
 const LEAST_OF_A_NAME: usize = 2;
-/// More classes are not told apart; those with the most objects are kept.
+/// Maximum number of classes; those with the most objects are used.
 const MOST_NAMES: usize = 100;
-/// Decides which part around an object is shown.
+/// Random seed of the crops around objects.
 const PARTS: u64 = 0x7061_7274;
 
-/// Pictures and their captions, to find one by the other.
+/// Pictures and their captions, for retrieval.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct HeldOut {
-    /// All of one size.
+    /// The pictures, all with the same size.
     pub pictures: Vec<RgbImage>,
-    /// The caption of each picture.
+    /// Caption of each picture.
     pub texts: Vec<String>,
 }
 
@@ -34,24 +34,24 @@ impl HeldOut {
     }
 }
 
-/// Parts of pictures with one object each, to be told apart by name and by colour.
+/// Crops of pictures around one object each, for zero-shot classification by name and by colour.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct LabelledPictures {
-    /// All of one size.
+    /// The pictures, all with the same size.
     pub pictures: Vec<RgbImage>,
-    /// The class of each object's name.
+    /// Class of the name of each object, an index into `name_classes`.
     pub names: Vec<usize>,
-    /// The names.
+    /// Names of the classes.
     pub name_classes: Vec<String>,
-    /// The class of each object's colour, where one is known.
+    /// Class of the colour of each object, an index into `colour_classes`; `None` if it is unknown.
     pub colours: Vec<Option<usize>>,
-    /// The colours.
+    /// Colours of the classes.
     pub colour_classes: Vec<String>,
 }
 
-/// At most so many objects, spread over the pictures: the first of each, the second of each, and so
-/// on.
+/// Crops around at most `most` objects, spread over the pictures: first the first object of each picture,
+/// then the second of each, and so on.
 pub(crate) fn labelled<'a>(
     known: impl Iterator<Item = &'a Annotated>,
     most: usize,

@@ -1,19 +1,19 @@
-//! A plain list of pictures and texts: `captions.tsv`, `picture<TAB>text`.
+//! Reading a plain list of captions, `captions.tsv`, with lines `picture<TAB>text`.
 
 use crate::error::{DataError, Result};
 use crate::files;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// A picture of a list, with all its texts.
+/// A picture of the list with all its texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listed {
     pub(crate) path: PathBuf,
     pub(crate) texts: Vec<String>,
 }
 
-/// Reads a list; pictures lie where the list lies, unless their names are absolute. Lines of one
-/// picture belong together, in the order of its first line.
+/// Reads a list. Paths of pictures are relative to the folder of the list or absolute. The texts of all lines
+/// with the same picture are combined, at the position of its first line.
 pub(crate) fn read_list(path: &Path) -> Result<Vec<Listed>> {
     let bytes = files::read(path).map_err(DataError::io("read", path))?;
     let text = files::decode_text(bytes)
@@ -23,7 +23,7 @@ pub(crate) fn read_list(path: &Path) -> Result<Vec<Listed>> {
         DataError::Input(format!("{}, line {line}: {message}", path.display()))
     };
     let mut listed: Vec<Listed> = Vec::new();
-    let mut place_of: HashMap<PathBuf, usize> = HashMap::new();
+    let mut index_of: HashMap<PathBuf, usize> = HashMap::new();
     for (index, line) in text.lines().enumerate() {
         if line.trim().is_empty() {
             continue;
@@ -31,7 +31,7 @@ pub(crate) fn read_list(path: &Path) -> Result<Vec<Listed>> {
         let Some((picture, caption)) = line.split_once('\t') else {
             return Err(fail(
                 index + 1,
-                "no tab, expected a picture's name, a tab and a text",
+                "no tab, expected a picture's path, a tab and a text",
             ));
         };
         let (picture, caption) = (picture.trim(), caption.trim());
@@ -49,21 +49,21 @@ pub(crate) fn read_list(path: &Path) -> Result<Vec<Listed>> {
             return Err(fail(index + 1, &message));
         }
         if !picture.is_file() {
-            let message = format!("there is no picture {}", picture.display());
+            let message = format!("the picture {} does not exist", picture.display());
             return Err(fail(index + 1, &message));
         }
-        let place = *place_of.entry(picture.clone()).or_insert_with(|| {
+        let index = *index_of.entry(picture.clone()).or_insert_with(|| {
             listed.push(Listed {
                 path: picture,
                 texts: Vec::new(),
             });
             listed.len() - 1
         });
-        listed[place].texts.push(caption.to_owned());
+        listed[index].texts.push(caption.to_owned());
     }
     if listed.is_empty() {
         return Err(DataError::Input(format!(
-            "{}: no line, expected a picture's name, a tab and a text",
+            "{}: the list is empty, expected lines with a picture's path, a tab and a text",
             path.display()
         )));
     }
@@ -124,8 +124,8 @@ mod tests {
         assert!(message("a.png\tx\na.png x\n").contains("captions.tsv, line 2: no tab"));
         assert!(message("\tx").contains("line 1: no picture before the tab"));
         assert!(message("a.png\t \n").contains("line 1: no text after the tab"));
-        assert!(message("no.png\tx").contains("line 1: there is no picture"));
-        assert!(message("\n \n").contains("captions.tsv: no line"));
+        assert!(message("no.png\tx").contains("line 1: the picture"));
+        assert!(message("\n \n").contains("captions.tsv: the list is empty"));
         let missing = read_list(Path::new("no/captions.tsv"))
             .unwrap_err()
             .to_string();

@@ -1,4 +1,4 @@
-//! Captioned pictures to learn CLIP from: whole pictures, objects cut out of them, and plain lists.
+//! Captioned pictures for training CLIP: entire pictures, crops around objects, and plain lists.
 
 mod annotated;
 mod batch;

@@ -1,36 +1,37 @@
-//! How captioned pictures are made.
+//! Options of captioned pictures.
 
 use crate::error::{DataError, Result};
 
-/// How captioned pictures are made of pictures and what is known about them.
+/// How captioned pictures are made from annotated pictures.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CaptionOptions {
-    /// Side of the pictures in pixels; whole pictures are squashed to it, bilinear.
+    /// Side of the pictures in pixels. Entire pictures are resized to it without keeping the aspect ratio
+    /// (bilinear).
     pub side: u32,
-    /// Samples of one picture, which stand next to each other in a batch. More than one makes hard
-    /// negatives: objects of the same light and ground. Default: 4.
+    /// Number of consecutive samples of one picture in a batch. More than one gives hard negatives: objects
+    /// with the same light and background. Default: 4.
     pub per_picture: usize,
-    /// Share of the samples that show one object and some of what is around it, where objects are
-    /// known. Default: 0.6.
+    /// Fraction of the samples that are crops around one object, if objects are annotated. Default: 0.6.
     pub crops: f32,
-    /// Share of the captions that are put into a sentence such as "a photo of a …". Default: 0.2.
+    /// Fraction of the captions with a prompt template such as "a photo of a …". Default: 0.2.
     pub templates: f32,
-    /// Most phrases that are joined to the caption of a whole picture. Default: 4.
+    /// Maximum number of phrases in the caption of an entire picture. Default: 4.
     pub phrases: usize,
-    /// The smallest share of a whole picture's sides that is seen; what the caption names always is.
-    /// Default: 0.8.
+    /// Minimum size of a random crop of an entire picture, as a fraction of its sides. The described objects
+    /// always stay within the crop. Default: 0.8.
     pub crop: f32,
-    /// Share of the pictures that are mirrored, and with them "left" and "right". Default: 0.5.
+    /// Fraction of the pictures that are flipped horizontally, which also swaps "left" and "right" in the
+    /// caption. Default: 0.5.
     pub flip: f32,
-    /// How far brightness, contrast and saturation may change, from 0 to 1. Captions that name a
-    /// colour are spared. Default: 0.2.
+    /// Maximum change of brightness, contrast and saturation, from 0 to 1. Samples whose caption contains a
+    /// colour are not changed. Default: 0.2.
     pub colour_jitter: f32,
-    /// Decides everything random. Default: 0.
+    /// Random seed. Default: 0.
     pub seed: u64,
 }
 
 impl CaptionOptions {
-    /// The defaults at a size.
+    /// Default options at a size.
     pub fn new(side: u32) -> Self {
         Self {
             side,
@@ -45,11 +46,11 @@ impl CaptionOptions {
         }
     }
 
-    /// Checks every number.
+    /// Checks all values.
     ///
     /// # Errors
     ///
-    /// [`DataError::Input`] with the first field that cannot be used.
+    /// [`DataError::Input`] with the first invalid field.
     pub fn validate(&self) -> Result<()> {
         let fail = |field: &str, message: String| {
             Err(DataError::Input(format!("field `{field}`: {message}")))

@@ -1,4 +1,4 @@
-//! One captioned picture, drawn at random from what is known of a picture.
+//! Drawing captioned samples from an annotated picture.
 
 use super::annotated::{Annotated, Said};
 use super::options::CaptionOptions;
@@ -13,10 +13,10 @@ use image::{RgbImage, imageops};
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, RngExt};
 
-/// More words are not joined to a caption, so that a text tower with few positions sees all of it.
+/// Maximum number of words in a joined caption, so that it fits text encoders with few positions.
 const MOST_WORDS: usize = 24;
 
-/// English colour words; jitter would make captions with them wrong.
+/// English colour words. Colour changes would make captions with them wrong.
 pub(crate) const COLOURS: [&str; 24] = [
     "red",
     "orange",
@@ -44,22 +44,22 @@ pub(crate) const COLOURS: [&str; 24] = [
     "teal",
 ];
 
-/// A picture and a text that is true of it.
+/// A picture with a caption.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Captioned {
-    /// A square.
+    /// The picture, a square.
     pub picture: RgbImage,
     /// The caption.
     pub text: String,
-    /// What the text speaks of; empty if that is not known.
+    /// The things that the text describes; empty if they are unknown.
     pub(crate) said: Vec<Thing>,
-    /// What the picture shows, as far as it is known.
+    /// The things that the picture is known to show.
     pub(crate) shown: Vec<Thing>,
 }
 
 impl Captioned {
-    /// A text that is known for its words only.
+    /// A text without annotations.
     pub(crate) fn listed(
         picture: &RgbImage,
         text: &str,
@@ -76,8 +76,8 @@ impl Captioned {
     }
 }
 
-/// Several samples of one picture: some of them one object each, no two the same as long as there
-/// are others; the rest the whole picture with phrases drawn afresh.
+/// Draws several samples of one picture: crops around distinct objects, as far as there are enough, and
+/// entire pictures with randomly chosen phrases.
 pub(crate) fn draw(
     known: &Annotated,
     options: &CaptionOptions,
@@ -142,7 +142,7 @@ fn of_whole(known: &Annotated, options: &CaptionOptions, random: &mut impl Rng) 
     }
 }
 
-/// As many phrases as fit into a caption, and at least one.
+/// Chooses phrases for a caption: as many as fit, and at least one.
 pub(crate) fn joined<'a>(phrases: &[&'a Said], most: usize) -> Vec<&'a Said> {
     let mut words = 0;
     let fits = |said: &&&Said| {
@@ -172,8 +172,8 @@ fn in_sentence(text: String, options: &CaptionOptions, random: &mut impl Rng) ->
     }
 }
 
-/// True as often as the share says. Draws a number whatever the share is, so that what is drawn after
-/// it stays the same.
+/// Returns `true` with probability `share`. It always draws a number, so that the numbers drawn after it do
+/// not depend on the share.
 fn happens(share: f32, random: &mut impl Rng) -> bool {
     random.random::<f32>() < share
 }
@@ -188,7 +188,7 @@ pub(crate) fn whole(picture: &RgbImage) -> BoundingBox {
     }
 }
 
-/// A part of a picture at the size of the samples.
+/// Crops a picture and resizes the crop to the size of samples.
 pub(crate) fn cut(picture: &RgbImage, window: BoundingBox, side: u32) -> RgbImage {
     let BoundingBox {
         x,
@@ -203,7 +203,7 @@ pub(crate) fn cut(picture: &RgbImage, window: BoundingBox, side: u32) -> RgbImag
     resize_rgb(&part, side, side, Filter::Bilinear)
 }
 
-/// The part of the picture, mirrored and in other light as the options say.
+/// Crops the picture, and flips it and changes its colours by the options.
 fn finish(
     picture: &RgbImage,
     window: BoundingBox,
@@ -229,7 +229,7 @@ fn finish(
     }
 }
 
-/// A sample of which nothing is known but its text.
+/// Creates a sample whose only annotation is its text.
 #[cfg(test)]
 pub(crate) fn tests_sample(picture: RgbImage, text: &str) -> Captioned {
     Captioned {

@@ -1,4 +1,4 @@
-//! Where captioned pictures come from.
+//! Sources of captioned pictures.
 
 use super::annotated::Annotated;
 use super::list::{Listed, read_list};
@@ -17,21 +17,21 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The name of a plain list of captions in a folder.
+/// File name of a plain list of captions in a folder.
 pub const CAPTION_LIST: &str = "captions.tsv";
 
-/// What is held out of scenes is drawn from another seed than what is learnt from.
+/// Separates the seed of held-out scenes from that of training scenes.
 const HELD_OUT: u64 = 0x6865_6c64;
-/// Of a plain list one picture in so many is held out.
+/// One in this number of pictures of a plain list is held out.
 const HELD_OUT_EVERY: usize = 20;
-/// Pictures that a vocabulary is learnt from.
+/// Number of scenes whose texts are used for training a tokenizer.
 const VOCABULARY_PICTURES: u64 = 1_000;
-/// Their side, which decides how long drawing them takes.
+/// Side of those scenes in pixels, which determines the time to draw them.
 const VOCABULARY_SIDE: u32 = 48;
 
 #[derive(Debug)]
 pub(super) enum Source {
-    /// Generated as they are asked for, without end.
+    /// Scenes generated on demand, without end.
     Scenes,
     Folder(Folder),
     List {
@@ -48,14 +48,14 @@ pub(super) struct Folder {
     held_out: Pictures,
 }
 
-/// The pictures of a split, each with the places of its phrases.
+/// The pictures of a split, each with the indices of its phrases.
 #[derive(Debug)]
 struct Pictures {
     split: Split,
     phrases: Vec<(u64, Vec<usize>)>,
 }
 
-/// A picture that is not learnt from.
+/// A held-out picture.
 pub(super) enum Known {
     Annotated(Annotated),
     Listed(image::RgbImage, String),
@@ -69,7 +69,7 @@ impl Source {
             let listed = read_list(&list)?;
             if listed.len() < 2 {
                 return Err(DataError::Input(format!(
-                    "{}: one picture, expected at least two: one to learn from and one to hold out",
+                    "{}: one picture, expected at least two: one for training and one held out",
                     list.display()
                 )));
             }
@@ -83,7 +83,7 @@ impl Source {
         let training = Pictures::of(&data, Split::Train);
         if training.phrases.is_empty() {
             return Err(DataError::Input(format!(
-                "{}: the split `train` has no phrase to learn from",
+                "{}: the split `train` has no phrase to train on",
                 folder.display()
             )));
         }
@@ -200,7 +200,7 @@ impl Pictures {
     }
 }
 
-/// At most so many numbers below `count`, evenly spread.
+/// At most `most` numbers below `count`, evenly spread.
 fn spread(count: usize, most: usize) -> Vec<usize> {
     let wanted = count.min(most);
     (0..wanted).map(|index| index * count / wanted).collect()

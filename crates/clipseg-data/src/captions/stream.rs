@@ -1,4 +1,4 @@
-//! Batches of captioned pictures without end.
+//! An endless stream of batches of captioned pictures.
 
 use super::batch::CaptionBatch;
 use super::held_out::{self, HeldOut, LabelledPictures};
@@ -14,13 +14,13 @@ use rayon::prelude::*;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Apart from what other parts of the program draw from the same seed.
+/// Separates these random numbers from others with the same seed.
 const SAMPLES: u64 = 0x6361_7074_696f_6e73;
 const ORDER: u64 = 0x6f_7264_6572;
 
-/// Captioned pictures without end, in an order that the seed decides.
+/// An endless stream of captioned pictures, in an order that depends on the seed.
 ///
-/// Every batch is a function of the options and its position, so that training can go on anywhere.
+/// Every batch depends only on the options and its position, so that training can be resumed anywhere.
 ///
 /// ```
 /// use clipseg_data::{CaptionOptions, Captions};
@@ -30,7 +30,7 @@ const ORDER: u64 = 0x6f_7264_6572;
 /// for sample in &batch.samples {
 ///     println!("{}: {} pixels", sample.text, sample.picture.len() / 3);
 /// }
-/// // Texts that are true of another picture of the batch too.
+/// // Pairs of a picture and a text of another sample that may also describe it.
 /// assert_eq!(batch.not_negatives().len(), 64);
 /// # Ok::<(), clipseg_data::DataError>(())
 /// ```
@@ -38,29 +38,28 @@ const ORDER: u64 = 0x6f_7264_6572;
 pub struct Captions {
     options: CaptionOptions,
     sources: Vec<Source>,
-    /// The order of the last pass that was asked for.
+    /// The order of the last requested epoch.
     order: Mutex<Option<(u64, Arc<Vec<u32>>)>>,
 }
 
 impl Captions {
-    /// Generated scenes, fresh ones in every batch. Looks that scenes hold back from training
-    /// ([`UnseenPairs`](crate::UnseenPairs)) are in none of them.
+    /// Generates new scenes for every batch. They contain no [unseen pairs](crate::UnseenPairs).
     ///
     /// # Errors
     ///
-    /// If a number of the options cannot be used.
+    /// If an option is invalid.
     pub fn scenes(options: CaptionOptions) -> Result<Self> {
         Self::new(vec![Source::Scenes], options)
     }
 
-    /// The pictures of folders: of each the list [`CAPTION_LIST`] if there is one, else the data set in
-    /// PhraseCut's layout. What is learnt from is its split `train`, what is held out its split `val`;
-    /// of a list every twentieth picture is held out, and the first if there are fewer.
+    /// Opens folders with captioned pictures: the list [`CAPTION_LIST`](crate::CAPTION_LIST) of a folder if
+    /// it exists, else a data set in PhraseCut's layout. Of a data set, the split `train` is used for
+    /// training and `val` is held out. Of a list, the first picture and every twentieth after it are held
+    /// out.
     ///
     /// # Errors
     ///
-    /// If there is no folder, one cannot be read or has no picture to learn from, or a number of the
-    /// options cannot be used.
+    /// If no folder is given, a folder cannot be read or has no training picture, or an option is invalid.
     pub fn open<P: AsRef<Path>>(folders: &[P], options: CaptionOptions) -> Result<Self> {
         if folders.is_empty() {
             return Err(DataError::Input("no folder of captions was given".into()));
@@ -78,28 +77,28 @@ impl Captions {
         })
     }
 
-    /// How captioned pictures are made.
+    /// The options of the samples.
     pub fn options(&self) -> &CaptionOptions {
         &self.options
     }
 
-    /// Number of pictures in a pass; `None` if they are generated without end.
+    /// Number of pictures in an epoch; `None` for generated scenes, which are endless.
     pub fn pictures(&self) -> Option<usize> {
         self.sources.iter().map(Source::pictures).sum()
     }
 
-    /// The batch of a position, of so many samples, in parallel.
+    /// Loads the batch at a position, with the given number of samples, in parallel.
     ///
     /// # Errors
     ///
-    /// If a picture cannot be read, or the batch is not made of whole pictures
-    /// ([`CaptionOptions::per_picture`]).
+    /// If a picture cannot be read, or the number of samples is not a multiple of
+    /// [`CaptionOptions::per_picture`].
     pub fn batch(&self, position: u64, samples: usize) -> Result<CaptionBatch> {
         let per_picture = self.options.per_picture;
         if samples == 0 || !samples.is_multiple_of(per_picture) {
             return Err(DataError::Input(format!(
-                "a batch of {samples} samples, expected a multiple of {per_picture}, the samples of \
-                 a picture"
+                "a batch of {samples} samples, expected a multiple of {per_picture}, the number of \
+                 samples per picture"
             )));
         }
         let groups = (samples / per_picture) as u64;
@@ -113,14 +112,14 @@ impl Captions {
         })
     }
 
-    /// The pass that a batch of so many samples begins in, counted from 0.
+    /// The epoch in which a batch of this size begins, counted from 0.
     pub fn epoch(&self, position: u64, samples: usize) -> u64 {
         let groups = (samples / self.options.per_picture.max(1)) as u64;
         self.pictures()
             .map_or(0, |pictures| position * groups / pictures.max(1) as u64)
     }
 
-    /// The samples of one picture; pictures are counted through all passes.
+    /// The samples of one picture. Pictures are numbered through all epochs.
     fn group(&self, number: u64) -> Result<Vec<Captioned>> {
         let mut random = ChaCha8Rng::seed_from_u64(self.options.seed ^ SAMPLES);
         random.set_stream(number);
@@ -138,7 +137,7 @@ impl Captions {
                 _ => return source.draw(place, &self.options, &mut random),
             }
         }
-        unreachable!("the order of a pass holds the pictures of the sources only")
+        unreachable!("the order of an epoch contains only pictures of the sources")
     }
 
     fn order(&self, epoch: u64) -> Arc<Vec<u32>> {
@@ -158,18 +157,18 @@ impl Captions {
         }
     }
 
-    /// Texts to learn a vocabulary from: the phrases of training pictures, of scenes those of a
-    /// thousand, and the sentences that phrases are put into.
+    /// Texts for training a tokenizer: the texts of training pictures (of 1,000 generated scenes) and the
+    /// prompt templates.
     pub fn texts(&self) -> Vec<String> {
         let phrases = self.sources.iter();
         let phrases = phrases.flat_map(|source| source.texts(self.options.seed));
         let sentences = TEMPLATES.iter().filter(|_| self.options.templates > 0.0);
-        // Each twice, so that its words are not passed over as rare.
+        // Each twice, so that its words are not dropped as rare.
         let sentences = sentences.map(|sentence| sentence.replace("{}", " ").repeat(2));
         phrases.chain(sentences).collect()
     }
 
-    /// Captioned pictures that are not learnt from, at most so many, as they are.
+    /// At most `most` held-out captioned pictures, without augmentation.
     ///
     /// # Errors
     ///
@@ -187,8 +186,8 @@ impl Captions {
         Ok(HeldOut::new(pairs, self.options.side))
     }
 
-    /// Objects of pictures that are not learnt from, at most so many, with their names and colours.
-    /// There are none where objects are not known.
+    /// At most `most` objects of held-out pictures with their names and colours. Sources without annotated
+    /// objects have none.
     ///
     /// # Errors
     ///

@@ -22,7 +22,7 @@ fn texts(batch: &CaptionBatch) -> Vec<&str> {
 }
 
 #[test]
-fn a_batch_follows_from_its_position() {
+fn a_batch_depends_only_on_its_position() {
     let captions = Captions::scenes(options()).unwrap();
     let again = Captions::scenes(options()).unwrap();
     let later = again.batch(3, 8).unwrap();
@@ -46,7 +46,7 @@ fn a_batch_follows_from_its_position() {
 }
 
 #[test]
-fn a_pass_over_folders_shows_every_picture() {
+fn an_epoch_contains_every_picture() {
     let folder = tempfile::tempdir().unwrap();
     let scenes = folder.path().join("scenes");
     let config = ScenesConfig {
@@ -66,7 +66,7 @@ fn a_pass_over_folders_shows_every_picture() {
     std::fs::write(listed.join(CAPTION_LIST), list).unwrap();
 
     let captions = Captions::open(&[&scenes, &listed], options()).unwrap();
-    // 16 of the scenes and five of the list; its first picture is held out.
+    // 16 scenes of `train` and five pictures of the list, whose first picture is held out.
     let pictures = captions.pictures().unwrap();
     assert_eq!(pictures, 21);
     let pass = |epoch: u64| -> Vec<String> {
@@ -127,7 +127,7 @@ fn folders_without_captions_are_named() {
 }
 
 #[test]
-fn scenes_that_are_held_out_are_others() {
+fn held_out_scenes_differ_from_training_scenes() {
     let captions = Captions::scenes(options()).unwrap();
     let held_out = captions.held_out(30).unwrap();
     assert_eq!((held_out.texts.len(), held_out.pictures.len()), (30, 30));

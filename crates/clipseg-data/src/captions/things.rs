@@ -1,9 +1,8 @@
-//! What a text says and what a picture shows, so that a text which is true of a picture is not
-//! taken for a false one.
+//! The things that a text describes and a picture shows, so that a true text is not used as a negative.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// A thing by the words that describe it, as sorted hashes.
+/// A thing, as the sorted hashes of the words that describe it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Thing(Vec<u64>);
 
@@ -19,24 +18,24 @@ impl Thing {
         Self(words)
     }
 
-    /// Whether every word of this is one of the other's too.
+    /// Whether all words of this thing are among those of the other.
     fn fits(&self, other: &Self) -> bool {
         let mut rest = other.0.iter();
         self.0.iter().all(|word| rest.any(|other| other == word))
     }
 }
 
-/// The same for the same word in lower case, in every process.
+/// Hash of a word in lower case, the same in every process.
 fn hash(word: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     word.to_lowercase().hash(&mut hasher);
     hasher.finish()
 }
 
-/// Whether a text about these things may be true of a picture that shows those.
+/// Whether a text that describes the things `said` may be true of a picture that shows `shown`.
 ///
-/// How things lie to each other is not looked at: the answer is yes too where only that is wrong.
-/// Nothing is known about a text that names no thing, and the answer is no.
+/// Relations between things are ignored: the result is also `true` if only a relation is wrong. For a text
+/// without things the result is `false`.
 pub(crate) fn may_hold(said: &[Thing], shown: &[Thing]) -> bool {
     !said.is_empty()
         && said

@@ -1,15 +1,15 @@
-//! Which part of a picture a caption is about.
+//! Windows of a picture that a caption describes.
 
 use crate::mask::BoundingBox;
 use rand::{Rng, RngExt};
 
-/// How much larger than its object a part is, at least and at most.
+/// Minimum and maximum size of a crop, relative to its object.
 const CONTEXT: [f32; 2] = [1.15, 2.2];
-/// Less than so many pixels are no picture.
+/// Minimum side of a crop in pixels.
 const SMALLEST: u32 = 8;
 
-/// A square around an object, somewhere in which the object lies, inside of the picture. In a picture
-/// that is too narrow the square is as wide as the picture, and then it may cut the object.
+/// Draws a square within the picture that contains the object at a random position. In a narrow picture the
+/// square is as wide as the picture and may cut the object off.
 pub(crate) fn around(
     bounds: BoundingBox,
     [width, height]: [u32; 2],
@@ -22,7 +22,7 @@ pub(crate) fn around(
         .min(width.min(height))
         .max(1);
     let mut place = |start: u32, length: u32, whole: u32| {
-        // Every place where all of the object is inside; the middle of it if there is none.
+        // All positions that contain the entire object; its centre if there is none.
         let first = (start + length).saturating_sub(side);
         let last = start.min(whole - side);
         if first <= last {
@@ -40,7 +40,8 @@ pub(crate) fn around(
     }
 }
 
-/// A part of the whole picture, of its shape and at least `share` of its sides, with all of `kept`.
+/// Draws a window with the aspect ratio of the picture and at least `share` of its sides, which contains all
+/// of `kept`.
 pub(crate) fn within(
     kept: Option<BoundingBox>,
     [width, height]: [u32; 2],
@@ -77,7 +78,7 @@ pub(crate) fn within(
     }
 }
 
-/// The smallest box around several.
+/// The smallest box around several boxes.
 pub(crate) fn union(boxes: impl Iterator<Item = BoundingBox>) -> Option<BoundingBox> {
     boxes.reduce(|a, b| {
         let (x, y) = (a.x.min(b.x), a.y.min(b.y));
@@ -92,7 +93,7 @@ pub(crate) fn union(boxes: impl Iterator<Item = BoundingBox>) -> Option<Bounding
     })
 }
 
-/// Whether at least half of a box lies in a window.
+/// Whether at least half of the area of a box lies in a window.
 pub(crate) fn shows(window: BoundingBox, bounds: BoundingBox) -> bool {
     let overlap = |a: u32, length_a: u32, b: u32, length_b: u32| {
         let (start, end) = (a.max(b), (a + length_a).min(b + length_b));
@@ -144,7 +145,7 @@ mod tests {
                 );
             }
         }
-        // Wider than the picture is high: as much of it as there is room for.
+        // Wider than the height of the picture: the square is limited to the picture.
         let square = around(bounds(0, 20, 100, 10), [100, 80], &mut random);
         assert_eq!((square.width, square.height, square.y), (80, 80, 0));
         let tiny = around(bounds(0, 0, 1, 1), [1, 1], &mut random);
@@ -164,7 +165,7 @@ mod tests {
         assert!(sizes.len() > 20 && sizes.first() < Some(&60));
         let wide = within(Some(bounds(0, 0, 100, 5)), [100, 80], 0.5, &mut random);
         assert!(wide.width == 100);
-        // Nearly every part is lower than this one, so the whole picture is shown.
+        // Nearly every window is lower than this box, so the entire picture is used.
         for _ in 0..20 {
             let tall = within(Some(bounds(40, 0, 5, 80)), [100, 80], 0.5, &mut random);
             assert_eq!((tall.y, tall.height), (0, 80));

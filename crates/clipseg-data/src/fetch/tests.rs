@@ -1,4 +1,4 @@
-//! Downloads from a server in this process, undisturbed and disturbed.
+//! Downloads from a server in this process, with and without failures.
 
 use super::*;
 use crate::problems::ProblemKind;
@@ -38,7 +38,7 @@ fn record(image_id: u64, url: String) -> ImageRecord {
     }
 }
 
-/// A server, a folder, and what is done with them.
+/// A server and a folder for its pictures.
 struct Case {
     server: PictureServer,
     folder: tempfile::TempDir,
@@ -79,12 +79,12 @@ impl Case {
         paths
     }
 
-    /// That these pictures lie in the folder and nothing else does.
+    /// Asserts that the folder contains exactly these pictures.
     fn holds(&self, image_ids: &[u64]) {
         self.holds_beside(image_ids, &[]);
     }
 
-    /// That these pictures lie in the folder, and beside them only these files.
+    /// Asserts that the folder contains exactly these pictures and these other files.
     fn holds_beside(&self, image_ids: &[u64], others: &[&str]) {
         let mut expected: Vec<String> = image_ids.iter().map(|id| format!("{id}.jpg")).collect();
         expected.extend(others.iter().map(|&name| name.to_owned()));
@@ -102,7 +102,7 @@ impl Case {
 }
 
 #[test]
-fn what_is_there_is_kept_and_the_rest_comes() {
+fn existing_pictures_are_kept_and_the_others_downloaded() {
     let case = Case::new((0..9).map(|_| [Answer::body(picture())]));
     let calls = Mutex::new(Vec::new());
     let progress = |progress: FetchProgress| calls.lock().unwrap().push(progress);
@@ -124,14 +124,14 @@ fn what_is_there_is_kept_and_the_rest_comes() {
             .all(|r| r.header("user-agent").unwrap().starts_with(name))
     );
 
-    // An earlier download by other means was cut off in one, and left a page in another.
+    // Another program left a truncated picture and a web page.
     std::fs::write(case.path(3), &picture()[..picture().len() - 40]).unwrap();
     std::fs::write(case.path(5), "<html>Sign in</html>").unwrap();
     std::fs::remove_file(case.path(8)).unwrap();
     let report = case.fetch();
     assert_eq!((report.kept, report.downloaded), (6, 3));
     assert_eq!(case.asked_for(), ["/3.jpg", "/5.jpg", "/8.jpg"]);
-    // All of what was cut off came again; the page is kept.
+    // The truncated picture is replaced; the page is moved aside.
     case.holds_beside(&[1, 2, 3, 4, 5, 6, 7, 8, 9], &["5.jpg.broken"]);
     let page = case.folder.path().join("images/5.jpg.broken");
     assert_eq!(std::fs::read(&page).unwrap(), b"<html>Sign in</html>");
@@ -140,7 +140,7 @@ fn what_is_there_is_kept_and_the_rest_comes() {
 }
 
 #[test]
-fn what_breaks_off_is_begun_again() {
+fn interrupted_transfers_are_retried() {
     let broken = [
         Answer::body(picture()).cut_off(),
         Answer::hang_up(),
@@ -156,7 +156,7 @@ fn what_breaks_off_is_begun_again() {
 }
 
 #[test]
-fn what_stays_broken_is_reported_and_leaves_nothing() {
+fn permanent_failures_are_reported_and_leave_no_files() {
     let case = Case::new([
         vec![Answer::body(picture()).cut_off()],
         vec![Answer::body("<html>Sign in</html>")],
@@ -181,7 +181,7 @@ fn what_stays_broken_is_reported_and_leaves_nothing() {
     ]) {
         assert!(failed.reason.contains(expected), "{}", failed.reason);
     }
-    // What is not there does not come by asking again; the others were asked for three times.
+    // A missing picture is not retried; the others are requested three times.
     let asked = case.asked_for();
     let times = |path: &str| asked.iter().filter(|asked| *asked == path).count();
     let counts = ["/1.jpg", "/2.jpg", "/3.jpg", "/4.jpg", "/5.jpg"].map(times);
@@ -189,7 +189,7 @@ fn what_stays_broken_is_reported_and_leaves_nothing() {
 }
 
 #[test]
-fn a_good_file_is_not_lost_to_a_bad_download() {
+fn a_failed_download_does_not_replace_a_file() {
     let case = Case::new([[Answer::body("garbage")]]);
     std::fs::create_dir(case.folder.path().join("images")).unwrap();
     let cut = &picture()[..picture().len() - 40];
@@ -200,7 +200,7 @@ fn a_good_file_is_not_lost_to_a_bad_download() {
 }
 
 #[test]
-fn a_server_that_is_asked_too_much_gets_its_rest() {
+fn retry_after_is_respected() {
     let busy = || Answer::status("429 Too Many Requests").with_header("Retry-After", "1");
     let case = Case::new([
         vec![busy(), Answer::body(picture())],
@@ -214,7 +214,7 @@ fn a_server_that_is_asked_too_much_gets_its_rest() {
     assert_eq!(requests.len(), 4);
     assert!(requests[1].at - requests[0].at >= Duration::from_secs(1));
 
-    // All connections wait, not only the one that was told to.
+    // All connections wait, not only the one that received the response.
     let busy = [busy(), Answer::body(picture())];
     let slow = (0..6).map(|_| vec![Answer::body(picture())]);
     let case = Case::new(std::iter::once(busy.to_vec()).chain(slow));
@@ -222,7 +222,7 @@ fn a_server_that_is_asked_too_much_gets_its_rest() {
     let requests = case.server.requests();
     let told = requests.iter().find(|request| request.path == "/1.jpg");
     let told = told.unwrap().at;
-    // Those that were under way already cannot be called back.
+    // Requests that were already sent cannot be withdrawn.
     let soon = Duration::from_millis(500)..Duration::from_millis(950);
     let within = |request: &clipseg_testing::Request| {
         soon.contains(&(request.at.saturating_duration_since(told)))
@@ -231,7 +231,7 @@ fn a_server_that_is_asked_too_much_gets_its_rest() {
 }
 
 #[test]
-fn a_date_to_wait_for_is_understood() {
+fn retry_after_can_be_a_date() {
     let date = |seconds| {
         let then = SystemTime::now() + Duration::from_secs(seconds);
         httpdate::fmt_http_date(then)
@@ -243,13 +243,13 @@ fn a_date_to_wait_for_is_understood() {
         assert_eq!(case.fetch().downloaded, 1);
         start.elapsed()
     };
-    // Dates are of whole seconds.
+    // Dates have a resolution of one second.
     assert!(wait(date(2)) >= Duration::from_secs(1));
     assert!(wait("Sun, 06 Nov 1994 08:49:37 GMT".into()) < Duration::from_secs(1));
 }
 
 #[test]
-fn a_server_that_wants_to_be_left_alone_is() {
+fn too_long_a_wait_stops_the_download() {
     let busy = || [Answer::status("429 Too Many Requests").with_header("Retry-After", "3600")];
     let case = Case::new((0..50).map(|_| busy()));
     let report = case.fetch();
@@ -262,9 +262,9 @@ fn a_server_that_wants_to_be_left_alone_is() {
 }
 
 #[test]
-fn a_picture_that_comes_does_not_undo_a_stop() {
-    // The second connection must have begun before the first one is refused, which a busy machine
-    // does not always grant.
+fn a_success_does_not_undo_a_stop() {
+    // The second connection must have begun before the first one is refused, which may fail on a busy
+    // machine.
     for _ in 0..50 {
         let alone = Answer::status("429 Too Many Requests").with_header("Retry-After", "3600");
         let slow = Answer::body(picture()).after(Duration::from_millis(400));
@@ -287,7 +287,7 @@ fn a_picture_that_comes_does_not_undo_a_stop() {
 }
 
 #[test]
-fn a_server_that_refuses_everything_is_not_asked_for_all() {
+fn a_server_that_refuses_everything_stops_the_download() {
     for status in [
         "401 Unauthorized",
         "403 Forbidden",
@@ -307,13 +307,13 @@ fn a_server_that_refuses_everything_is_not_asked_for_all() {
         );
         let stopped = report.stopped.unwrap();
         assert!(stopped.ends_with(&expected), "{stopped}");
-        // The end of the list was asked for, too.
+        // Pictures from the end of the list were requested, too.
         assert!(report.failed.iter().any(|failed| failed.image_id == 500));
     }
 }
 
 #[test]
-fn pictures_that_are_gone_do_not_hide_those_behind_them() {
+fn missing_pictures_do_not_prevent_later_ones() {
     let gone = (0..60).map(|_| Answer::status("403 Forbidden"));
     let rest = (0..20).map(|_| Answer::body(picture()));
     let case = Case::new(gone.chain(rest).map(|reply| [reply]));
@@ -323,7 +323,7 @@ fn pictures_that_are_gone_do_not_hide_those_behind_them() {
 }
 
 #[test]
-fn a_folder_that_can_no_longer_be_written_stops_all_and_is_reported() {
+fn a_write_error_stops_the_download_and_is_reported() {
     let case = Case::new((0..40).map(|_| [Answer::body(picture())]));
     let images = case.folder.path().join("images");
     let progress = |progress: FetchProgress| {
@@ -345,7 +345,7 @@ fn a_folder_that_can_no_longer_be_written_stops_all_and_is_reported() {
 }
 
 #[test]
-fn a_picture_without_its_end_marker_is_whole() {
+fn a_picture_without_its_end_marker_is_complete() {
     let picture = picture();
     let case = Case::new([[Answer::body(picture[..picture.len() - 2].to_vec())]]);
     for (downloaded, kept) in [(1, 0), (0, 1)] {
@@ -356,7 +356,7 @@ fn a_picture_without_its_end_marker_is_whole() {
 }
 
 #[test]
-fn what_lies_in_a_pictures_place_is_never_lost() {
+fn existing_files_with_the_name_of_a_picture_are_never_lost() {
     let case = Case::new((0..4).map(|_| [Answer::body(picture())]));
     let images = case.folder.path().join("images");
     std::fs::create_dir_all(images.join("1.jpg")).unwrap();
@@ -381,7 +381,7 @@ fn what_lies_in_a_pictures_place_is_never_lost() {
 
 #[cfg(unix)]
 #[test]
-fn a_link_to_nowhere_stays() {
+fn a_dangling_link_is_left_alone() {
     let case = Case::new([[Answer::body(picture())]]);
     std::fs::create_dir(case.folder.path().join("images")).unwrap();
     std::os::unix::fs::symlink("not-mounted/1.jpg", case.path(1)).unwrap();
@@ -391,7 +391,7 @@ fn a_link_to_nowhere_stays() {
 }
 
 #[test]
-fn a_picture_that_is_named_twice_comes_once_or_is_kept() {
+fn a_picture_that_is_listed_twice_is_downloaded_or_kept() {
     let case = Case::new([[Answer::body(picture())]]);
     let twice = [case.pictures.clone(), case.pictures.clone()].concat();
     let report = case.fetcher().fetch(&twice, &|_| ()).unwrap();
@@ -401,7 +401,7 @@ fn a_picture_that_is_named_twice_comes_once_or_is_kept() {
 }
 
 #[test]
-fn without_a_network_it_gives_up_in_time() {
+fn the_download_stops_without_a_network() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let nowhere = format!("http://{}/1.jpg", listener.local_addr().unwrap());
     drop(listener);

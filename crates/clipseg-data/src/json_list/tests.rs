@@ -1,4 +1,4 @@
-//! Lists in pieces, whole and damaged.
+//! Lists read in pieces, valid and damaged.
 
 use super::*;
 use crate::records::Phrase;
@@ -10,7 +10,7 @@ fn read<T: DeserializeOwned + Send>(json: &str, piece: usize) -> Result<Vec<T>> 
     read_list(reader, Path::new("list.json"))
 }
 
-/// The message, which must not depend on how the text comes.
+/// The message, which must not depend on the division into pieces.
 fn message(json: &str) -> String {
     let messages = [1, 2, 3, 7, json.len().max(1), 1 << 16].map(|piece| {
         read::<Phrase>(json, piece)
@@ -154,7 +154,7 @@ fn a_byte_order_mark_is_skipped_and_other_encodings_are_named() {
 }
 
 #[test]
-fn the_first_of_several_errors_is_told() {
+fn the_first_of_several_errors_is_reported() {
     let elements: Vec<String> = (0..5_000)
         .map(|number| {
             let id = if number % 1_000 == 700 { "x" } else { "1" };
@@ -209,7 +209,7 @@ fn a_file_that_cannot_be_read_is_named() {
     );
 }
 
-/// Any JSON, as deep as records are.
+/// Random JSON, nested as deep as records.
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -269,7 +269,7 @@ proptest! {
         match serde_json::from_str::<Vec<Value>>(&json) {
             Ok(expected) => prop_assert_eq!(found.unwrap(), expected),
             Err(_) if !json.trim_start().starts_with('[') => {
-                // A parser reads the other value first; here what is no list is known by its first byte.
+                // A parser first reads the entire value; this reader detects at the first byte that it is no list.
                 let first = json.len() - json.trim_start().len();
                 let (found, _) = place(&found.expect_err("it is no list"), &json);
                 prop_assert_eq!(found, first.min(json.len().saturating_sub(1)) as u64, "{}", json);
@@ -280,7 +280,7 @@ proptest! {
                 let (found, found_in) = place(&found.expect_err("a parser refuses it"), &json);
                 let (expected, expected_in) = place(&whole, &json);
                 prop_assert_eq!(found, expected, "{}", json);
-                // What stands after an element is of this one for us and of the next for the parser.
+                // Bytes after an element belong to it in this reader and to the next one in the parser.
                 let same = found_in == expected_in
                     || found_in.zip(expected_in).is_some_and(|(a, b)| a + 1 == b)
                     || expected_in.is_none();
@@ -290,7 +290,7 @@ proptest! {
     }
 }
 
-/// The byte that an error names, the last one if it is the end of the file, and the element.
+/// The position in the message of an error (the last byte for the end of the file) and the element.
 fn place(error: &DataError, json: &str) -> (u64, Option<usize>) {
     let DataError::Json { offset, field, .. } = error else {
         panic!("not an error of the text: {error}");

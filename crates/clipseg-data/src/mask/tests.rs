@@ -1,4 +1,4 @@
-//! Masks bit by bit.
+//! Operations on masks.
 
 use super::*;
 use proptest::prelude::*;

@@ -1,13 +1,13 @@
-//! Which way up a photograph is, as its file tells.
+//! The orientation of a photograph from its metadata.
 
 use image::ImageDecoder;
 use image::metadata::Orientation;
 
-/// The tag of the orientation (EXIF 2.3, 4.6.4; TIFF 6.0, section 8).
+/// Tag of the orientation (EXIF 2.3, 4.6.4; TIFF 6.0, section 8).
 const ORIENTATION: u16 = 0x0112;
 
-/// The orientation from EXIF, else from XMP, as Pillow's `exif_transpose` has it. Broken metadata does
-/// not make the pixels unreadable, so it counts as none.
+/// The orientation from EXIF or else from XMP, as in Pillow's `exif_transpose`. Broken metadata is ignored,
+/// because the pixels are readable.
 pub(super) fn of(decoder: &mut impl ImageDecoder) -> Orientation {
     let exif = decoder.exif_metadata().ok().flatten();
     let value = exif.as_deref().and_then(in_exif).or_else(|| {
@@ -19,7 +19,7 @@ pub(super) fn of(decoder: &mut impl ImageDecoder) -> Orientation {
         .unwrap_or(Orientation::NoTransforms)
 }
 
-/// Numbers as a TIFF block stores them.
+/// Byte order of a TIFF block.
 struct Tiff<'a> {
     bytes: &'a [u8],
     little: bool,
@@ -43,10 +43,10 @@ impl Tiff<'_> {
     }
 }
 
-/// The value in the first directory of an EXIF block, in whichever type of whole number it is stored.
-/// The standard wants a SHORT; there are programs that write a LONG.
+/// The value in the first directory of an EXIF block, of any integer type. The standard requires a SHORT,
+/// but some programs write a LONG.
 fn in_exif(bytes: &[u8]) -> Option<u32> {
-    // Some writers leave the marker of the JPEG segment in place.
+    // Some programs keep the identifier of the JPEG segment.
     let bytes = bytes.strip_prefix(b"Exif\0\0").unwrap_or(bytes);
     let little = match bytes.first_chunk()? {
         b"II*\0" => true,
@@ -62,7 +62,7 @@ fn in_exif(bytes: &[u8]) -> Option<u32> {
     if tiff.long(found + 4)? != 1 {
         return None;
     }
-    // The types of TIFF 6.0, section 2. What is shorter than four bytes lies at the front.
+    // Types of TIFF 6.0, section 2. Values shorter than four bytes are left-aligned.
     match tiff.short(found + 2)? {
         1 | 6 => tiff.field(found + 8).map(|[value]: [u8; 1]| value.into()),
         3 | 8 => tiff.short(found + 8).map(u32::from),
@@ -71,7 +71,7 @@ fn in_exif(bytes: &[u8]) -> Option<u32> {
     }
 }
 
-/// The value of `tiff:Orientation`, as an attribute or as an element.
+/// The value of `tiff:Orientation` in XMP, as an attribute or as an element.
 fn in_xmp(bytes: &[u8]) -> Option<u32> {
     let name = b"tiff:Orientation";
     let at = bytes
@@ -88,7 +88,7 @@ fn in_xmp(bytes: &[u8]) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// The smallest EXIF block: one field of one value.
+    /// The smallest EXIF block: one field with one value.
     fn block(little: bool, kind: u16, count: u32, value: &[u8]) -> Vec<u8> {
         let short = |value: u16| {
             if little {

@@ -1,6 +1,6 @@
-//! What a file is that is none of the pictures that are read.
+//! Recognizing files that are not supported pictures, for error messages.
 
-/// How files of a kind begin, and what they are called.
+/// The first bytes of kinds of files, and the names of the kinds.
 const BEGINNINGS: &[(&[u8], &str)] = &[
     (b"GIF8", "a GIF picture"),
     (b"II*\0", "a TIFF picture or a camera's raw file"),
@@ -45,7 +45,7 @@ const BEGINNINGS: &[(&[u8], &str)] = &[
     ),
 ];
 
-/// What the content of a file is, with its article: `a HEIC picture`.
+/// Names the kind of a file with its article, such as `a HEIC picture`.
 pub(super) fn describe(bytes: &[u8]) -> String {
     let start = &bytes[..bytes.len().min(1_024)];
     if bytes.is_empty() {
@@ -72,7 +72,7 @@ pub(super) fn describe(bytes: &[u8]) -> String {
     format!("of an unknown format that begins with {}", first.join(" "))
 }
 
-/// Containers that say further in what they hold: ISO base media files (ISO/IEC 14496-12) and RIFF.
+/// Containers whose kind is given later in the file: ISO base media files (ISO/IEC 14496-12) and RIFF.
 fn of_container(start: &[u8]) -> Option<&'static str> {
     if start.starts_with(b"RIFF") {
         return Some(match start.get(8..12) {
@@ -84,7 +84,7 @@ fn of_container(start: &[u8]) -> Option<&'static str> {
     if start.get(4..8) != Some(b"ftyp") {
         return None;
     }
-    // The main brand, a version, and further brands as far as the box goes.
+    // The major brand, a version, and compatible brands up to the end of the box.
     let length = start.first_chunk().copied().map_or(0, u32::from_be_bytes) as usize;
     let brands = start.get(8..start.len().min(length.max(12)))?;
     let has = |names: &[&[u8; 4]]| {
@@ -105,7 +105,7 @@ fn of_container(start: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// Netpbm's formats: `P1` to `P7`, then white space.
+/// Netpbm formats: `P1` to `P7` followed by white space.
 fn of_portable_map(start: &[u8]) -> Option<&'static str> {
     match start {
         [b'P', b'1'..=b'7', b' ' | b'\t' | b'\r' | b'\n', ..] => Some("a Netpbm picture"),
@@ -114,7 +114,7 @@ fn of_portable_map(start: &[u8]) -> Option<&'static str> {
 }
 
 fn of_text(start: &[u8]) -> Option<&'static str> {
-    // The last letter may be cut in two.
+    // The last character may be incomplete.
     let text = match std::str::from_utf8(start) {
         Ok(text) => text,
         Err(error) if error.error_len().is_none() => {
@@ -218,7 +218,7 @@ mod tests {
         ] {
             assert_eq!(describe(bytes), expected, "{}", bytes.escape_ascii());
         }
-        // A letter of two bytes lies across the end of what is looked at.
+        // A character of two bytes crosses the end of the inspected part.
         let long = format!("{}\u{e9}", "a".repeat(1_023));
         assert_eq!(describe(long.as_bytes()), "a text file");
     }

@@ -1,4 +1,4 @@
-//! Pictures whole and broken, turned and deep.
+//! Complete, broken, rotated and 16-bit pictures.
 
 use super::*;
 use crate::{
@@ -17,7 +17,7 @@ fn case(name: &str) -> PathBuf {
 }
 
 #[test]
-fn what_is_no_picture_is_named_for_what_it_is() {
+fn the_kind_of_a_file_that_is_not_a_picture_is_named() {
     for (bytes, found) in [
         (&b""[..], "an empty file"),
         (b"just text", "a text file"),
@@ -81,7 +81,7 @@ fn an_orientation_stored_as_a_long_is_obeyed_by_photographs_only() {
     assert_eq!(load_stored_rgb(&path).unwrap().dimensions(), (160, 120));
 }
 
-/// A whole PNG file that says it is of this size and holds next to nothing.
+/// A valid PNG header with this size, and nearly no content.
 fn bomb(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     let small = DynamicImage::new_luma8(1, 1);
@@ -124,7 +124,7 @@ fn a_picture_beyond_the_limits_is_refused_before_it_is_decoded() {
 
 #[test]
 fn a_photograph_is_turned_upright() {
-    // Brighter to the right; with orientation 6 the camera was turned, and right is down.
+    // Brighter to the right; orientation 6 rotates right to down.
     let wide = RgbImage::from_fn(32, 16, |x, _| image::Rgb([8 * x as u8; 3]));
     // The smallest EXIF block: little-endian, one field, 0x0112, a short of value 6.
     let exif: [u8; 26] = [
@@ -151,7 +151,7 @@ fn sixteen_bits_are_read_as_eight() {
     assert_eq!(picture.as_raw(), &[0, 0, 0, 255, 255, 255]);
 }
 
-/// The bytes of a JPEG file with an EXIF block that says it is turned.
+/// A JPEG file with an EXIF orientation.
 fn turned(jpeg: &[u8], orientation: u8) -> Vec<u8> {
     let block = [
         &b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0"[..],
@@ -183,7 +183,7 @@ fn a_data_sets_picture_is_not_turned_against_its_polygons() {
     let plain = std::fs::read(&path).unwrap();
     for orientation in 2..=8 {
         std::fs::write(&path, turned(&plain, orientation)).unwrap();
-        // It would be turned if it were a photograph.
+        // A photograph would be rotated.
         assert_ne!(load_rgb(&path).unwrap(), load_stored_rgb(&path).unwrap());
         let after = first(read());
         assert_eq!(
@@ -205,7 +205,7 @@ fn a_data_sets_picture_is_not_turned_against_its_polygons() {
     }
 }
 
-/// Small changes anywhere, which are to end in a picture or an error.
+/// Random small changes, which must lead to a picture or an error.
 #[test]
 fn damage_never_panics() {
     let mut random = ChaCha8Rng::seed_from_u64(7);
@@ -245,7 +245,7 @@ fn a_picture_without_pixels_is_refused() {
     RgbImage::new(1, 1)
         .write_to(&mut Cursor::new(&mut bytes), ImageFormat::Bmp)
         .unwrap();
-    // The width and the height of the header.
+    // The width and height in the header.
     for at in [18, 22] {
         let mut empty = bytes.clone();
         empty[at] = 0;
@@ -255,7 +255,7 @@ fn a_picture_without_pixels_is_refused() {
 
 #[cfg(unix)]
 #[test]
-fn a_named_pipe_is_reported_and_not_waited_for() {
+fn a_named_pipe_is_reported_without_blocking() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("1.jpg");
     let made = std::process::Command::new("mkfifo").arg(&path).status();

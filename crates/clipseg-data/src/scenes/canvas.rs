@@ -1,9 +1,9 @@
-//! A picture that is being painted.
+//! The canvas on which a scene is painted.
 
 use super::coverage::{Coverage, index};
 use super::looks::Tone;
 
-/// A square picture in the making, channels from 0 to 255.
+/// A square canvas with channels from 0 to 255.
 pub(crate) struct Canvas {
     pub(super) side: u32,
     pub(super) pixels: Vec<Tone>,
@@ -22,7 +22,7 @@ impl Canvas {
         self.side
     }
 
-    /// Paints what is covered, as far as it lies in the picture.
+    /// Paints the covered pixels, clipped to the canvas.
     pub(crate) fn blend(
         &mut self,
         coverage: &Coverage,

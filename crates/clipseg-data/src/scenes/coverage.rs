@@ -1,11 +1,11 @@
-//! How much of each pixel a drawing covers.
+//! The coverage of pixels by drawings.
 
 use tiny_skia::{FillRule, Mask as Alpha, Path, Transform};
 
-/// Covered at least by half is inside.
+/// Pixels with at least this coverage are inside.
 const HALF: u8 = 128;
 
-/// Shares from 0 to 255 over a rectangle that may reach beyond the picture.
+/// Coverage from 0 to 255 of the pixels in a rectangle, which may extend beyond the picture.
 #[derive(Debug, Clone)]
 pub(crate) struct Coverage {
     left: i32,
@@ -15,7 +15,7 @@ pub(crate) struct Coverage {
 }
 
 impl Coverage {
-    /// The inside of a path in the picture's coordinates, with its border smoothed.
+    /// Fills a path in coordinates of the picture, with antialiasing.
     pub(crate) fn of(path: &Path, rule: FillRule) -> Self {
         let bounds = path.bounds();
         let (left, top) = (bounds.left().floor(), bounds.top().floor());
@@ -34,7 +34,7 @@ impl Coverage {
         }
     }
 
-    /// What several drawings cover together when one is painted over the other.
+    /// Combines drawings that are painted over each other.
     pub(crate) fn union<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Self {
         let left = all.clone().map(|one| one.left).min().unwrap_or(0);
         let top = all.clone().map(|one| one.top).min().unwrap_or(0);
@@ -62,7 +62,7 @@ impl Coverage {
         self.values.len().checked_div(self.width).unwrap_or(0)
     }
 
-    /// The share of a pixel, 0 outside of the rectangle.
+    /// Coverage of a pixel; 0 outside the rectangle.
     pub(crate) fn at(&self, x: i32, y: i32) -> u8 {
         let (column, row) = (x - self.left, y - self.top);
         if column < 0 || row < 0 || column as usize >= self.width {
@@ -72,7 +72,7 @@ impl Coverage {
         self.values.get(index).copied().unwrap_or(0)
     }
 
-    /// Every pixel that is covered at all, `[x, y]` and its share.
+    /// All pixels with a coverage above 0: `[x, y]` and the coverage.
     pub(crate) fn pixels(&self) -> impl Iterator<Item = ([i32; 2], u8)> {
         let rows = self.values.chunks_exact(self.width.max(1)).enumerate();
         rows.flat_map(move |(row, values)| {
@@ -84,31 +84,31 @@ impl Coverage {
         })
     }
 
-    /// Every pixel inside, those beyond the picture too.
+    /// All pixels inside, including those beyond the picture.
     pub(crate) fn inside(&self) -> impl Iterator<Item = [i32; 2]> {
         self.pixels()
             .filter(|(_, share)| *share >= HALF)
             .map(|(pixel, _)| pixel)
     }
 
-    /// The numbers, row by row, of the pixels inside that a picture of this side has.
+    /// Indices, row by row, of the pixels inside that lie in a picture with this side.
     pub(crate) fn inside_of(&self, side: u32) -> impl Iterator<Item = usize> {
         self.inside().filter_map(move |pixel| index(pixel, side))
     }
 
-    /// Number of pixels inside, those beyond the picture too.
+    /// Number of pixels inside, including those beyond the picture.
     pub(crate) fn area(&self) -> usize {
         self.values.iter().filter(|value| **value >= HALF).count()
     }
 }
 
-/// The number of a pixel, row by row, if the picture has it.
+/// Index of a pixel, row by row; `None` beyond the picture.
 pub(crate) fn index([x, y]: [i32; 2], side: u32) -> Option<usize> {
     let (x, y) = (u32::try_from(x).ok()?, u32::try_from(y).ok()?);
     (x < side && y < side).then(|| y as usize * side as usize + x as usize)
 }
 
-/// Which pixels lie inside an outline, its holes included: those with something of it in all four
+/// The pixels enclosed by a drawing, including its holes: those that have pixels of it in all four
 /// directions.
 #[derive(Debug)]
 pub(crate) struct Enclosure {

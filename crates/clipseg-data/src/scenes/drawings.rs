@@ -1,19 +1,19 @@
-//! How each shape is drawn, as parts that lie on each other.
+//! The drawing of each shape, in parts that are painted over each other.
 //!
-//! Every drawing fits a circle of radius 1 around the origin, y downwards.
+//! Every drawing fits a circle of radius 1 around the origin; the y axis points down.
 
 use super::shapes::Shape;
 use std::f32::consts::TAU;
 use tiny_skia::{FillRule, LineCap, Path, PathBuilder, Rect, Stroke, Transform};
 
-/// What a part is painted with.
+/// The paint of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ink {
-    /// The object's colour and texture.
+    /// Colour and texture of the object.
     Body,
-    /// A second tone of the object's colour.
+    /// A second tone of the colour of the object.
     Accent,
-    /// A tone that stands out on the object's colour.
+    /// A tone that contrasts with the colour of the object.
     Detail,
     Tyre,
     Steel,
@@ -22,7 +22,7 @@ pub(crate) enum Ink {
     Glass,
 }
 
-/// A part of a drawing; later parts lie above earlier ones.
+/// A part of a drawing. Later parts are painted over earlier ones.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
     pub(crate) ink: Ink,
@@ -31,7 +31,7 @@ pub(crate) struct Part {
 }
 
 impl Shape {
-    /// The parts, from the bottom up.
+    /// Parts from bottom to top.
     pub(crate) fn parts(self) -> Vec<Part> {
         let drawing = Drawing::default();
         let drawing = match self {
@@ -58,7 +58,7 @@ impl Shape {
     }
 }
 
-/// `count` points around the origin, the first at the top.
+/// `count` points on a circle around the origin, the first at the top.
 fn around(count: usize, radius: impl Fn(usize) -> f32) -> Vec<[f32; 2]> {
     let point = |corner: usize| {
         let (sin, cos) = (TAU * corner as f32 / count as f32).sin_cos();
@@ -253,7 +253,7 @@ impl Drawing {
         }
     }
 
-    /// An outline that does not close has no inside and is left out.
+    /// Adds a part. A path that cannot be closed has no area and is left out.
     fn add(mut self, ink: Ink, rule: FillRule, path: Option<Path>) -> Self {
         self.parts.extend(path.map(|path| Part { ink, path, rule }));
         self
@@ -278,7 +278,7 @@ impl Drawing {
         })
     }
 
-    /// Circles given by their centre and radius, as one part.
+    /// Adds circles, given by centre and radius, as one part.
     fn circles(self, ink: Ink, circles: &[[f32; 3]]) -> Self {
         self.shape(ink, FillRule::Winding, |path| {
             for [x, y, radius] in circles {
@@ -287,7 +287,7 @@ impl Drawing {
         })
     }
 
-    /// Given by left, top, width and height, as the next.
+    /// Adds a rectangle, given by left, top, width and height.
     fn rect(self, ink: Ink, [x, y, width, height]: [f32; 4]) -> Self {
         let path = Rect::from_xywh(x, y, width, height).map(PathBuilder::from_rect);
         self.add(ink, FillRule::Winding, path)
@@ -306,16 +306,16 @@ impl Drawing {
             line_cap: LineCap::Round,
             ..Stroke::default()
         };
-        // Curves are flattened for a drawing that will be enlarged about this much.
+        // Scale for which curves are flattened: about that of a drawing in a picture.
         let path = builder.finish().and_then(|path| path.stroke(&stroke, 40.0));
         self.add(ink, FillRule::Winding, path)
     }
 }
 
-/// A disc without another disc that covers its right.
+/// A disc minus another disc that covers its right part.
 fn crescent() -> Vec<[f32; 2]> {
     let (outer, inner, shift) = (0.97f32, 0.8f32, 0.45f32);
-    // Where the two circles cross.
+    // Intersections of the two circles.
     let x = (shift * shift + outer * outer - inner * inner) / (2.0 * shift);
     let y = (outer * outer - x * x).sqrt();
     let (from, back) = (y.atan2(x), y.atan2(x - shift));
@@ -334,7 +334,7 @@ mod tests {
     use super::*;
     use tiny_skia::{PathSegment, Point};
 
-    /// Points on an outline, on curves close to each other.
+    /// Points on an outline, densely sampled on curves.
     fn points(path: &Path) -> Vec<[f32; 2]> {
         let mut points = Vec::new();
         let mut last = Point::zero();

@@ -1,4 +1,4 @@
-//! Scenes without a file: as many as anybody wants, each a function of a seed and a number.
+//! Scenes generated in memory, each determined by a seed and an index.
 
 use super::painting::paint;
 use super::phrases::describe;
@@ -10,10 +10,10 @@ use image::RgbImage;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-/// Makes the seed another one than that of scenes in folders, which may have the same number.
+/// Separates the seed from that of scenes in folders.
 const APART: u64 = 0x6672_6573_685f_7363;
 
-/// A picture and what there is to say about it.
+/// A picture with its objects and phrases.
 #[derive(Debug)]
 pub(crate) struct FreshScene {
     pub(crate) picture: RgbImage,
@@ -21,18 +21,18 @@ pub(crate) struct FreshScene {
     pub(crate) phrases: Vec<Phrase>,
 }
 
-/// An object of which enough is seen.
+/// An object that is sufficiently visible.
 #[derive(Debug)]
 pub(crate) struct FreshObject {
     pub(crate) name: &'static str,
     pub(crate) size: &'static str,
     pub(crate) texture: &'static str,
     pub(crate) colour: &'static str,
-    /// Around what is seen of it.
+    /// Bounding box of its visible pixels.
     pub(crate) bounds: BoundingBox,
 }
 
-/// The scene of a number.
+/// Generates the scene with an index.
 pub(crate) fn fresh_scene(seed: u64, index: u64, side: u32, looks: Looks) -> FreshScene {
     let mut random = ChaCha8Rng::seed_from_u64(seed ^ APART);
     random.set_stream(index);
@@ -71,7 +71,7 @@ mod tests {
     use crate::scenes::shapes::Shape;
 
     #[test]
-    fn seed_and_number_decide() {
+    fn a_scene_depends_on_seed_and_index() {
         let scene = |seed, index| fresh_scene(seed, index, 48, Looks::Seen);
         assert_eq!(scene(1, 2).picture, scene(1, 2).picture);
         assert_ne!(scene(1, 2).picture, scene(2, 2).picture);
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn held_back_looks_come_up_only_where_they_may() {
+    fn unseen_combinations_occur_only_where_they_are_allowed() {
         let held_back = |looks: Looks| {
             let pairs = UnseenPairs::of_scenes().pairs;
             let scenes = (0..60).map(|index| fresh_scene(7, index, 48, looks));

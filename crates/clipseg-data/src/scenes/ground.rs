@@ -1,4 +1,4 @@
-//! What lies behind the objects: grounds of several kinds, and clutter that is nothing.
+//! Backgrounds of several kinds, with clutter that is not an object.
 
 use super::canvas::Canvas;
 use super::coverage::Coverage;
@@ -26,7 +26,7 @@ const GROUNDS: [Ground; 5] = [
     Ground::Landscape,
 ];
 
-/// Smooth random hills from −1 to 1, `cell` pixels apart.
+/// Smooth noise from −1 to 1 with a grid of `cell` pixels.
 struct Hills {
     cell: [f32; 2],
     columns: usize,
@@ -59,7 +59,7 @@ impl Hills {
     }
 }
 
-/// A tone that is nobody's colour: dull, neither black nor white.
+/// A tone that is none of the colours of objects: dull, neither black nor white.
 fn dull(random: &mut ChaCha8Rng) -> Tone {
     let hue: f32 = random.random_range(0.0..TAU);
     let (value, chroma) = (
@@ -73,7 +73,7 @@ fn mix(a: Tone, b: Tone, share: f32) -> Tone {
     std::array::from_fn(|channel| a[channel] + (b[channel] - a[channel]) * share)
 }
 
-/// A ground with clutter on it.
+/// Paints a background with clutter.
 pub(crate) fn paint_ground(random: &mut ChaCha8Rng, side: u32) -> Canvas {
     let mut canvas = paint_kind(random, side);
     for _ in 0..random.random_range(1..=5) {
@@ -93,7 +93,7 @@ fn paint_kind(random: &mut ChaCha8Rng, side: u32) -> Canvas {
     let fine = Hills::new(random, side, [(0.02 * size).max(1.5); 2]);
     let grain = random.random_range(4.0..16.0);
     let shade = |tone: Tone, by: f32| tone.map(|value| value + by);
-    // Tones of planks and tiles by their number.
+    // Tones of planks and tiles by index.
     let tones: [f32; 64] = std::array::from_fn(|_| random.random_range(-18.0..18.0));
     let width = size * random.random_range(0.09..0.2);
     let offset = random.random_range(0.0..width);
@@ -152,7 +152,7 @@ fn paint_kind(random: &mut ChaCha8Rng, side: u32) -> Canvas {
     }
 }
 
-/// Any colour, so that a colour alone is not yet an object.
+/// Any tone, including colours of objects, so that a colour alone does not identify an object.
 fn clutter_tone(random: &mut ChaCha8Rng) -> Tone {
     if random.random_bool(0.45) {
         pick(random, &COLOURS).body
@@ -165,7 +165,7 @@ fn somewhere(random: &mut ChaCha8Rng, side: f32) -> [f32; 2] {
     std::array::from_fn(|_| random.random_range(-0.05 * side..1.05 * side))
 }
 
-/// A spot of no shape that has a name.
+/// Paints a spot with an irregular shape.
 fn blotch(random: &mut ChaCha8Rng, canvas: &mut Canvas) {
     let side = canvas.side() as f32;
     let [x, y] = somewhere(random, side);
@@ -198,7 +198,7 @@ fn blotch(random: &mut ChaCha8Rng, canvas: &mut Canvas) {
     }
 }
 
-/// A curved line, or a bunch of short ones.
+/// Paints a curved line or several short ones.
 fn stroke(random: &mut ChaCha8Rng, canvas: &mut Canvas) {
     let side = canvas.side() as f32;
     let mut path = PathBuilder::new();

@@ -1,20 +1,20 @@
-//! What an object can look like: its colour, its texture and its size.
+//! Colours, textures and sizes of objects.
 
 use std::ops::Range;
 
-/// Channels from 0 to 255.
+/// An RGB colour with channels from 0 to 255.
 pub(crate) type Tone = [f32; 3];
 
-/// A colour with its name, and the tones that go with it.
+/// A named colour and its tones.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Colour {
     pub(crate) name: &'static str,
     pub(crate) body: Tone,
-    /// A roof, a sail: a part that is still of this colour.
+    /// Tone of parts such as a roof or a sail, which still have this colour.
     pub(crate) accent: Tone,
-    /// Stripes and dots.
+    /// Tone of stripes and dots.
     pub(crate) marking: Tone,
-    /// Eyes and doors.
+    /// Tone of eyes and doors.
     pub(crate) detail: Tone,
 }
 
@@ -37,7 +37,7 @@ const fn colour(
     }
 }
 
-/// Grey is not among them: in poor light white is grey.
+/// Grey is left out, because white looks grey in poor light.
 pub(crate) static COLOURS: [Colour; 10] = [
     colour(
         "red",
@@ -111,7 +111,7 @@ pub(crate) static COLOURS: [Colour; 10] = [
     ),
 ];
 
-/// What the body of an object is covered with.
+/// Texture of the body of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Texture {
     Plain,
@@ -131,7 +131,7 @@ impl Texture {
     }
 }
 
-/// How large an object is in the picture, whether all of it is seen or not.
+/// Size of an object in the picture, including hidden parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Size {
     Small,
@@ -150,9 +150,8 @@ impl Size {
         }
     }
 
-    /// Radius of the circle that a drawing fits before it is widened or narrowed by up to 7 %, as a share
-    /// of the picture's side. Between the sizes
-    /// there is a gap, so that they can be told apart.
+    /// Radius of the circle that a drawing fits before it is stretched by up to 7 %, as a fraction of the
+    /// picture's side. The ranges have gaps between them, so that the sizes can be distinguished.
     pub(crate) fn radius(self) -> Range<f32> {
         match self {
             Self::Small => 0.078..0.096,

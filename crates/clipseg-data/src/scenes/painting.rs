@@ -1,4 +1,4 @@
-//! From placed objects to a picture: textures, shading, shadows, light and noise.
+//! Painting a scene: textures, shading, shadows, light and noise.
 
 use super::canvas::Canvas;
 use super::coverage::index;
@@ -11,7 +11,7 @@ use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 use std::f32::consts::{PI, TAU};
 
-/// Where the light comes from, and what it does to everything.
+/// Direction of the light and its effects.
 struct Light {
     toward: [f32; 2],
     shadow: f32,
@@ -24,7 +24,7 @@ struct Light {
 
 impl Light {
     fn draw(random: &mut ChaCha8Rng) -> Self {
-        // From above, as light does.
+        // From above.
         let angle: f32 = random.random_range(-0.85 * PI..-0.15 * PI);
         let exposure: f32 = random.random_range(0.82..1.1);
         Self {
@@ -38,12 +38,12 @@ impl Light {
         }
     }
 
-    /// How far a point lies toward the light, 1 at the distance `reach`.
+    /// Signed distance of a point from `centre` toward the light, in units of `reach`.
     fn height(&self, [x, y]: [f32; 2], centre: [f32; 2], reach: f32) -> f32 {
         ((x - centre[0]) * self.toward[0] + (y - centre[1]) * self.toward[1]) / reach
     }
 
-    /// The canvas in this light, with the noise of a camera.
+    /// Converts the canvas to a picture in this light, with camera noise.
     fn expose(&self, random: &mut ChaCha8Rng, canvas: &Canvas) -> RgbImage {
         let half = canvas.side as f32 / 2.0;
         RgbImage::from_fn(canvas.side, canvas.side, |x, y| {
@@ -53,7 +53,7 @@ impl Light {
                 1.0 + self.slope / 2.0 * self.height(at, [half; 2], half) - self.vignette * aside;
             let tone = canvas.pixels[y as usize * canvas.side as usize + x as usize];
             Rgb(std::array::from_fn(|channel| {
-                // Four bytes together are nearly normal, with a deviation of 148.
+                // The sum of four bytes is nearly normal, with a standard deviation of 148.
                 let bytes = random.next_u32().to_le_bytes().map(f32::from);
                 let noise = self.noise * (bytes.iter().sum::<f32>() - 510.0) / 148.0;
                 (tone[channel] * bright * self.exposure[channel] + noise).clamp(0.0, 255.0) as u8
@@ -62,7 +62,7 @@ impl Light {
     }
 }
 
-/// Stripes or dots, at rest on an object.
+/// Stripes or dots on an object.
 struct Markings {
     texture: Texture,
     centre: [f32; 2],
@@ -87,7 +87,7 @@ impl Markings {
         }
     }
 
-    /// Share of the marking's tone at a point, smooth over a pixel.
+    /// Weight of the marking's tone at a point, antialiased over a pixel.
     fn at(&self, x: f32, y: f32) -> f32 {
         let [cos, sin] = self.along;
         let (x, y) = (x - self.centre[0], y - self.centre[1]);
@@ -103,7 +103,7 @@ impl Markings {
     }
 }
 
-/// A picture of a scene.
+/// Paints a scene.
 pub(crate) fn paint(random: &mut ChaCha8Rng, scene: &Scene) -> RgbImage {
     let light = Light::draw(random);
     let mut canvas = paint_ground(random, scene.side);
@@ -147,7 +147,7 @@ fn paint_object(random: &mut ChaCha8Rng, canvas: &mut Canvas, object: &Object, l
     rim(canvas, object);
 }
 
-/// Darkens the last pixels inside a silhouette, so that it stands out from what is like it.
+/// Darkens the border pixels of a silhouette, so that it contrasts with similar surroundings.
 fn rim(canvas: &mut Canvas, object: &Object) {
     let whole = &object.silhouette;
     let tone = object.look.colour.accent.map(|value| 0.55 * value);
@@ -211,9 +211,9 @@ mod tests {
             vignette: 0.2,
             ..light()
         });
-        // The middle of the picture is the corner between its pixels 3 and 4.
+        // The centre of the picture is the corner between the pixels 3 and 4.
         assert_eq!(picture.get_pixel(4, 4).0, [200, 100, 50]);
-        // At the corner the distance is 1, in the middle of an edge a half.
+        // The squared distance is 1 at a corner and a half in the middle of an edge.
         assert_eq!(picture.get_pixel(0, 0).0, [160, 80, 40]);
         assert_eq!(picture.get_pixel(4, 0).0, [180, 90, 45]);
         assert_eq!(picture.get_pixel(0, 4).0, [180, 90, 45]);
@@ -225,7 +225,7 @@ mod tests {
             slope: 0.2,
             ..light()
         });
-        // Half of the slope at the edge, which has the distance 1 from the middle.
+        // Half of the slope at the edge, whose distance from the centre is 1.
         assert_eq!(picture.get_pixel(3, 0).0, [220, 110, 55]);
         assert_eq!(picture.get_pixel(3, 4).0, [200, 100, 50]);
         assert_eq!(picture.get_pixel(3, 6).0, [190, 95, 47]);
@@ -239,7 +239,7 @@ mod tests {
             ..light()
         };
         let picture = noisy.expose(&mut ChaCha8Rng::seed_from_u64(1), &canvas);
-        // A fraction is cut off, which takes a half on average.
+        // Truncation lowers values by a half on average.
         let values: Vec<f64> = picture.iter().map(|&v| f64::from(v) + 0.5).collect();
         let mean = values.iter().sum::<f64>() / values.len() as f64;
         let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64;
@@ -264,7 +264,7 @@ mod tests {
                 assert!((value - before * left).abs() < 1e-3, "{x} {y}: {value}");
             }
         }
-        // A half covered pixel loses half as much.
+        // A pixel with half coverage is darkened by half as much.
         let half = Rect::from_xywh(0.0, 0.0, 0.5, 1.0).unwrap();
         let half = Coverage::of(&PathBuilder::from_rect(half), FillRule::Winding);
         canvas.darken(&half, [0, 0], 0.4);

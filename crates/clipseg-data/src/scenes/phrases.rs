@@ -1,4 +1,4 @@
-//! What is said about a scene: phrases that are true of exactly the objects that they show.
+//! Phrases about a scene, each of which describes exactly the objects in its mask.
 
 use super::looks::{Size, Texture};
 use super::pick::pick;
@@ -10,10 +10,10 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeSet;
 
-/// Attempts to find something to say that is true and has not been said.
+/// Maximum number of attempts to find a true phrase that is not used yet.
 const ATTEMPTS: usize = 48;
 
-/// A phrase before it is words.
+/// A phrase before it is written in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Description {
     name: Shape,
@@ -23,7 +23,7 @@ struct Description {
     relations: Vec<(Predicate, Shape)>,
 }
 
-/// A scene and what can be said to be so in it.
+/// A scene with its visible objects and relations.
 struct Facts<'a> {
     scene: &'a Scene,
     visible: &'a [Visible],
@@ -31,10 +31,10 @@ struct Facts<'a> {
 }
 
 impl Facts<'_> {
-    /// The objects that a description holds for; `None` if that is unclear for any.
+    /// The objects that match a description; `None` if it is ambiguous for any object.
     ///
-    /// An object of which too little is seen is never among them, but if the description holds for it,
-    /// or only by means of it, people would differ.
+    /// An object with too few visible pixels is never returned. If such an object matches, or is needed for
+    /// another one to match, the description is ambiguous.
     fn members(&self, description: &Description) -> Option<Vec<usize>> {
         let mut members = Vec::new();
         for index in 0..self.scene.objects.len() {
@@ -68,7 +68,7 @@ impl Facts<'_> {
         truths.max().unwrap_or(Truth::No)
     }
 
-    /// Whether an object is there, for people who look.
+    /// Whether an object is visible to people.
     fn clear(&self, index: usize) -> Truth {
         let seen = &self.visible[index];
         match (seen.named, seen.mask.area()) {
@@ -78,7 +78,7 @@ impl Facts<'_> {
         }
     }
 
-    /// Something that may be said about an object.
+    /// Draws a random description of an object.
     fn draw(&self, random: &mut ChaCha8Rng, index: usize) -> Description {
         let look = &self.scene.objects[index].look;
         let mut description = Description {
@@ -88,7 +88,7 @@ impl Facts<'_> {
             colour: None,
             relations: Vec::new(),
         };
-        // By name, by attributes, by relations, by both: about as often as in PhraseCut.
+        // Name, attributes, relations or both, with about the frequencies of PhraseCut.
         let kind = random.random_range(0..20);
         if matches!(kind, 4..11 | 16..20) {
             match random.random_range(0..10) {
@@ -109,7 +109,7 @@ impl Facts<'_> {
         description
     }
 
-    /// One relation that the object has, or two.
+    /// Draws one or two relations of the object.
     fn draw_relations(&self, random: &mut ChaCha8Rng, index: usize) -> Vec<(Predicate, Shape)> {
         let mut known: Vec<(Predicate, Shape)> = Vec::new();
         for predicate in Predicate::ALL {
@@ -119,7 +119,7 @@ impl Facts<'_> {
                     && self.relations.truth(predicate, index, other) == Truth::Yes
                     && !known.contains(&relation)
                 {
-                    // There is less to be inside of or on than there is to be left of.
+                    // Weighted, because `inside` and `on` occur less often than `left of`.
                     let often = matches!(predicate, Predicate::Inside | Predicate::On);
                     known.extend(std::iter::repeat_n(relation, if often { 4 } else { 1 }));
                 }
@@ -150,7 +150,7 @@ impl Description {
         [size, texture, self.colour].into_iter().flatten().collect()
     }
 
-    /// `small striped red star left of tree and above car`.
+    /// Writes a description in words: `small striped red star left of tree and above car`.
     fn words(&self) -> String {
         let mut words = self.attributes();
         words.push(self.name.name());
@@ -170,7 +170,7 @@ impl Description {
             (true, false) => "relation",
             (false, false) => "verbose",
         };
-        // Unique in the data set, and the same for the same relation in one picture.
+        // Unique in the data set, and equal for the same relation in one picture.
         let id = |(predicate, other): &(Predicate, Shape)| {
             1_000 * image_id + 100 * *predicate as u64 + *other as u64
         };
@@ -187,14 +187,15 @@ impl Description {
     }
 }
 
-/// An annotated object, as the phrases about it have it.
+/// The annotation of an object, which its phrases share.
 struct Annotation {
     id: u64,
     outlines: Vec<Vec<[f64; 2]>>,
     bounds: [f32; 4],
 }
 
-/// Up to eight phrases about a scene, no two for the same objects: a task is known by its objects.
+/// Writes up to eight phrases about a scene. No two describe the same objects, because a task is identified
+/// by its objects.
 pub(crate) fn describe(random: &mut ChaCha8Rng, scene: &Scene, image_id: u64) -> Vec<Phrase> {
     let visible = scene.visible();
     let facts = Facts {

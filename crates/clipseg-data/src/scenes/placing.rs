@@ -1,4 +1,4 @@
-//! Where objects lie, and how much of each can be seen.
+//! Placing the objects of a scene, and which of their pixels are visible.
 
 use super::coverage::{Coverage, index};
 use super::drawings::Ink;
@@ -11,14 +11,14 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use tiny_skia::Transform;
 
-/// Of an object that is named at least this share can be seen.
+/// Minimum visible fraction of an object that is used in phrases.
 const NAMED_SHARE: f32 = 0.5;
-/// And at least this many pixels.
+/// Minimum number of visible pixels of an object that is used in phrases.
 const NAMED_PIXELS: usize = 12;
-/// Share of the proposals that may hide another object more than a named one may be hidden.
+/// Fraction of the proposals that may hide more than the allowed part of another object.
 const HIDING: f64 = 0.06;
 
-/// What is drawn, and as what.
+/// Shape and appearance of an object.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Look {
     pub(crate) shape: Shape,
@@ -27,12 +27,12 @@ pub(crate) struct Look {
     pub(crate) size: Size,
 }
 
-/// Which looks a picture may show.
+/// Which combinations of shape and appearance a picture may contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Looks {
-    /// None that is held back from training.
+    /// Only combinations that occur in training.
     Seen,
-    /// Any, and those that are held back more often than chance has it.
+    /// All combinations; unseen ones occur more often than by chance.
     WithUnseen,
 }
 
@@ -43,7 +43,7 @@ impl Looks {
         let mut look = Look {
             shape,
             colour: pick(random, &COLOURS),
-            // Half of everything is plain, or the world is a circus.
+            // Half of the objects are plain, which is more natural.
             texture: *pick(
                 random,
                 &[
@@ -78,13 +78,13 @@ impl Looks {
     }
 }
 
-/// From a drawing to the picture.
+/// Position, size and rotation of a drawing in the picture.
 #[derive(Debug, Clone, Copy)]
 struct Pose {
     centre: [f32; 2],
     radius: f32,
     angle: f32,
-    /// By how much it is widened; negative if it is turned around.
+    /// Horizontal stretch factor; negative for a flipped drawing.
     stretch: f32,
 }
 
@@ -114,15 +114,15 @@ impl Pose {
     }
 }
 
-/// A drawing in its place.
+/// A placed drawing.
 #[derive(Debug)]
 pub(crate) struct Object {
     pub(crate) look: Look,
     pub(crate) centre: [f32; 2],
     pub(crate) radius: f32,
-    /// From the bottom up.
+    /// Parts from bottom to top.
     pub(crate) parts: Vec<(Ink, Coverage)>,
-    /// All parts together, seen or not.
+    /// All parts together, including hidden pixels.
     pub(crate) silhouette: Coverage,
 }
 
@@ -143,20 +143,20 @@ impl Object {
     }
 }
 
-/// Objects on each other, the first at the bottom.
+/// The objects of a picture from bottom to top.
 #[derive(Debug)]
 pub(crate) struct Scene {
     pub(crate) side: u32,
     pub(crate) objects: Vec<Object>,
-    /// For each pixel the number of the object that is seen there, counted from 1; 0 for none.
+    /// For each pixel, the number of the visible object, counted from 1; 0 for none.
     owner: Vec<u8>,
 }
 
-/// What can be seen of an object.
+/// The visible part of an object.
 #[derive(Debug)]
 pub(crate) struct Visible {
     pub(crate) mask: Mask,
-    /// Whether it is enough for the object to be named.
+    /// Whether enough is visible for the object to be used in phrases.
     pub(crate) named: bool,
 }
 
@@ -182,7 +182,7 @@ impl Scene {
         self.objects.iter().enumerate().map(of).collect()
     }
 
-    /// Puts an object above the others, unless it would hide what should be seen.
+    /// Adds an object on top, unless it would hide too much of another one. Returns whether it was added.
     fn add(&mut self, object: Object, overlap: bool, hide: bool) -> bool {
         let whole = object.silhouette.area();
         let mut covered = vec![0usize; self.objects.len() + 1];
@@ -202,7 +202,7 @@ impl Scene {
             let own = u8::try_from(number + 1).unwrap_or(u8::MAX);
             let seen = self.owner.iter().filter(|owner| **owner == own).count();
             let left = (seen - hidden) as f32 / below.silhouette.area() as f32;
-            // What lies on its own colour could not be told from it.
+            // An object on another one with the same colour could not be distinguished from it.
             let blends = below.look.colour == object.look.colour;
             if !overlap || blends || (left < NAMED_SHARE + 0.1 && !hide) {
                 return false;
@@ -218,7 +218,7 @@ impl Scene {
         true
     }
 
-    /// Whether any of a circle's square lies on an object.
+    /// Whether the bounding square of a circle overlaps an object.
     fn taken(&self, [x, y]: [f32; 2], radius: f32) -> bool {
         let reach = |at: f32| ((at - radius) as i32, (at + radius) as i32);
         let ((left, right), (top, bottom)) = (reach(x), reach(y));
@@ -228,8 +228,8 @@ impl Scene {
     }
 }
 
-/// Two to seven objects: sometimes one inside or on top of another, some of a name that is there
-/// already, some in front of others.
+/// Places two to seven objects. Sometimes one is inside or on top of another, some have the same name as
+/// another, and some partly hide others.
 pub(crate) fn place(random: &mut ChaCha8Rng, side: u32, looks: Looks) -> Scene {
     let mut scene = Scene::new(side);
     let wanted = random.random_range(2..=7);
@@ -249,7 +249,7 @@ pub(crate) fn place(random: &mut ChaCha8Rng, side: u32, looks: Looks) -> Scene {
         let pose = Pose::draw(random, &look, side as f32);
         let overlap = random.random_bool(0.4);
         let hide = random.random_bool(HIDING);
-        // Cheaper than to draw it first.
+        // Cheaper than rejecting it after drawing.
         if overlap || !scene.taken(pose.centre, 0.9 * pose.radius) {
             scene.add(Object::new(look, &pose), overlap, hide);
         }
@@ -257,7 +257,7 @@ pub(crate) fn place(random: &mut ChaCha8Rng, side: u32, looks: Looks) -> Scene {
     scene
 }
 
-/// Something small in the room of something large.
+/// Places a small object inside a large one.
 fn place_inside(random: &mut ChaCha8Rng, scene: &mut Scene, looks: Looks) {
     let roomy: Vec<Shape> = Shape::ALL
         .into_iter()
@@ -281,7 +281,7 @@ fn place_inside(random: &mut ChaCha8Rng, scene: &mut Scene, looks: Looks) {
     scene.add(Object::new(look, &inner), true, false);
 }
 
-/// Something on something with a flat top.
+/// Places an object on another one with a flat top.
 fn place_on_top(random: &mut ChaCha8Rng, scene: &mut Scene, looks: Looks) {
     let flat: Vec<(Shape, f32)> = Shape::ALL
         .into_iter()
@@ -293,7 +293,7 @@ fn place_on_top(random: &mut ChaCha8Rng, scene: &mut Scene, looks: Looks) {
     let side = scene.side as f32;
     let mut pose = Pose::draw(random, &below, side);
     pose.centre[1] = random.random_range(0.55..0.8) * side;
-    // On a whole row, so that nothing of it shines through below what stands on it.
+    // Aligned with a pixel row, so that there is no gap below the upper object.
     let height = (pose.centre[1] + top * pose.height()).round();
     pose.centre[1] = height - top * pose.height();
     if !scene.add(Object::new(below, &pose), true, false) {
@@ -311,7 +311,7 @@ fn place_on_top(random: &mut ChaCha8Rng, scene: &mut Scene, looks: Looks) {
     let parts = look.shape.parts();
     let lowest = parts.iter().map(|part| part.path.bounds().bottom());
     let lowest = lowest.fold(f32::MIN, f32::max);
-    // Half a pixel deeper, because the tip of a curve covers less than half of its last row.
+    // Half a pixel lower, because the tip of a curve covers less than half of its last row.
     above.centre[1] = height + 0.5 - lowest * above.height();
     let shake = 0.4 * pose.radius;
     above.centre[0] = pose.centre[0] + random.random_range(-shake..=shake);

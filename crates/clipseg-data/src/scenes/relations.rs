@@ -1,23 +1,23 @@
-//! How objects lie to each other, as far as nobody would quarrel over it.
+//! Spatial relations between objects, restricted to unambiguous cases.
 //!
-//! | | holds | does not hold |
+//! | | true | false |
 //! |---|---|---|
-//! | left of | its box ends left of where the other's begins, and the centres lie at most twice as far from each other in height as in width | its centre is not further left |
-//! | right of, above, below | the same, turned | the same, turned |
-//! | inside | all of it, hidden parts too, has the other's outline on all four sides, and that is a plain closed shape | at most a quarter of it has |
-//! | on | it ends within two pixels of the other's flat top, and its centre is over that | it ends far above, begins below, or is beside it |
+//! | left of | its box ends left of the other's box, and the vertical distance of the centres is at most twice the horizontal one | its centre is not further left |
+//! | right of, above, below | the same in the other direction | the same in the other direction |
+//! | inside | all of it, including hidden parts, is enclosed by the other on all four sides, and the other is a plain closed shape | at most a quarter of it is enclosed |
+//! | on | its bottom is within two pixels of the other's flat top, and its centre is above the top | it ends far above the top, begins below it, or is beside it |
 //!
-//! In all other cases it is unclear, and no phrase is made of it. Boxes are those of what can be seen.
+//! All other cases are ambiguous and not used in phrases. Boxes are those of the visible pixels.
 
 use super::coverage::Enclosure;
 use super::placing::{Object, Scene, Visible};
 use crate::mask::BoundingBox;
 
-/// Whether something is so.
+/// Whether a statement is true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Truth {
     No,
-    /// People would differ.
+    /// Ambiguous: people would disagree.
     Unclear,
     Yes,
 }
@@ -54,7 +54,7 @@ impl Predicate {
     }
 }
 
-/// Every relation of every object to every other.
+/// The relations between all pairs of objects.
 #[derive(Debug)]
 pub(crate) struct Relations {
     count: usize,
@@ -95,13 +95,13 @@ impl Relations {
         }
     }
 
-    /// Whether object `a` has the relation to object `b`.
+    /// Whether object `a` has a relation to object `b`.
     pub(crate) fn truth(&self, predicate: Predicate, a: usize, b: usize) -> Truth {
         self.truths[a * self.count + b][predicate as usize]
     }
 }
 
-/// First and last pixel in one direction.
+/// First and last pixel along one axis.
 type Span = [f32; 2];
 
 fn spans(found: BoundingBox) -> (Span, Span) {
@@ -113,7 +113,7 @@ fn middle(span: Span) -> f32 {
     (span[0] + span[1]) / 2.0
 }
 
-/// Left of, told by spans along and across; with both exchanged, above.
+/// Whether `a` is left of `b`, given their horizontal and vertical spans; with both exchanged, above.
 fn before((along_a, across_a): (Span, Span), (along_b, across_b): (Span, Span)) -> Truth {
     let ahead = middle(along_b) - middle(along_a);
     let aside = (middle(across_b) - middle(across_a)).abs();
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(before(([0.0, 9.0], level), far), Truth::Yes);
         assert_eq!(before(far, ([0.0, 9.0], level)), Truth::No);
         assert_eq!(before(far, far), Truth::No);
-        // They overlap in width, or one is far above the other.
+        // They overlap horizontally, or one is far above the other.
         assert_eq!(before(([30.0, 40.0], level), far), Truth::Unclear);
         assert_eq!(before(([28.0, 38.0], [80.0, 90.0]), far), Truth::Unclear);
     }
@@ -198,12 +198,12 @@ mod tests {
         assert_eq!(told([45.0, 55.0], [30.0, 49.0]), Truth::Yes);
         let standing = ([45.0, 55.0], [30.0, 49.0]);
         assert_eq!(on(standing, place, thing, 100), Truth::No);
-        // Left, right, under the top, and too far above it.
+        // Left, right, below the top, and too far above it.
         assert_eq!(told([10.0, 20.0], [30.0, 49.0]), Truth::No);
         assert_eq!(told([80.0, 90.0], [30.0, 49.0]), Truth::No);
         assert_eq!(told([45.0, 55.0], [51.0, 60.0]), Truth::No);
         assert_eq!(told([45.0, 55.0], [20.0, 39.0]), Truth::No);
-        // Over the edge, or a little too high.
+        // Beyond the edge, or a little too high.
         assert_eq!(told([30.0, 41.0], [30.0, 49.0]), Truth::Unclear);
         assert_eq!(told([45.0, 55.0], [20.0, 44.0]), Truth::Unclear);
     }

@@ -1,4 +1,4 @@
-//! What can be drawn: ten plain shapes and twelve that are composed of parts.
+//! The shapes of objects: ten plain shapes and twelve that are composed of parts.
 
 use std::f32::consts::PI;
 
@@ -81,7 +81,7 @@ impl Shape {
         }
     }
 
-    /// What the numbers of its drawing are multiplied by, so that it fits a circle of radius 1.
+    /// Scale factor of the drawing's coordinates, so that it fits a circle of radius 1.
     pub(crate) fn fit(self) -> f32 {
         match self {
             Self::Square => 0.9,
@@ -95,8 +95,8 @@ impl Shape {
         }
     }
 
-    /// The middle of the room that something smaller can be drawn inside of, if people would say that
-    /// it is inside.
+    /// Centre of the area in which a smaller object counts as inside this one; `None` for shapes without such
+    /// an area.
     pub(crate) fn room(self) -> Option<[f32; 2]> {
         let middle = match self {
             Self::Circle | Self::Square | Self::Diamond | Self::Ring => [0.0, 0.0],
@@ -107,12 +107,12 @@ impl Shape {
         Some(middle.map(|value| self.fit() * value))
     }
 
-    /// The height of the flat top that something can stand on.
+    /// Vertical position of the flat top on which an object can be placed; `None` if there is none.
     pub(crate) fn top(self) -> Option<f32> {
         (self == Self::Table).then_some(-0.5 * self.fit())
     }
 
-    /// How far it may be turned, in radians, and still be what it is called.
+    /// Maximum rotation in radians at which the shape is still recognized by its name.
     pub(crate) fn turn(self) -> f32 {
         match self {
             Self::Arrow | Self::Circle | Self::Ring => PI,

@@ -1,4 +1,4 @@
-//! Scenes checked for what they show and for the files that hold them.
+//! The content of scenes and of their files.
 
 mod truth;
 
@@ -72,7 +72,7 @@ fn every_look_comes_up() {
     );
 }
 
-/// The share of brightness in each channel and the brightness itself.
+/// The fraction of each channel in the brightness, and the brightness.
 fn hue(tone: [f32; 3]) -> [f32; 4] {
     let sum = tone.iter().sum::<f32>() + 60.0;
     let [r, g, b] = tone.map(|value| 3.0 * value / sum);
@@ -108,7 +108,7 @@ fn pictures_show_the_colours_that_phrases_name() {
                     .any(|a| a == colour.name)
             });
             let Some(colour) = colour else { continue };
-            // Without the rim and what JPEG smears over it.
+            // Without the rim and the JPEG artefacts around it.
             let mask = data.mask(phrase).unwrap().erode(2);
             if mask.area() < 20 {
                 continue;
@@ -142,7 +142,7 @@ fn pictures_show_the_colours_that_phrases_name() {
     );
 }
 
-/// Every file of a folder, by its name.
+/// All files of a folder by name.
 fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for folder in [root.to_owned(), root.join("images")] {
@@ -243,7 +243,7 @@ fn what_cannot_be_generated_is_told_and_leaves_nothing() {
         assert_eq!(
             message("new", &config(images, size, 0)),
             format!(
-                "{images} scenes of {size} pixels: expected 1 to 100000000, of 32 to 4096 pixels"
+                "{images} scenes of {size} pixels, expected 1 to 100000000 scenes of 32 to 4096 pixels"
             )
         );
     }

@@ -1,4 +1,4 @@
-//! Which attributes a decoder has never seen on which objects.
+//! Combinations of attribute and object that are held out from training.
 
 use super::looks::{COLOURS, Colour, Texture};
 use super::shapes::Shape;
@@ -10,23 +10,23 @@ use std::path::Path;
 
 const FILE: &str = "unseen.json";
 
-/// Pairs of an attribute and a name that no picture of the split `train` shows, so that phrases which
-/// join them can be scored apart.
+/// Pairs of an attribute and an object name that occur in no picture of the split `train`, so that phrases
+/// that combine them can be scored separately.
 ///
-/// They lie in `unseen.json` beside the files of PhraseCut's layout: `{"pairs": [["purple", "star"],
-/// …]}`. Generated scenes have a colour for each name and a texture for every third.
+/// They are stored in `unseen.json` beside the files of PhraseCut's layout: `{"pairs": [["purple",
+/// "star"], …]}`. Generated scenes hold out one colour for each name and one texture for every third name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnseenPairs {
-    /// Attribute and name.
+    /// Attribute and object name of each pair.
     pub pairs: Vec<(String, String)>,
 }
 
 impl UnseenPairs {
-    /// Reads what a data set marks as unseen; `None` if it has no such file.
+    /// Reads the pairs of a data set; `None` if it has no such file.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read or is of another shape.
+    /// If the file cannot be read or has another structure.
     pub fn open(root: &Path) -> Result<Option<Self>> {
         let path = root.join(FILE);
         if !path.exists() {
@@ -35,15 +35,15 @@ impl UnseenPairs {
         read_json(&path).map(Some)
     }
 
-    /// Whether a phrase joins an unseen pair: `purple star`, `small purple star on table`. One that
-    /// names such an object by other words, `small star`, does not.
+    /// Whether a phrase contains an unseen pair, such as `purple star` or `small purple star on table`.
+    /// `small star` does not, even if its object is purple.
     pub fn is_unseen(&self, phrase: &PhraseStructure) -> bool {
         self.pairs.iter().any(|(attribute, name)| {
             *name == phrase.name && phrase.attributes.iter().any(|own| own == attribute)
         })
     }
 
-    /// All that is held back in generated scenes.
+    /// All pairs held out in generated scenes.
     pub(crate) fn of_scenes() -> Self {
         let names = Shape::ALL.into_iter().flat_map(|shape| {
             let colour = Some(unseen_colour(shape).name);
@@ -61,13 +61,13 @@ impl UnseenPairs {
     }
 }
 
-/// The colour that a shape never has in training. Steps of three go through all ten colours, so each
-/// is held back for two shapes or three.
+/// The colour that a shape never has in training. Steps of three pass through all ten colours, so each
+/// colour is held out for two or three shapes.
 pub(crate) fn unseen_colour(shape: Shape) -> &'static Colour {
     &COLOURS[(3 * shape as usize + 6) % COLOURS.len()]
 }
 
-/// The texture that a shape never has in training, for every third shape. None is held back as plain.
+/// The texture that a shape never has in training, for every third shape. `plain` is never held out.
 pub(crate) fn unseen_texture(shape: Shape) -> Option<Texture> {
     match shape as usize % 6 {
         1 => Some(Texture::Striped),

@@ -1,4 +1,4 @@
-//! Scenes as files in the layout of PhraseCut.
+//! Writing scenes in the layout of PhraseCut.
 
 use super::config::ScenesConfig;
 use super::painting::paint;
@@ -16,15 +16,15 @@ use rayon::prelude::*;
 const FIRST_PICTURE: u64 = 1;
 const JPEG_QUALITY: u8 = 95;
 
-/// A picture's entry in the list, and its phrases.
+/// The record of a picture and its phrases.
 struct Entry {
     record: ImageRecord,
     phrases: Vec<Phrase>,
 }
 
-/// A scene and the generator that goes on from it.
+/// Places the objects of a scene. The random generator is returned for its phrases and its painting.
 pub(super) fn compose(config: &ScenesConfig, index: usize) -> (Scene, ChaCha8Rng) {
-    // One generator for each picture, so that they can be drawn in any order.
+    // One generator per picture, so that pictures can be generated in any order.
     let mut random = ChaCha8Rng::seed_from_u64(config.seed);
     random.set_stream(index as u64);
     let looks = match config.split_of(index) {
@@ -39,7 +39,7 @@ pub(super) fn image_id(index: usize) -> u64 {
     FIRST_PICTURE + index as u64
 }
 
-/// Draws, describes and writes all pictures.
+/// Paints, describes and writes all pictures.
 pub(super) fn write_all(
     writer: &mut PhraseCutWriter,
     config: &ScenesConfig,

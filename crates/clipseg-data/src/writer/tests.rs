@@ -1,4 +1,4 @@
-//! What is written and read back, and what is refused.
+//! Data sets that are written and read back, and input that is refused.
 
 use super::*;
 use crate::phrasecut::PhraseCut;
@@ -31,7 +31,7 @@ impl Place {
     }
 }
 
-/// A mask with a hole and a part of its own.
+/// A mask with a hole and a separate part.
 fn mask() -> Mask {
     let rows = [
         ".........",
@@ -195,7 +195,7 @@ fn what_cannot_be_written_is_told_and_leaves_nothing() {
             expected
         );
     }
-    // The camera was turned; masks will be of the picture as people see it.
+    // Rotated by EXIF: its masks most likely belong to the upright picture.
     let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
     let mut bytes = Vec::new();
     let mut encoder = image::codecs::jpeg::JpegEncoder::new(&mut bytes);
@@ -218,7 +218,7 @@ fn what_cannot_be_written_is_told_and_leaves_nothing() {
 fn what_is_there_is_not_touched() {
     let place = Place::new();
     let refused = |out: &Path| PhraseCutWriter::new(out).unwrap_err().to_string();
-    // A folder of somebody's, an empty one, a file, and a link to nowhere.
+    // A foreign folder, an empty one, a file, and a dangling link.
     std::fs::create_dir(place.out()).unwrap();
     assert!(refused(&place.out()).ends_with("data: it already exists"));
     std::fs::write(place.out().join("notes.txt"), "mine").unwrap();
@@ -236,7 +236,7 @@ fn what_is_there_is_not_touched() {
         b"mine"
     );
 
-    // Something appears while the data set is made.
+    // Another program creates the folder meanwhile.
     let late = place.folder.path().join("late");
     let mut writer = PhraseCutWriter::new(&late).unwrap();
     writer.add_picture(&place.picture, Split::Train).unwrap();

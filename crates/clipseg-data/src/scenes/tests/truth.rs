@@ -1,4 +1,4 @@
-//! Phrases and polygons checked against their scenes, by rules of their own.
+//! Phrases and polygons compared with their scenes by an independent implementation.
 
 use super::{config, phrases_of};
 use crate::mask::Mask;
@@ -8,7 +8,7 @@ use crate::scenes::shapes::Shape;
 use crate::scenes::writing::image_id;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a phrase says, read back from its words.
+/// A phrase parsed from its words.
 #[derive(Debug, Default)]
 struct Said {
     name: String,
@@ -58,10 +58,10 @@ fn limits(mask: &Mask) -> [i64; 4] {
     [left, top, right, bottom]
 }
 
-/// Whether anybody could take it that `a` has the relation to `b`, and whether everybody must.
+/// Whether `a` possibly has the relation to `b`, and whether it certainly has.
 fn may_and_must(predicate: &str, scene: &Scene, seen: &[Visible], a: usize, b: usize) -> [bool; 2] {
     let (la, lb) = (limits(&seen[a].mask), limits(&seen[b].mask));
-    // Twice the centres, so that they are whole.
+    // Twice the centres, so that they are integers.
     let [ahead, down] = [lb[0] + lb[2] - la[0] - la[2], lb[1] + lb[3] - la[1] - la[3]];
     match predicate {
         "left of" => [
@@ -109,7 +109,7 @@ fn may_and_must(predicate: &str, scene: &Scene, seen: &[Visible], a: usize, b: u
     }
 }
 
-/// The objects that everybody sees a phrase hold for; none may be in doubt.
+/// The objects that a phrase certainly describes; none may be ambiguous.
 fn shown_by(said: &Said, scene: &Scene, seen: &[Visible]) -> Vec<usize> {
     let objects = || 0..scene.objects.len();
     let visible = |index: &usize| seen[*index].mask.area() > 0;
@@ -204,7 +204,7 @@ fn polygons_are_filled_to_just_what_is_seen() {
     let mut hidden = 0;
     for index in 0..200 {
         let (scene, phrases) = phrases_of(&config, index);
-        // Seen is what no later object covers.
+        // Visible are the pixels that no later object covers.
         let side = scene.side as usize;
         let mut owner = vec![usize::MAX; side * side];
         for (number, object) in scene.objects.iter().enumerate() {
