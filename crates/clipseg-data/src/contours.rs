@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rectangle_is_its_corners() {
+    fn a_rectangle_has_four_corners() {
         let outlines = trace(&mask(&["......", ".####.", ".####.", ".####.", "......"]));
         assert_eq!(outlines.len(), 1);
         let mut corners = outlines[0].clone();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn many_holes_are_cut_at_once() {
+    fn one_cut_opens_many_holes() {
         // A hole in every second pixel of every second row.
         let sieve = |side: u32| {
             let values = (0..side * side)

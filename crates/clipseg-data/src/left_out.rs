@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_how_many_and_why() {
+    fn a_line_contains_counts_and_reasons() {
         let mut left_out = LeftOut::new(Split::Val);
         left_out.add_all(20);
         assert_eq!(left_out.to_string(), "val: none of 20 phrases is left out");

@@ -62,7 +62,7 @@ pub use raster::RasterRule;
 pub use records::{ImageRecord, Phrase, PhraseStructure, Polygons, Split};
 pub use render::{add_legend, overlay, prompt_colour, tint};
 pub use report::{Report, SplitReport};
-pub use resize::{Filter, resize_align_corners, resize_plane, resize_rgb};
+pub use resize::{Filter, resize_plane, resize_rgb};
 pub use samples::{
     BatchOrder, BatchPosition, Grouping, Loader, MaskScaling, NegativeRule, PhraseCutDataset,
     Preprocessing, Sample, SampleBatch, SampleBatcher, SampleOptions, SamplePicture,

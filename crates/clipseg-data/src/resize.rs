@@ -104,7 +104,7 @@ pub fn resize_plane(values: &[f32], from: [u32; 2], to: [u32; 2]) -> Result<Vec<
 ///
 /// CLIPSeg's own code resizes pictures this way in training and evaluation (Lüddecke and Ecker 2022,
 /// arXiv:2112.10003, `datasets/phrasecut.py`).
-pub fn resize_align_corners(picture: &RgbImage, width: u32, height: u32) -> Vec<f32> {
+pub(crate) fn resize_align_corners(picture: &RgbImage, width: u32, height: u32) -> Vec<f32> {
     let (from_width, from_height) = picture.dimensions();
     let columns = corner_weights(from_width, width);
     let rows = corner_weights(from_height, height);
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn planes_grow_as_pytorch_grows_them() {
+    fn planes_are_enlarged_as_in_pytorch() {
         // torch.nn.functional.interpolate([[0, 1], [2, 3]], size=(2, 4), mode="bilinear")
         let grown = resize_plane(&[0.0, 1.0, 2.0, 3.0], [2, 2], [4, 2]).unwrap();
         assert_eq!(grown, [0.0, 0.25, 0.75, 1.0, 2.0, 2.25, 2.75, 3.0]);

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outline_lies_on_its_mask_and_leaves_the_middle() {
+    fn an_outline_covers_only_the_border_of_its_mask() {
         let mut values = vec![0; 100];
         for y in 1..9 {
             values[10 * y + 1..10 * y + 9].fill(1);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_shown_is_told() {
+    fn invalid_sheets_are_errors() {
         let folder = tempfile::tempdir().unwrap();
         let scenes = folder.path().join("scenes");
         let config = ScenesConfig {

@@ -195,7 +195,7 @@ mod tests {
     use crate::scenes::fresh::{Looks, fresh_scene};
 
     #[test]
-    fn every_caption_of_a_scene_holds_of_it() {
+    fn captions_of_a_scene_are_true() {
         for index in 0..30 {
             let scene = Annotated::of_scene(fresh_scene(1, index, 64, Looks::Seen));
             let things = scene.things();
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_phrase_about_a_part_says_nothing_of_size_or_place() {
+    fn captions_of_crops_omit_size_and_position() {
         let mut phrase = Phrase {
             task_id: "1__1".into(),
             image_id: 1,

@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_may_hold_are_no_negatives() {
+    fn texts_that_may_be_true_are_not_negatives() {
         let samples = vec![
             sample("star", &["star"], &["red star"]),
             sample("red star", &["red star"], &["large red star", "tree"]),
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn channels_come_one_after_the_other() {
+    fn channels_are_stored_as_planes() {
         let mut picture = RgbImage::new(2, 1);
         picture.put_pixel(0, 0, Rgb([1, 2, 3]));
         picture.put_pixel(1, 0, Rgb([4, 5, 6]));

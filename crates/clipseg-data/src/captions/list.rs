@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_one_picture_belong_together() {
+    fn lines_with_the_same_picture_are_combined() {
         let listed =
             read("\u{feff}a.png\ta cat\r\nb c.png\ttwo  dogs\n\na.png\tan animal\twith a tab\n");
         let listed = listed.unwrap();
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_is_named() {
+    fn invalid_lines_are_reported() {
         let message = |text| read(text).unwrap_err().to_string();
         assert!(message("a.png\tx\na.png x\n").contains("captions.tsv, line 2: no tab"));
         assert!(message("\tx").contains("line 1: no picture before the tab"));

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bad_numbers_are_named() {
+    fn invalid_options_are_reported() {
         let message = |change: fn(&mut CaptionOptions)| {
             let mut options = CaptionOptions::new(64);
             options.validate().unwrap();

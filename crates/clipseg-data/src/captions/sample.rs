@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_decide_what_is_shown() {
+    fn shares_determine_the_kinds_of_samples() {
         let count = |crops, phrases| {
             let options = CaptionOptions {
                 crops,
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn sides_are_swapped_with_the_picture() {
+    fn sides_are_swapped_in_flipped_pictures() {
         let of = |flip| CaptionOptions {
             flip,
             crops: 0.0,
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn light_changes_only_where_no_colour_is_named() {
+    fn colours_change_only_without_a_colour_in_the_caption() {
         let of = |colour_jitter| CaptionOptions {
             colour_jitter,
             flip: 0.0,
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn captions_stay_short_but_one_phrase_is_always_there() {
+    fn captions_are_short_and_contain_at_least_one_phrase() {
         let said = |words: usize| Said {
             text: vec!["word"; words].join(" "),
             things: Vec::new(),

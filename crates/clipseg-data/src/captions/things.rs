@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_holds_if_each_thing_is_there() {
+    fn a_text_may_be_true_if_all_its_things_are_shown() {
         let shown = [
             Thing::new(["small", "Red", "star"]),
             Thing::new(["blue", "tree"]),

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_lies_in_its_square_and_the_square_in_the_picture() {
+    fn a_square_contains_its_object_and_lies_in_the_picture() {
         let mut random = ChaCha8Rng::seed_from_u64(3);
         let picture = bounds(0, 0, 100, 80);
         for object in [
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_caption_names_stays_in_the_picture() {
+    fn described_objects_stay_in_the_window() {
         let mut random = ChaCha8Rng::seed_from_u64(4);
         let kept = bounds(60, 5, 30, 20);
         let mut sizes = std::collections::BTreeSet::new();
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_an_object_is_enough_to_be_shown() {
+    fn an_object_is_shown_if_half_of_it_is_in_the_window() {
         let window = bounds(10, 10, 20, 20);
         assert!(shows(window, bounds(12, 12, 4, 4)) && shows(window, bounds(5, 12, 10, 4)));
         assert!(!shows(window, bounds(4, 12, 10, 4)) && !shows(window, bounds(40, 40, 4, 4)));

@@ -21,7 +21,7 @@ const MARKER_TEXT: &str = "A clipseg process is filling this folder (clipseg fol
 pub(crate) struct NewFolder {
     target: PathBuf,
     folder: TempDir,
-    /// The locked marker, if the file system has locks. Without one the folder is never taken for a
+    /// The locked marker, if the file system supports locks. Without it the folder is never treated as a
     /// leftover.
     marker: Option<File>,
 }
@@ -61,20 +61,20 @@ impl NewFolder {
         } = self;
         make_readable(folder.path(), 0o755)?;
         if marker.is_some() {
-            // Before the lock is released: without the marker nobody takes the folder for a leftover.
+            // Before the lock is released: without the marker no process treats the folder as a leftover.
             std::fs::remove_file(folder.path().join(MARKER))?;
         }
         drop(marker);
         let complete = folder.keep();
         std::fs::rename(&complete, &target).inspect_err(|_| {
-            // Nobody else knows of the folder; what cannot be removed is left to the system.
+            // The folder is temporary; a failure to remove it is less important than the error.
             let _ = std::fs::remove_dir_all(&complete);
         })
     }
 }
 
-/// Puts the marker into a folder and locks it. The marker gets its name after it is locked, so that
-/// there never is an unlocked one.
+/// Creates and locks the marker in a folder. It is renamed to its final name after it is locked, so that an
+/// unlocked marker always belongs to a process that has ended.
 fn mark(folder: &Path) -> Option<File> {
     let unnamed = folder.join(".clipseg-marker");
     let marked = File::create_new(&unnamed).and_then(|mut file| {
@@ -84,20 +84,20 @@ fn mark(folder: &Path) -> Option<File> {
         Ok(file)
     });
     if marked.is_err() {
-        // It must not end up in the finished folder. There may be none.
+        // It must not be left in the finished folder. It may not exist.
         let _ = std::fs::remove_file(&unnamed);
     }
     marked.ok()
 }
 
-/// Removes folders of killed processes. One that cannot be removed stays and harms nobody.
+/// Removes folders of killed processes. One that cannot be removed is ignored.
 fn remove_leftovers(beside: &Path) {
     let Ok(entries) = std::fs::read_dir(beside) else {
         return;
     };
     for entry in entries.flatten() {
         let is_named = entry.file_name().to_string_lossy().starts_with(PREFIX);
-        // The type of the entry itself: a link is somebody else's.
+        // The type of the entry itself: a link was not created by this program.
         if is_named && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             let folder = entry.path();
             if let Some(_locked) = lock_of_leftover(&folder) {

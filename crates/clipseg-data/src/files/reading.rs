@@ -12,7 +12,7 @@ use std::path::Path;
 /// # Errors
 ///
 /// If the path cannot be opened, or is a named pipe, a socket or a device; the message says which.
-pub fn open(path: &Path) -> Result<File> {
+pub(crate) fn open(path: &Path) -> Result<File> {
     let handed_over = ["/dev/stdin", "/dev/fd", "/proc/self/fd"]
         .iter()
         .any(|place| path.starts_with(place));
@@ -25,9 +25,12 @@ pub fn open(path: &Path) -> Result<File> {
 
 /// Reads a regular file into memory.
 ///
+/// A named pipe is refused before it is opened, because opening it would wait for a writer. The pipes
+/// that a shell hands over as `/dev/stdin` or `/dev/fd/…` are accepted.
+///
 /// # Errors
 ///
-/// Those of [`open`], or if reading fails.
+/// If the file cannot be read, or the path is a named pipe, a socket or a device; the message says which.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let mut file = open(path)?;
     let size = file.metadata().map_or(0, |data| data.len());
@@ -148,7 +151,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_is_no_regular_file_is_named_and_never_waited_for() {
+    fn pipes_sockets_and_devices_are_reported_without_blocking() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let made = std::process::Command::new("mkfifo")

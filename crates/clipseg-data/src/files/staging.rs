@@ -98,17 +98,6 @@ impl StagedFile {
         Ok(())
     }
 
-    /// Moves this file to the target, which must not exist yet.
-    ///
-    /// # Errors
-    ///
-    /// [`AlreadyExists`](std::io::ErrorKind::AlreadyExists) if it does, or if it cannot be written.
-    pub fn persist_new(self) -> Result<()> {
-        self.prepare()?;
-        self.file.persist_noclobber(&self.target)?;
-        Ok(())
-    }
-
     /// Like [`persist`](Self::persist), but the content is on the disk before the target is replaced, and
     /// the replacement before this returns. A power failure leaves either the old or the new file.
     ///
@@ -270,16 +259,12 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         Staging::new("me").write_durably(&path, b"newer").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"newer");
-        let staged = StagedFile::new(&path).unwrap();
-        let error = staged.persist_new().unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
-        assert_eq!(entries(folder.path()).unwrap(), [path.as_path()]);
         assert!(write(&folder.path().join("no/file"), b"").is_err());
     }
 
     #[cfg(unix)]
     #[test]
-    fn everybody_can_read_a_file_that_is_not_private() {
+    fn file_modes_depend_on_privacy() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let mode = |name: &str, staged: fn(StagedFile) -> StagedFile| {

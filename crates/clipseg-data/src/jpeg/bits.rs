@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn bits_end_at_a_marker() {
+    fn reading_bits_ends_at_a_marker() {
         let mut bits = Bits::new(&[0b1010_0000, 0xff, 0xff, 0xd3, 0x80, 0xff, 0xd9], 0);
         assert_eq!(bits.read(3), Ok(0b101));
         assert_eq!(bits.read(5), Ok(0));

@@ -237,7 +237,7 @@ fn a_value_that_ends_too_early_is_wrong_behind_it() {
 
 proptest! {
     #[test]
-    fn any_list_comes_in_any_pieces(
+    fn a_list_does_not_depend_on_the_pieces(
         values in prop::collection::vec(value(), 0..6),
         piece in 1..40_usize,
         pretty in any::<bool>(),
@@ -251,7 +251,7 @@ proptest! {
     }
 
     #[test]
-    fn damage_is_found_where_a_parser_of_the_whole_finds_it(
+    fn errors_have_the_positions_of_a_parser_of_the_entire_text(
         values in prop::collection::vec(value(), 0..4),
         cut in any::<prop::sample::Index>(),
         put in r#"[\[\]{},:"\\ 1a]{0,2}"#,

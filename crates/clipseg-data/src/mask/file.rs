@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_and_transparency_count_as_they_look() {
+    fn colours_and_transparency_are_converted_to_grey() {
         let colours = [[0u8, 0, 90], [200, 0, 0], [0, 200, 0]];
         let colours = ImageBuffer::from_fn(3, 1, |x, _| Rgb(colours[x as usize]));
         assert_eq!(read(colours).unwrap(), [0, 1, 1]);

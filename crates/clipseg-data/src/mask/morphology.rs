@@ -95,7 +95,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_radius_is_as_defined(
+        fn dilation_and_erosion_follow_their_definition(
             (width, values) in (1u32..140).prop_flat_map(|width| {
                 let pixel = (0u8..12).prop_map(|value| u8::from(value == 0));
                 (Just(width), prop::collection::vec(pixel, 9 * width as usize))
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_radius_leaves_what_is_farther_away() {
+    fn the_largest_radius_is_supported() {
         let mut dot = Mask::new(600, 520);
         dot.fill_runs(258, [(300, 300)]);
         for radius in [254, 255] {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn masks_without_pixels_stay_without() {
+    fn masks_of_size_zero_are_accepted() {
         for (width, height) in [(0, 0), (0, 3), (3, 0)] {
             let none = Mask::new(width, height);
             assert_eq!((none.dilate(255), none.erode(255)), (none.clone(), none));

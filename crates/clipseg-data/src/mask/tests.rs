@@ -25,7 +25,7 @@ fn the_box_is_tight() {
 
 proptest! {
     #[test]
-    fn bits_are_where_bytes_were(
+    fn masks_equal_their_values(
         (width, values) in (1u32..150).prop_flat_map(|width| {
             (Just(width), prop::collection::vec(0u8..2, 4 * width as usize))
         }),
@@ -101,7 +101,7 @@ fn growing_and_shrinking() {
 
 proptest! {
     #[test]
-    fn sizes_of_sets_add_up(a in prop::collection::vec(0u8..2, 35), b in prop::collection::vec(0u8..2, 35)) {
+    fn areas_of_sets_add_up(a in prop::collection::vec(0u8..2, 35), b in prop::collection::vec(0u8..2, 35)) {
         let (a, b) = (Mask::from_vec(7, 5, a), Mask::from_vec(7, 5, b));
         let both = a.intersection(&b).unwrap().area();
         prop_assert_eq!(a.union(&b).unwrap().area() + both, a.area() + b.area());

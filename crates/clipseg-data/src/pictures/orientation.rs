@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn any_whole_number_is_read_in_either_byte_order() {
+    fn all_integer_types_are_read_in_both_byte_orders() {
         for (kind, little, value) in [
             (1, true, [6, 0, 0, 0]),
             (1, false, [6, 0, 0, 0]),
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_is_none() {
+    fn broken_metadata_is_ignored() {
         let whole = block(true, 4, 1, &[6, 0, 0, 0]);
         for length in 0..22 {
             assert_eq!(in_exif(&whole[..length]), None, "{length}");

@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_named_for_what_they_are() {
+    fn kinds_of_files_are_recognized() {
         for (bytes, expected) in [
             (&b""[..], "an empty file"),
             (b"GIF89a\x01\0\x01\0", "a GIF picture"),

@@ -160,7 +160,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn polygons_are_united(a in polygon(-40..160), b in polygon(-40..160)) {
+        fn the_mask_is_the_union_of_polygons(a in polygon(-40..160), b in polygon(-40..160)) {
             for rule in RULES {
                 let [first, second] = [&a, &b].map(|points| rule.mask([&points[..]], 31, 23));
                 let both = rule.mask([&a[..], &b[..]], 31, 23);
@@ -215,7 +215,7 @@ mod tests {
         }
 
         #[test]
-        fn a_window_shows_its_part(points in polygon(20..60)) {
+        fn a_window_equals_a_crop(points in polygon(20..60)) {
             let window = BoundingBox { x: 4, y: 5, width: 20, height: 12 };
             for rule in RULES {
                 let full = rule.mask([&points[..]], 31, 23);
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_without_pixels_stays_without() {
+    fn masks_of_size_zero_are_accepted() {
         for rule in RULES {
             assert_eq!(rule.mask([&[[0.0, 0.0], [5.0, 5.0]][..]], 0, 4).area(), 0);
             let scaled = rule.mask_scaled(

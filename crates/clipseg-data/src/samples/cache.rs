@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_stays_under_the_bound() {
+    fn the_cache_stays_below_its_limit() {
         let cache = SampleCache::new(1_000_000);
         for image_id in 0..200 {
             cache
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_not_loaded_again() {
+    fn cached_entries_are_not_loaded_again() {
         let cache = SampleCache::new(1_000_000);
         cache.picture::<Infallible>(1, || Ok(picture(10))).unwrap();
         cache
@@ -144,14 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_larger_than_the_bound_is_used_but_not_kept() {
+    fn a_picture_above_the_limit_is_returned_but_not_cached() {
         let cache = SampleCache::new(10_000);
         let picture = cache.picture::<Infallible>(1, || Ok(picture(100))).unwrap();
         assert_eq!((picture.dimensions(), cache.bytes()), ((100, 100), 0));
     }
 
     #[test]
-    fn exact_pictures_count_with_all_their_bytes() {
+    fn unrounded_pictures_are_counted_with_four_bytes_per_channel() {
         let cache = SampleCache::new(1_000_000);
         let exact = SamplePicture::Exact(Rgb32FImage::new(100, 100));
         cache.picture::<Infallible>(1, || Ok(exact)).unwrap();

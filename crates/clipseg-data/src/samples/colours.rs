@@ -74,7 +74,7 @@ mod tests {
     use image::{Rgb32FImage, RgbImage};
 
     #[test]
-    fn colours_that_do_not_change_stay() {
+    fn neutral_factors_change_no_colour() {
         let before = RgbImage::from_fn(16, 9, |x, y| Rgb([x as u8 * 9, y as u8 * 20, 77]));
         let mut after = before.clone();
         change_colours(&mut after, [1.0; 3]);
@@ -94,7 +94,7 @@ mod tests {
     /// Values of Pillow 13's `ImageEnhance.Brightness`, `Contrast` and `Color`, applied in this order, as
     /// torchvision's `ColorJitter` uses them for Pillow's pictures.
     #[test]
-    fn colours_change_as_torchvision_changes_pillows_pictures() {
+    fn colours_change_as_in_torchvision_with_pillow() {
         let before = RgbImage::from_fn(4, 2, |x, y| {
             let levels = [77 * x + 13 * y, 19 * x * x + 71 * y, 506 - 70 * x - 35 * y];
             Rgb(levels.map(|level| (level % 256) as u8))

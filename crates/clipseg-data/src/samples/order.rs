@@ -119,7 +119,7 @@ mod tests {
     const PICTURE_OF: [u64; 12] = [7, 7, 9, 9, 9, 4, 7, 4, 3, 3, 3, 5];
 
     #[test]
-    fn every_phrase_comes_once_in_a_pass() {
+    fn every_phrase_occurs_once_per_epoch() {
         for grouping in [Grouping::Phrase, Grouping::Picture] {
             for batch_size in 1..14 {
                 let order = BatchOrder::of_pictures(&PICTURE_OF, batch_size, grouping, 1);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_is_in_one_batch() {
+    fn a_picture_is_not_divided() {
         let order = BatchOrder::of_pictures(&PICTURE_OF, 4, Grouping::Picture, 1);
         for epoch in 0..20 {
             let batches = order.epoch(epoch);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn seed_and_pass_decide() {
+    fn the_order_depends_on_seed_and_epoch() {
         let picture_of: Vec<u64> = (0..40).map(|phrase| phrase / 3).collect();
         let order = |seed, epoch| {
             BatchOrder::of_pictures(&picture_of, 6, Grouping::Picture, seed).epoch(epoch)
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_are_found_in_their_passes() {
+    fn steps_are_located_in_their_epochs() {
         let order = BatchOrder::of_pictures(&PICTURE_OF, 5, Grouping::Picture, 8);
         let mut step = 0;
         for epoch in 0..4 {

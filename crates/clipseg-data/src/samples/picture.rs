@@ -15,7 +15,7 @@ pub enum Preprocessing {
     #[default]
     HuggingFace,
     /// Bilinear with aligned corners, without antialiasing and rounding, like CLIPSeg's own code in training
-    /// and evaluation ([`resize_align_corners`]).
+    /// and evaluation (Lüddecke and Ecker 2022, arXiv:2112.10003, `datasets/phrasecut.py`).
     #[serde(rename = "clipseg")]
     ClipSeg,
 }

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_square_keeps_the_mask_where_it_can() {
+    fn the_square_contains_enough_of_the_mask_if_possible() {
         let mut random = ChaCha8Rng::seed_from_u64(1);
         // 31 x 81 pixels, 8 % of the picture; one square in four is sufficient.
         let mask = block(230.0, 30.0);
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_square_is_good_for_all_if_there_is_one() {
+    fn a_shared_square_satisfies_all_masks_if_possible() {
         let mut random = ChaCha8Rng::seed_from_u64(2);
         let (left, right) = (block(100.0, 25.0), block(150.0, 25.0));
         for _ in 0..50 {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_of_an_oblong_picture_shows_its_own_pixels() {
+    fn a_crop_of_an_oblong_picture_has_the_right_pixels() {
         for (width, height) in [(90, 40), (40, 90)] {
             let picture = numbered(width, height);
             let window = BoundingBox {
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn squares_of_oblong_pictures_reach_every_part() {
+    fn crops_of_oblong_pictures_cover_every_part() {
         for (width, height) in [(300, 100), (100, 300)] {
             let whole = Mask::new(width, height).frame();
             let mut random = ChaCha8Rng::seed_from_u64(3);
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn mask_and_picture_show_the_same_part() {
+    fn mask_and_picture_have_the_same_crop() {
         // Bright pixels are inside the mask.
         let mask = block(230.0, 30.0);
         let picture = RgbImage::from_fn(300, 100, |x, y| {

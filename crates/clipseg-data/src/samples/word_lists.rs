@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_hold_their_classes_and_no_other() {
+    fn lists_contain_exactly_their_classes() {
         let list = |name: &str| held_out_list(name).unwrap();
         // Counted in the database of WordNet 3.0 by the script that generates the file.
         let pairs: [(&str, &[&str], &[&str]); 4] = [
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn every_class_has_words_and_each_word_can_be_found() {
+    fn every_class_has_words_and_every_word_matches() {
         let classes: Vec<&str> = CLASSES.lines().collect();
         assert_eq!(classes.len(), 20);
         for line in classes {

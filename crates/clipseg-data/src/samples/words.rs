@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn simple_plurals() {
+    fn regular_plurals_match() {
         for (one, many) in [
             ("cat", "cats"),
             ("bus", "buses"),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_found_whole() {
+    fn only_complete_words_match() {
         let has = |phrase: &str, text: &str| {
             let set = WordSet::new(&[text.to_owned(), "zebra crossing".to_owned()]).unwrap();
             set.is_in(phrase)
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_finds_what_looking_for_each_word_would_find() {
+    fn a_set_matches_like_its_single_words() {
         let texts = [
             "cat",
             "bus",

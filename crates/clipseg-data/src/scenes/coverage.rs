@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn together_two_drawings_cover_what_either_does() {
+    fn combined_drawings_cover_the_union() {
         let square = |left: f32| {
             let rect = tiny_skia::Rect::from_xywh(left, 0.0, 2.0, 2.0).unwrap();
             Coverage::of(&PathBuilder::from_rect(rect), FillRule::Winding)

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn light_that_changes_nothing_keeps_every_tone() {
+    fn neutral_light_keeps_all_tones() {
         assert!(exposed(&light()).pixels().all(|p| p.0 == [200, 100, 50]));
     }
 
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vignette_takes_its_share_in_the_corner_and_nothing_in_the_middle() {
+    fn a_vignette_darkens_the_corners_and_not_the_centre() {
         let picture = exposed(&Light {
             vignette: 0.2,
             ..light()
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_has_its_deviation() {
+    fn noise_has_the_given_standard_deviation() {
         let canvas = Canvas::from_fn(64, |_, _| [128.0; 3]);
         let noisy = Light {
             noise: 6.0,
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shadow_takes_its_share_of_the_light_where_it_falls() {
+    fn a_shadow_darkens_the_shifted_silhouette() {
         let mut canvas = Canvas::from_fn(SIDE, |_, _| GREY);
         let square = Rect::from_xywh(1.0, 2.0, 2.0, 2.0).unwrap();
         let square = Coverage::of(&PathBuilder::from_rect(square), FillRule::Winding);

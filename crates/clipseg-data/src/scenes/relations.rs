@@ -167,7 +167,7 @@ mod tests {
     use crate::ScenesConfig;
 
     #[test]
-    fn left_is_clear_only_apart_and_not_too_steep() {
+    fn left_of_needs_separate_boxes_and_a_limited_slope() {
         let level = [10.0, 20.0];
         let far = ([40.0, 50.0], level);
         assert_eq!(before(([0.0, 9.0], level), far), Truth::Yes);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn on_is_clear_only_over_the_top_and_close_to_it() {
+    fn on_needs_a_bottom_close_to_the_top() {
         let config = ScenesConfig {
             images: 60,
             size: 100,

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_phrase_is_unseen_if_it_joins_a_pair() {
+    fn a_phrase_with_a_held_out_pair_is_unseen() {
         let unseen = UnseenPairs::of_scenes();
         assert!(unseen.is_unseen(&phrase("star", &["small", "purple"])));
         assert!(!unseen.is_unseen(&phrase("star", &["small"])));
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn each_name_and_each_colour_keeps_something_back_but_stays_known() {
+    fn every_name_and_colour_occurs_in_training_and_in_a_held_out_pair() {
         let pairs = UnseenPairs::of_scenes().pairs;
         for shape in Shape::ALL {
             let of = pairs.iter().filter(|(_, name)| name == shape.name());
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_marks_has_none_and_a_broken_file_is_named() {
+    fn a_missing_file_has_no_pairs_and_a_broken_file_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(UnseenPairs::open(folder.path()).unwrap(), None);
         std::fs::write(folder.path().join(FILE), "{\"pairs\": [[\"red\"]]}").unwrap();

@@ -105,7 +105,7 @@ fn may_and_must(predicate: &str, scene: &Scene, seen: &[Visible], a: usize, b: u
             let centred = la[0] + la[2] >= 2 * lb[0] && la[0] + la[2] <= 2 * lb[2];
             [table && above && near, table && touches && centred]
         }
-        other => panic!("nobody knows `{other}`"),
+        other => panic!("unknown word `{other}`"),
     }
 }
 
