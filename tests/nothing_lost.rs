@@ -243,3 +243,45 @@ fn data_scenes_takes_a_new_folder_only() {
         assert_eq!(content(root), before);
     }
 }
+
+#[test]
+fn data_scenes_removes_what_a_killed_process_left_and_nothing_else() {
+    use std::time::{Duration, Instant};
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let [first, second, foreign] = ["first", "second", ".clipseg-new-mine"].map(|n| root.join(n));
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("notes.txt"), "kept").unwrap();
+    // Many and large, so that the process is still busy when it is killed.
+    let mut process = Command::new(env!("CARGO_BIN_EXE_clipseg"))
+        .args(["data", "scenes", "--images", "20000", "--size", "512"])
+        .arg(&first)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let left = |root: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(root).unwrap();
+        let markers = entries.map(|entry| entry.unwrap().path().join(".clipseg-writing"));
+        markers.filter(|marker| marker.is_file()).collect()
+    };
+    let begin = Instant::now();
+    while left(root).is_empty() {
+        assert!(begin.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // A running process keeps its folder.
+    succeeds(&run("data scenes --images 20 --size 32", &[&second]));
+    assert_eq!(left(root).len(), 1);
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(!first.exists());
+    std::fs::remove_dir_all(&second).unwrap();
+    succeeds(&run("data scenes --images 20 --size 32", &[&second]));
+    let mut names: Vec<_> = std::fs::read_dir(root)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, [".clipseg-new-mine", "second"]);
+    assert_eq!(std::fs::read(foreign.join("notes.txt")).unwrap(), b"kept");
+}
