@@ -1,4 +1,5 @@
-//! PhraseCut: phrases, polygons, masks, samples and generated scenes.
+//! The PhraseCut data set: reading, checking, downloading and writing it; masks and samples for training;
+//! captioned pictures for CLIP; and generated scenes in the same layout.
 //!
 //! ```
 //! use clipseg_data::{PhraseCut, ScenesConfig, Split, generate_scenes};
