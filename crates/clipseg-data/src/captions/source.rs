@@ -7,7 +7,7 @@ use super::sample::{Captioned, draw};
 use crate::error::{DataError, Result};
 use crate::files;
 use crate::phrasecut::PhraseCut;
-use crate::pictures::load_rgb;
+use crate::pictures::{load_rgb, load_stored_rgb};
 use crate::records::{Phrase, Split};
 use crate::scenes::fresh::{Looks, fresh_scene};
 use rand::seq::IndexedRandom;
@@ -177,7 +177,7 @@ impl Folder {
         let (image_id, places) = &pictures.phrases[place];
         let phrases = self.data.phrases(pictures.split);
         let phrases: Vec<&Phrase> = places.iter().map(|&place| &phrases[place]).collect();
-        let picture = load_rgb(&self.data.image_path(*image_id))?;
+        let picture = load_stored_rgb(&self.data.image_path(*image_id))?;
         let recorded = self.data.image(*image_id);
         let recorded =
             recorded.map_or(picture.dimensions(), |record| (record.width, record.height));

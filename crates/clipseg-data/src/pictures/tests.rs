@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    PhraseCut, PhraseCutDataset, SampleOptions, ScenesConfig, SheetOptions, Split, check,
-    contact_sheet, generate_scenes,
+    CaptionOptions, Captions, PhraseCut, PhraseCutDataset, SampleOptions, ScenesConfig,
+    SheetOptions, Split, check, contact_sheet, generate_scenes,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -163,7 +163,7 @@ fn turned(jpeg: &[u8], orientation: u8) -> Vec<u8> {
 }
 
 #[test]
-fn a_data_sets_picture_is_not_turned_against_its_polygons() {
+fn pictures_of_a_data_set_are_not_rotated() {
     let folder = tempfile::tempdir().unwrap();
     let scenes = folder.path().join("scenes");
     let config = ScenesConfig {
@@ -178,7 +178,14 @@ fn a_data_sets_picture_is_not_turned_against_its_polygons() {
             PhraseCutDataset::new(data, Split::Train, SampleOptions::new(48, 48)).unwrap();
         dataset.sample(0, 0).unwrap()
     };
+    // An epoch of all pictures.
+    let captioned = || {
+        let captions = Captions::open(&[&scenes], CaptionOptions::new(32)).unwrap();
+        let samples = 4 * captions.pictures().unwrap();
+        captions.batch(0, samples).unwrap().pixels()
+    };
     let before = first(read());
+    let pixels = captioned();
     let path = read().image_path(before.image_id);
     let plain = std::fs::read(&path).unwrap();
     for orientation in 2..=8 {
@@ -190,6 +197,7 @@ fn a_data_sets_picture_is_not_turned_against_its_polygons() {
             (after.image, after.mask),
             (before.image.clone(), before.mask.clone())
         );
+        assert!(captioned() == pixels, "orientation {orientation}");
         let report = check(&read(), &|_, _| ());
         assert!(report.problems().is_empty(), "{:?}", report.problems());
         let sheet = |seed| {
