@@ -269,7 +269,7 @@ impl<'a, R: BufRead> Cutter<'a, R> {
                 return Ok(None);
             }
             if self.open.is_none() {
-                // White space, which is of no use to anybody.
+                // Only white space is left, which is not kept.
                 self.give(spans);
             }
             if self.text.len() > LONGEST {
@@ -319,7 +319,7 @@ impl<'a, R: BufRead> Cutter<'a, R> {
                     self.open = Some((self.position, Element::new(byte)));
                     continue;
                 }
-                // The elements before come first, and perhaps one of them is wrong.
+                // The previous elements are parsed first, because their errors precede this one.
                 _ if !spans.is_empty() => return Ok(spans),
                 _ => return Err(self.fail(self.expected())),
             }
@@ -327,7 +327,7 @@ impl<'a, R: BufRead> Cutter<'a, R> {
         }
         if end_of_file {
             if let Some((start, _)) = self.open.take() {
-                // The parser says what it lacks.
+                // The parser reports what is missing.
                 self.place = Place::AfterElement;
                 spans.push(start..self.text.len());
             } else if spans.is_empty() && !matches!(self.place, Place::AfterList) {
@@ -338,7 +338,7 @@ impl<'a, R: BufRead> Cutter<'a, R> {
         Ok(spans)
     }
 
-    /// Gives the elements away, with their text, and keeps what comes after them.
+    /// Returns the elements with their text, and keeps the text after them.
     fn give(&mut self, spans: Vec<Range<usize>>) -> Elements {
         let end = spans.last().map_or(self.position, |last| last.end);
         let rest = self.text.split_off(end);

@@ -1,17 +1,17 @@
-"""Writes pascal.txt: the words that name each class of PASCAL VOC, hyponyms included.
+"""Generate pascal.txt: the words for each class of PASCAL VOC, including hyponyms.
 
     python make.py /usr/share/wordnet > pascal.txt
 
-The folder is that of WordNet 3.0's database (Debian: `wordnet-base`), whose senses nltk's `wordnet` corpus
-has too. The synsets are those of timojl/clipseg's `datasets/phrasecut.py`; people are named by a list of
-words there, because the hyponyms of `person` are all that people can be. Plurals that are not simple ones
-are written out, after WordNet's list of exceptions and its rule for `-men`.
+The argument is the folder of the WordNet 3.0 database (Debian package `wordnet-base`), which has the same
+senses as nltk's `wordnet` corpus. The synsets are those of `datasets/phrasecut.py` in timojl/clipseg. For
+`person` that file has its own list of words instead of the hyponyms, which include every profession and
+role. Irregular plurals are written out, by WordNet's list of exceptions and its rule for `-men`.
 """
 
 import sys
 from pathlib import Path
 
-# In the order of PASCAL-5i. The zero-shot pairs take `boat` and `diningtable` nowhere.
+# In the order of PASCAL-5i. `boat` and `diningtable` are in none of the zero-shot pairs.
 CLASSES = {
     "aeroplane": "aeroplane.1",
     "bicycle": "bicycle.1",
@@ -38,7 +38,7 @@ PERSON = ["person", "human", "man", "woman", "toddler", "baby", "body", "child",
 
 
 def senses(folder):
-    """For each lemma the offsets of its synsets, the most frequent first."""
+    """Return the offsets of the synsets of each lemma, the most frequent first."""
     found = {}
     for line in (folder / "index.noun").read_text("ascii").splitlines():
         if line.startswith(" "):
@@ -50,7 +50,7 @@ def senses(folder):
 
 
 def synsets(folder):
-    """For each offset the words and the offsets of the direct hyponyms."""
+    """Return the words and the offsets of the direct hyponyms of each synset."""
     found = {}
     for line in (folder / "data.noun").read_text("ascii").splitlines():
         if line.startswith(" "):

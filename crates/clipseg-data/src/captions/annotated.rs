@@ -22,12 +22,12 @@ pub(crate) struct Annotated {
     pub(crate) objects: Vec<Shown>,
 }
 
-/// A phrase and the object that it describes.
+/// A phrase and the things that it describes.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) text: String,
     pub(crate) things: Vec<Thing>,
-    /// Bounding boxes of the described objects.
+    /// Bounding box around the described objects, if it is known.
     pub(crate) bounds: Option<BoundingBox>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Shown {
     pub(crate) bounds: Vec<BoundingBox>,
     /// Texts, each with the thing that it describes.
     pub(crate) captions: Vec<(String, Thing)>,
-    /// Name and colour as classes of zero-shot classification.
+    /// Name of the object, a class of zero-shot classification.
     pub(crate) name: String,
     pub(crate) attributes: Vec<String>,
 }

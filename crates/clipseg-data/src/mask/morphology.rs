@@ -66,7 +66,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Whether any pixel of the square around a place is as asked, the picture's border aside.
+    /// Whether any pixel of the picture in the square around a pixel equals `inside`.
     fn near(mask: &Mask, x: u32, y: u32, radius: u8, inside: bool) -> bool {
         let reach = |at: u32, side: u32| {
             at.saturating_sub(u32::from(radius))..(at + u32::from(radius) + 1).min(side)
