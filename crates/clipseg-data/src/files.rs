@@ -9,6 +9,6 @@ mod reading;
 mod staging;
 
 pub(crate) use new_folder::NewFolder;
-pub(crate) use reading::{HEAD, is_there, kind_of, mark_length, open};
-pub use reading::{decode_text, read};
+pub(crate) use reading::{HEAD, is_there, kind_of, mark_length};
+pub use reading::{decode_text, open, read};
 pub use staging::{StagedFile, StagedFolder, Staging, write};

@@ -12,7 +12,7 @@ use std::path::Path;
 /// # Errors
 ///
 /// If the path cannot be opened, or is a named pipe, a socket or a device; the message says which.
-pub(crate) fn open(path: &Path) -> Result<File> {
+pub fn open(path: &Path) -> Result<File> {
     let handed_over = ["/dev/stdin", "/dev/fd", "/proc/self/fd"]
         .iter()
         .any(|place| path.starts_with(place));
@@ -25,12 +25,9 @@ pub(crate) fn open(path: &Path) -> Result<File> {
 
 /// Reads a regular file into memory.
 ///
-/// A named pipe is refused before it is opened, because opening it would wait for a writer. The pipes
-/// that a shell hands over as `/dev/stdin` or `/dev/fd/…` are accepted.
-///
 /// # Errors
 ///
-/// If the file cannot be read, or the path is a named pipe, a socket or a device; the message says which.
+/// Those of [`open`], or if reading fails.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let mut file = open(path)?;
     let size = file.metadata().map_or(0, |data| data.len());
