@@ -225,15 +225,15 @@ fn defects_count_as_in_the_official_evaluator() {
     let said: Vec<String> = found.exceptions.iter().map(ToString::to_string).collect();
     assert_eq!(said.len(), 4, "{said:?}");
     for expected in [
-        "4 phrases with no polygon that can be drawn, such as 11__2: their truth is empty and their \
-         IoU 0, as in the official evaluator",
-        "1 phrase with the task id of an earlier phrase, such as 12__2: each is scored against its own \
-         polygons by the task's one prediction, in the earlier one's subsets, as in the official \
-         evaluator",
+        "4 phrases with no polygon that can be drawn, such as 11__2: their ground truth is empty and \
+         their IoU is 0, as in the official evaluator",
+        "1 phrase with the task id of an earlier phrase, such as 12__2: the one prediction of the \
+         task is scored against the polygons of each, in the subsets of the earlier phrase, as in the \
+         official evaluator",
         "1 phrase with a picture that is not listed, such as 99__1: they count as phrases without a \
          prediction",
         "1 phrase with a prediction of the size of their picture's file, which is not the recorded one, \
-         such as 61530__1: their truth is drawn at that size, as in the official evaluator",
+         such as 61530__1: their ground truth is drawn at that size, as in the official evaluator",
     ] {
         assert!(
             said.iter().any(|line| line == expected),

@@ -117,7 +117,7 @@ fn a_pretraining_run_leaves_everything_in_its_folder() {
         &mut Silent,
     );
     let message = again.unwrap_err().to_string();
-    assert!(message.contains("holds a run already"), "{message}");
+    assert!(message.contains("contains a run already"), "{message}");
 }
 
 #[test]

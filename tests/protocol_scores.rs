@@ -77,7 +77,7 @@ fn from_files_to_figures() {
     assert_eq!(
         said,
         [
-            format!("4 phrases with boxes without an area, such as 1__5: {as_there}"),
+            format!("4 phrases with instance boxes without an area, such as 1__5: {as_there}"),
             format!(
                 "5 phrases with one of the 17 pictures whose size is not the recorded one, such as \
                  61530__1: {as_there}"
@@ -149,7 +149,8 @@ fn pictures_that_cannot_be_read_are_left_out_and_counted() {
         said.iter().any(|line| {
             line.starts_with("12 phrases with a picture that cannot be read, such as cannot read ")
                 && line.contains("2.jpg")
-                && line.ends_with("they are left out; CLIPSeg's own code ends with an error there")
+                && line
+                    .ends_with("they are left out; CLIPSeg's own code stops with an error on them")
         }),
         "{said:?}"
     );

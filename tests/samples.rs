@@ -400,6 +400,22 @@ fn words_are_held_out() {
             .any(|p| p.contains("boxes") || p.contains("tile"))
     );
 
+    let counted = |words: &[&str]| -> Vec<[usize; 2]> {
+        let selection = new().only_words(words.iter().copied());
+        let matches = selection.word_matches(&data).unwrap();
+        let counts = matches.iter().map(|found| [found.words, found.unmatched]);
+        counts.collect()
+    };
+    assert_eq!(
+        counted(&["tile", "zebra", "box", "box zebra"]),
+        [[1, 0], [1, 1], [1, 0], [1, 1]]
+    );
+    let list = clipseg::data::held_out_list("pascal-zero-shot-2").unwrap();
+    assert_eq!(
+        counted(&["list:pascal-zero-shot-2"]),
+        [[list.len(), list.len()]]
+    );
+
     let large = phrases(new().minimum_area(23 * 44));
     assert!(!large.is_empty() && large.len() < 48);
     assert!(phrases(new().minimum_area(90 * 60)).is_empty());

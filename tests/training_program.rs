@@ -1,7 +1,7 @@
 //! The command `clipseg train`: killed, stopped, and run on full or read-only disks.
 
 use crate::training_runs::{last_weights, small_run};
-use clipseg::train::TrainConfig;
+use clipseg::train::{PretrainConfig, Settings, TrainConfig};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -171,7 +171,7 @@ fn ctrl_c_saves_and_stops() {
     let done = format!("stopped and saved after step {steps}");
     assert!(message.contains(&done), "{message}");
     let changed = stderr(&runs.run("run", &["--resume"]));
-    assert!(changed.contains("cannot go on with other settings: field `schedule.steps`"));
+    assert!(changed.contains("cannot resume with other settings: field `schedule.steps`"));
     let way = format!(
         "`--clip {}/model --set decoder.pretrained=true`",
         root.display()
@@ -294,6 +294,55 @@ fn settings_are_printed_for_a_reader_that_goes_away() {
 }
 
 #[test]
+fn pretraining_refuses_a_field_that_is_given_twice() {
+    let pretrain = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_clipseg"))
+            .args(["pretrain", "--print-config"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        (output.status.code(), stderr(&output), output.stdout)
+    };
+    for (arguments, expected) in [
+        (
+            ["--steps", "3", "--set", "schedule.minutes=1"],
+            "field `schedule.minutes`: `schedule.steps` is given too",
+        ),
+        (
+            ["--minutes", "1", "--set", "schedule.steps=3"],
+            "`schedule.steps` is given too, expected one of the two",
+        ),
+        (
+            ["--batch", "8", "--set", "schedule.batch_size=16"],
+            "field `schedule.batch_size`: given twice",
+        ),
+        (
+            ["--seed", "1", "--set", "seed=2"],
+            "field `seed`: given twice",
+        ),
+        (
+            ["--data", "photos", "--set", "data.folders=[]"],
+            "field `data.folders`: given twice",
+        ),
+    ] {
+        let (code, message, _) = pretrain(&arguments);
+        assert_eq!(code, Some(1), "{arguments:?}");
+        assert!(message.contains(expected), "{message}");
+    }
+    let folders = ["--data", "a \"b\"", "c", "--minutes", "2.5", "--seed", "7"];
+    let (code, message, printed) = pretrain(&folders);
+    assert_eq!(code, Some(0), "{message}");
+    let printed = String::from_utf8(printed).unwrap();
+    let config = <PretrainConfig as Settings>::from_toml(&printed, Path::new("x")).unwrap();
+    let folders: Vec<&Path> = config.data.folders.iter().map(PathBuf::as_path).collect();
+    assert_eq!(folders, [Path::new("a \"b\""), Path::new("c")]);
+    assert_eq!(
+        (config.schedule.minutes, config.schedule.steps, config.seed),
+        (Some(2.5), None, 7)
+    );
+}
+
+#[test]
 fn presets_can_be_printed_and_used() {
     let print = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_clipseg"))
@@ -347,7 +396,7 @@ fn what_the_program_has_not_written_stays() {
             let output = runs.run(name, resume);
             assert_eq!(output.status.code(), Some(1), "{file}");
             let first = file.split('/').next().unwrap();
-            let expected = format!("holds `{first}`, which no run has written");
+            let expected = format!("contains `{first}`, which no run has written");
             assert!(stderr(&output).contains(&expected), "{}", stderr(&output));
             assert_eq!(content(&root), before, "{file}");
         }

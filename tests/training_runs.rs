@@ -3,7 +3,7 @@
 use crate::support::{device, fixtures, shipped};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
-use clipseg::clip::{ImageProcessor, load_clip};
+use clipseg::clip::ImageProcessor;
 use clipseg::data::{
     NegativeRule, PhraseCut, SampleOptions, ScenesConfig, Split, TEMPLATES, generate_scenes,
 };
@@ -40,7 +40,7 @@ pub(crate) fn small_run(folder: &Path) -> String {
          [schedule]
          steps = 14
          batch_size = 4
-         warmup_steps = 2
+         warmup_ratio = 0.15
          accumulation = 2
          clip_norm = 0.5
          [optimizer]
@@ -144,7 +144,8 @@ fn a_run_leaves_everything_in_its_folder() {
         })
         .count();
     assert_eq!((steps, records.len()), (20, 24));
-    let (first, last) = outcome.training.first_and_last_loss();
+    let range = outcome.training.loss_range();
+    let (first, last) = (range.first, range.last);
     assert!(last < first, "{first} to {last}");
 
     for name in ["curves.png", "examples.png"] {
@@ -512,46 +513,71 @@ fn without_improvement_a_run_ends_early() {
     );
 }
 
-/// A CLIP whose weights are all NaN.
-fn poisoned(setup: &mut Setup, config: &TrainConfig) {
-    struct Poison;
-    impl burn::module::ModuleMapper for Poison {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            param.map(|tensor| tensor.mul_scalar(f32::NAN))
-        }
+/// Makes every weight of a module NaN.
+struct Poison;
+
+impl burn::module::ModuleMapper for Poison {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| tensor.mul_scalar(f32::NAN))
     }
-    let folder = PathBuf::from(config.clip.checkpoint.as_ref().expect("there is one"));
-    let read = load_clip(&folder, setup.clip.device()).expect("the fixture loads");
-    let clip = read.clip.map(&mut Poison);
-    let tokenizer = clipseg::clip::ClipTokenizer::from_folder(&folder, &read.config.text_config)
-        .expect("a tokenizer");
-    setup.clip = clipseg::train::FrozenClip::new(
-        clip,
-        setup.clip.config().clone(),
-        tokenizer,
-        ImageProcessor::clipseg(64),
-    );
 }
 
 #[test]
-fn a_loss_that_is_no_number_stops_the_run() {
+fn weights_that_are_not_finite_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), &[]);
-    let root = folder.path().join("run");
-    let run_poisoned = |root: &Path| {
-        let run_folder = RunFolder::open(root, &config, Start::Resume).unwrap();
+    let train = |clip: bool, decoder: bool| {
         let mut setup = Setup::new(&config, &device(), |_| {}).unwrap();
-        poisoned(&mut setup, &config);
-        Engine::new(&mut setup.clip, &setup.training, &config)
+        if decoder {
+            setup.decoder = setup.decoder.map(&mut Poison);
+        }
+        if clip {
+            let (clip, model, tokenizer, processor) = setup.clip.into_parts();
+            let clip = clip.map(&mut Poison);
+            setup.clip = clipseg::train::FrozenClip::new(clip, model, tokenizer, processor);
+        }
+        let engine = Engine::new(&mut setup.clip, &setup.training, &config)?;
+        engine.run(setup.decoder.clone(), &mut Silent)
+    };
+    let clip = train(true, false).unwrap_err().to_string();
+    assert!(
+        clip.starts_with("weights of the CLIP are NaN or infinite: "),
+        "{clip}"
+    );
+    for name in [
+        "logit_scale",
+        "text_model.embeddings.token_embedding.weight",
+    ] {
+        assert!(clip.contains(name), "{clip}");
+    }
+    let decoder = train(false, true).unwrap_err().to_string();
+    assert!(
+        decoder.starts_with("weights of the decoder are NaN or infinite: ")
+            && decoder.contains("film_mul.weight"),
+        "{decoder}"
+    );
+    train(false, false).unwrap();
+}
+
+#[test]
+fn an_infinite_loss_stops_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = config(folder.path(), &[]);
+    let infinite = config(folder.path(), &["loss=1e300*bce"]);
+    let root = folder.path().join("run");
+    let diverge = |root: &Path| {
+        let run_folder = RunFolder::open(root, &plain, Start::Resume).unwrap();
+        let mut setup = Setup::new(&infinite, &device(), |_| {}).unwrap();
+        Engine::new(&mut setup.clip, &setup.training, &infinite)
             .unwrap()
             .with_folder(&run_folder)
             .run(setup.decoder.clone(), &mut Silent)
             .unwrap_err()
             .to_string()
     };
-    let message = run_poisoned(&root);
+    let message = diverge(&root);
     assert!(
-        message.starts_with("the loss is NaN at step 1, in the batch of "),
+        message.starts_with("the loss is inf at step 1, in the batch of "),
         "{message}"
     );
     assert!(
@@ -561,7 +587,7 @@ fn a_loss_that_is_no_number_stops_the_run() {
 
     let stop = StopFlag::new();
     run(
-        &config,
+        &plain,
         &device(),
         &root,
         Start::Resume,
@@ -569,10 +595,10 @@ fn a_loss_that_is_no_number_stops_the_run() {
         &mut StopAfter(6, stop.clone()),
     )
     .unwrap();
-    let before = last_weights(&config, &root);
-    let message = run_poisoned(&root);
+    let before = last_weights(&plain, &root);
+    let message = diverge(&root);
     assert!(
-        message.starts_with("the loss is NaN at step 7, in the batch of "),
+        message.starts_with("the loss is inf at step 7, in the batch of "),
         "{message}"
     );
     // Eight tasks in two batches of four, each named by picture and annotations.
@@ -581,9 +607,81 @@ fn a_loss_that_is_no_number_stops_the_run() {
     let named = format!("the last good checkpoint is {}", checkpoint.display());
     assert!(message.ends_with(&named), "{message}");
     assert!(
-        last_weights(&config, &root) == before,
+        last_weights(&plain, &root) == before,
         "the checkpoint is untouched"
     );
+}
+
+#[test]
+fn a_warm_up_longer_than_the_epochs_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let changes = ["schedule.epochs=1", "schedule.warmup_steps=100000"];
+    let config = config(folder.path(), &changes);
+    let mut setup = Setup::new(&config, &device(), |_| {}).unwrap();
+    let error = Engine::new(&mut setup.clip, &setup.training, &config);
+    let message = error.unwrap_err().to_string();
+    assert!(
+        message
+            .starts_with("field `schedule.warmup_steps`: 100000, expected fewer than the run's "),
+        "{message}"
+    );
+}
+
+#[test]
+fn held_out_words_that_do_not_occur_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let setup = |words: &[&str], notes: &mut Vec<String>| {
+        let words = format!("data.held_out={words:?}");
+        let config = config(folder.path(), &[&words]);
+        Setup::new(&config, &device(), |line| notes.push(line.to_owned()))
+    };
+    let mut notes = Vec::new();
+    let error = setup(&["star", "zebra", "starfish"], &mut notes).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "field `data.held_out`: no phrase of the split `train` contains `zebra` or `starfish`, so \
+         holding out has no effect"
+    );
+    let error = setup(&["list:pascal-5i-2"], &mut notes).unwrap_err();
+    assert!(error.to_string().contains("`list:pascal-5i-2`"), "{error}");
+}
+
+#[test]
+fn a_list_of_which_some_words_occur_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), &[]);
+    // One record that names a word of the list.
+    let file = folder.path().join("scenes/refer_train.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut records: serde_json::Value = serde_json::from_str(&text).unwrap();
+    records[0]["phrase"] = "a cow".into();
+    std::fs::write(&file, records.to_string()).unwrap();
+    let list = clipseg::data::held_out_list("pascal-zero-shot-2").unwrap();
+    let config = config
+        .with_overrides(&["data.held_out=[\"list:pascal-zero-shot-2\"]"])
+        .unwrap();
+    let mut notes = Vec::new();
+    Setup::new(&config, &device(), |line| notes.push(line.to_owned())).unwrap();
+    let expected = format!(
+        "{} of the {} words of `list:pascal-zero-shot-2` are in no phrase of the split `train`",
+        list.len() - 1,
+        list.len()
+    );
+    assert!(notes.contains(&expected), "{notes:?}");
+}
+
+#[test]
+fn a_split_for_validation_and_test_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let reports = |changes: &[&str]| {
+        let config = config(folder.path(), changes);
+        let mut notes = Vec::new();
+        let setup = Setup::new(&config, &device(), |line| notes.push(line.to_owned())).unwrap();
+        let told = |line: &String| line.contains("shares phrases with the split `val`");
+        [notes.iter().any(told), setup.left_out.iter().any(told)]
+    };
+    assert_eq!(reports(&["data.test=val"]), [true, true]);
+    assert_eq!(reports(&[]), [false, false]);
 }
 
 #[test]
@@ -669,7 +767,7 @@ fn settings_that_do_not_fit_are_named() {
     };
     assert_eq!(
         message(&["data.size=50"]),
-        "field `data.size`: 50, expected a multiple of the patch of 16 pixels"
+        "field `data.size`: 50, expected a multiple of the patch size, 16 pixels"
     );
     assert!(message(&["decoder.extract_layers=[1, 9, 3]"]).contains("field `extract_layers`"));
     assert!(message(&["decoder.reduce_dim=6"]).contains("do not divide"));
@@ -738,7 +836,7 @@ fn fine_tuning_keeps_the_preprocessing_of_the_checkpoint() {
     smaller.size = ImageProcessor::clipseg(64).size;
     assert_eq!(saved, smaller);
     assert!(
-        notes.contains("64 pixels a side, as `data.size` says, not of 96"),
+        notes.contains("a side of 64 pixels, as in `data.size`, not of 96"),
         "{notes}"
     );
 }
@@ -879,7 +977,7 @@ fn a_run_does_not_go_on_with_other_phrases() {
     .unwrap_err();
     let message = error.to_string();
     assert!(
-        message.contains("has learnt from other phrases"),
+        message.contains("not those that the run was trained on"),
         "{message}"
     );
     std::fs::write(&broken, whole_picture).unwrap();

@@ -67,7 +67,7 @@ pub use resize::{Filter, resize_plane, resize_rgb};
 pub use samples::{
     BatchOrder, BatchPosition, Grouping, Loader, MaskScaling, NegativeRule, PhraseCutDataset,
     Preprocessing, Sample, SampleBatch, SampleBatcher, SampleOptions, SamplePicture,
-    SegmentationBatch, Selection, Support, TEMPLATES, View, held_out_list,
+    SegmentationBatch, Selection, Support, TEMPLATES, View, WordMatches, held_out_list,
 };
 pub use scenes::{ScenesConfig, UnseenPairs, generate_scenes, generate_scenes_with};
 pub use sheet::{SheetOptions, contact_sheet};

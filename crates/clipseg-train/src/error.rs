@@ -1,27 +1,27 @@
-//! What can stop a training run.
+//! Errors of training and scoring.
 
 use clipseg_clip::ClipError;
 use clipseg_data::DataError;
 use clipseg_model::ModelError;
 use std::path::{Path, PathBuf};
 
-/// Why a model could not be trained or evaluated.
+/// An error of training or scoring a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// The encoders, the tokenizer, the preprocessing or a file of a checkpoint.
+    /// An error of CLIP, its tokenizer, its preprocessing or a file of a checkpoint.
     #[error(transparent)]
     Clip(#[from] ClipError),
-    /// The data set.
+    /// An error of the data set.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The model.
+    /// An error of the model.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A prediction or a truth cannot be scored.
+    /// A prediction or ground truth cannot be scored.
     #[error(transparent)]
     Metrics(#[from] clipseg_metrics::MetricsError),
-    /// A field of the configuration has a value that training cannot use.
+    /// A field of a configuration has an invalid value.
     #[error("field `{field}`: {message}")]
     Config {
         /// The field, with dots between the levels.
@@ -29,10 +29,10 @@ pub enum TrainError {
         /// What was found and what was expected.
         message: String,
     },
-    /// A configuration file is not TOML, or a field of it is unknown or of another type.
+    /// A configuration file is not TOML, or a field is unknown or has the wrong type.
     #[error("{}", at(path, *line, field.as_deref(), message))]
     ConfigFile {
-        /// The file, or where else the text came from.
+        /// The file, or another source of the text.
         path: PathBuf,
         /// The line, counted from 1, if it is known.
         line: Option<usize>,
@@ -41,16 +41,16 @@ pub enum TrainError {
         /// What was found and what was expected.
         message: String,
     },
-    /// The data set has no phrase to train on or to score.
+    /// There is no phrase to train on or to score.
     #[error("the {0} split has no phrase")]
     Empty(&'static str),
-    /// The loss or the gradient is infinite or no longer a number.
+    /// The loss or the gradient norm is NaN or infinite.
     #[error(
         "the {quantity} is {value} at step {step}, in the batch of {}; {}",
         tasks.join(", "), last_good(checkpoint.as_deref())
     )]
     Diverged {
-        /// What it is: `loss`, `gradient norm` or `validation loss`.
+        /// The quantity: `loss`, `gradient norm` or `validation loss`.
         quantity: &'static str,
         /// Its value.
         value: f32,
@@ -61,15 +61,23 @@ pub enum TrainError {
         /// The last checkpoint that was written.
         checkpoint: Option<PathBuf>,
     },
-    /// Weights are no longer numbers, though the loss still was one.
+    /// Weights that a run was given are NaN or infinite.
+    #[error("weights of the {part} are NaN or infinite: {}", tensors.join(", "))]
+    NonFinite {
+        /// Which model: `CLIP` or `decoder`.
+        part: &'static str,
+        /// The names of the tensors.
+        tensors: Vec<String>,
+    },
+    /// Weights became NaN or infinite, although the loss was still finite.
     #[error(
-        "after step {step}, weights are infinite or not numbers: {}; {}",
+        "after step {step}, weights are NaN or infinite: {}; {}",
         tensors.join(", "), last_good(checkpoint.as_deref())
     )]
     BrokenWeights {
         /// The step, counted from 1.
         step: usize,
-        /// The tensors.
+        /// The names of the tensors.
         tensors: Vec<String>,
         /// The last checkpoint that was written.
         checkpoint: Option<PathBuf>,
@@ -77,14 +85,14 @@ pub enum TrainError {
     /// A file or folder of a run could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried: `read`, `write`, …
+        /// The attempted action: `read`, `write`, …
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system answered.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A file or folder of a run is not what it should be.
+    /// The content of a file or folder is not as expected.
     #[error("{}: {message}", path.display())]
     Run {
         /// The file or folder.
@@ -95,8 +103,8 @@ pub enum TrainError {
     /// A tensor could not be read back from its device.
     #[error("cannot read a tensor from its device: {0}")]
     Device(String),
-    /// Stopping on Ctrl-C could not be set up.
-    #[error("cannot listen for Ctrl-C: {0}")]
+    /// Signals such as Ctrl-C cannot be handled.
+    #[error("cannot handle Ctrl-C: {0}")]
     Signal(String),
 }
 
@@ -114,7 +122,7 @@ fn last_good(checkpoint: Option<&Path>) -> String {
 }
 
 impl TrainError {
-    /// For `map_err` on an operation on `path`.
+    /// Wraps an error of the operating system, for `map_err` on an operation on `path`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io {
             action,
@@ -123,7 +131,7 @@ impl TrainError {
         }
     }
 
-    /// A file or folder whose content is not what it should be.
+    /// An error about the content of a file or folder.
     pub(crate) fn run(path: &Path, message: impl ToString) -> Self {
         Self::Run {
             path: path.to_owned(),
@@ -131,7 +139,7 @@ impl TrainError {
         }
     }
 
-    /// A field with a value that cannot be used.
+    /// An error about the value of a field.
     pub(crate) fn field(field: &str, message: impl ToString) -> Self {
         Self::Config {
             field: field.to_owned(),
@@ -139,7 +147,7 @@ impl TrainError {
         }
     }
 
-    /// For `map_err` on reading a tensor.
+    /// Wraps an error of a device, for `map_err` on reading a tensor.
     pub(crate) fn device(error: impl ToString) -> Self {
         Self::Device(error.to_string())
     }

@@ -1,8 +1,17 @@
 //! Training and evaluation of text-prompted segmentation on Burn.
 //!
-//! CLIP stays frozen: its encoders run on the plain device, where Burn has fused attention, and only
-//! the decoder is on the tape. [`run`] does everything that a [`TrainConfig`] asks for and leaves it
-//! in a [`RunFolder`]; [`Engine`] is the loop alone, [`DecoderTrainer`] one step.
+//! A decoder is trained on a frozen CLIP. CLIP runs on the plain device, where Burn has fused attention, and
+//! only the decoder on the autodiff device. Three levels are public:
+//!
+//! - [`run`] does everything that a [`TrainConfig`] describes, and writes it into a [`RunFolder`].
+//! - [`Engine`] is the training loop; [`train`] is the loop without validation and folder.
+//! - [`DecoderTrainer`] computes single steps.
+//!
+//! [`pretrain`] trains a CLIP on captions. [`score_model`], [`evaluate_phrasecut`] and
+//! [`score_model_by_clipseg`] score models and predictions.
+//!
+//! Cargo features: `plots` for curves and example pictures, `progress` for a progress bar, `signals` for
+//! stopping on Ctrl-C. Scoring needs none of them.
 //!
 //! ```
 //! use burn::tensor::Device;
@@ -48,6 +57,7 @@ mod run;
 mod scoring;
 mod step;
 
+pub use config::adamw_options::AdamWOptions;
 pub use config::bytes::ByteSize;
 pub use config::decoder_choice::{
     ConvChoice, ConvSize, DecoderChoice, DecoderKind, DeconvChoice, PretrainedChoice,
@@ -56,26 +66,28 @@ pub use config::decoder_choice::{
 pub use config::file::{PRESETS, preset_text};
 pub use config::settings::Settings;
 pub use config::train_config::{
-    AdamWOptions, AugmentConfig, BestBy, BrokenPictures, CacheConfig, CheckpointConfig, ClipChoice,
-    DataConfig, Precision, ScheduleConfig, TrainConfig, ValidationConfig,
+    AugmentConfig, BestBy, BrokenPictures, CacheConfig, CheckpointConfig, ClipChoice, DataConfig,
+    Precision, ScheduleConfig, TrainConfig, ValidationConfig,
 };
 pub use contrastive::{
-    CaptionAugment, CaptionTensors, CaptionsConfig, ClipOptimizer, ClipScores, ClipShape,
-    ClipStart, ClipTrainer, PretrainConfig, PretrainOutcome, PretrainRecord, PretrainSchedule,
-    RetrievalConfig, contrastive_loss, pretrain, read_pretrain_metrics,
+    CaptionAugment, CaptionTensors, CaptionsConfig, ClipScores, ClipShape, ClipStart, ClipTrainer,
+    PretrainConfig, PretrainOutcome, PretrainRecord, PretrainSchedule, RetrievalConfig,
+    contrastive_loss, pretrain, read_pretrain_metrics,
 };
 pub use error::{Result, TrainError};
 pub use frozen::encoding::{EncodingCounts, FrozenClip};
 pub use report::page::{Table, TableRow};
-pub use run::checkpoint::load_decoder;
+pub use run::configured_run::{RunOutcome, run};
+pub use run::decoder_checkpoint::load_decoder;
 pub use run::engine::{Engine, train};
 pub use run::folder::{RunFolder, Start};
 pub use run::interrupt::StopFlag;
 pub use run::journal::{Record, read_metrics};
-pub use run::outcome::{End, TrainOutcome};
-pub use run::progress::{Observer, Progress, Silent};
+pub use run::outcome::{End, LossRange, TrainOutcome};
+pub use run::progress::{Observer, Silent};
+#[cfg(feature = "progress")]
+pub use run::progress_bar::Progress;
 pub use run::setup::Setup;
-pub use run::whole::{RunOutcome, run};
 pub use scoring::clipseg_protocol::{ClipSegEvaluation, evaluate_clipseg, score_model_by_clipseg};
 pub use scoring::evaluate::{EvaluateOptions, Evaluation, evaluate};
 pub use scoring::exceptions::Exception;
@@ -85,7 +97,8 @@ pub use scoring::phrasecut_tasks::{
 };
 pub use scoring::phrases::Phrases;
 pub use scoring::prediction_folder::PredictionFolder;
+pub use step::input::StepInput;
 #[cfg(feature = "burn-train")]
 pub use step::learner::{DecoderLearner, EncodedPhrases, StepBatcher};
 pub use step::mixing::mix_embeddings;
-pub use step::trainer::{DecoderTrainer, StepInput};
+pub use step::trainer::DecoderTrainer;

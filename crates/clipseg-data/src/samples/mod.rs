@@ -23,6 +23,6 @@ pub use options::{MaskScaling, NegativeRule, SampleOptions, TEMPLATES};
 pub use order::{BatchOrder, BatchPosition, Grouping};
 pub use picture::{Preprocessing, SamplePicture};
 pub use sample::{Sample, Support};
-pub use selection::Selection;
+pub use selection::{Selection, WordMatches};
 pub use view::View;
 pub use word_lists::held_out_list;

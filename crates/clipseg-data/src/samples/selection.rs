@@ -51,6 +51,16 @@ pub struct Selection {
     skipped: Vec<u64>,
 }
 
+/// How many words of a text of [`Selection::only_words`] occur in the phrases of a split.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WordMatches {
+    /// The number of words, or of sequences of words: 1, or those of a list.
+    pub words: usize,
+    /// The number of these that no phrase contains.
+    pub unmatched: usize,
+}
+
 impl From<Split> for Selection {
     fn from(split: Split) -> Self {
         Self::new(split)
@@ -113,6 +123,26 @@ impl Selection {
     pub fn only_words<S: Into<String>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
         self.only = words.into_iter().map(Into::into).collect();
         self
+    }
+
+    /// For each text of [`only_words`](Self::only_words), how many of its words occur in the phrases of
+    /// the entire split.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such list, or a text has no word.
+    pub fn word_matches(&self, data: &PhraseCut) -> Result<Vec<WordMatches>> {
+        let set = WordSet::new(&self.only)?;
+        let phrases = data.phrases(self.split).par_iter();
+        let found: HashSet<usize> = phrases
+            .flat_map_iter(|phrase| set.found_in(&phrase.phrase))
+            .collect();
+        let mut matches = vec![WordMatches::default(); self.only.len()];
+        for (index, &text) in set.text_of().iter().enumerate() {
+            matches[text].words += 1;
+            matches[text].unmatched += usize::from(!found.contains(&index));
+        }
+        Ok(matches)
     }
 
     /// Selects only phrases whose mask has at least `pixels` pixels at the recorded size of the picture, by

@@ -47,8 +47,10 @@ pub(crate) fn has_words(phrase: &str, wanted: &str) -> bool {
 /// A set of words and sequences of words to be matched with phrases.
 #[derive(Debug, Default)]
 pub(super) struct WordSet {
-    /// Sequences without their last word, by their last word.
-    by_last: HashMap<String, Vec<Vec<String>>>,
+    /// Each sequence without its last word, with its index, by its last word.
+    by_last: HashMap<String, Vec<(usize, Vec<String>)>>,
+    /// For each sequence the index of the text that it is from.
+    text_of: Vec<usize>,
 }
 
 impl WordSet {
@@ -59,9 +61,9 @@ impl WordSet {
     /// If a list does not exist or an entry contains no word.
     pub(super) fn new(texts: &[String]) -> Result<Self> {
         let mut set = Self::default();
-        for text in texts {
+        for (index, text) in texts.iter().enumerate() {
             match text.strip_prefix(PREFIX) {
-                None => set.add(text)?,
+                None => set.add(text, index)?,
                 Some(name) => {
                     let list = held_out_list(name.trim()).ok_or_else(|| {
                         let known: Vec<&str> = names().collect();
@@ -69,7 +71,7 @@ impl WordSet {
                         DataError::Input(format!("`{text}`: expected {PREFIX} and one of {known}"))
                     })?;
                     for word in list {
-                        set.add(word)?;
+                        set.add(word, index)?;
                     }
                 }
             }
@@ -77,11 +79,13 @@ impl WordSet {
         Ok(set)
     }
 
-    fn add(&mut self, text: &str) -> Result<()> {
+    fn add(&mut self, text: &str, text_index: usize) -> Result<()> {
         let mut sequence = words(text);
         let last = sequence.pop();
         let last = last.ok_or_else(|| DataError::Input(format!("`{text}` contains no word")))?;
-        self.by_last.entry(last).or_default().push(sequence);
+        let sequences = self.by_last.entry(last).or_default();
+        sequences.push((self.text_of.len(), sequence));
+        self.text_of.push(text_index);
         Ok(())
     }
 
@@ -92,14 +96,27 @@ impl WordSet {
     /// Whether a phrase contains any of the words or sequences. The last word may differ by a regular
     /// plural.
     pub(super) fn is_in(&self, phrase: &str) -> bool {
+        !self.found_in(phrase).is_empty()
+    }
+
+    /// The indices of the sequences that a phrase has, in the sense of [`is_in`](Self::is_in).
+    pub(super) fn found_in(&self, phrase: &str) -> Vec<usize> {
         let phrase = words(phrase);
-        phrase.iter().enumerate().any(|(place, word)| {
-            same_words(word).iter().any(|last| {
-                let sequences = self.by_last.get(&**last).into_iter().flatten();
-                let mut sequences = sequences.filter(|_| same_word(word, last));
-                sequences.any(|before| phrase[..place].ends_with(before))
-            })
-        })
+        let mut found = Vec::new();
+        for (place, word) in phrase.iter().enumerate() {
+            for last in same_words(word) {
+                let sequences = self.by_last.get(&*last).into_iter().flatten();
+                let sequences = sequences.filter(|_| same_word(word, &last));
+                let here = sequences.filter(|(_, before)| phrase[..place].ends_with(before));
+                found.extend(here.map(|(index, _)| *index));
+            }
+        }
+        found
+    }
+
+    /// The index of the text that each sequence is from.
+    pub(super) fn text_of(&self) -> &[usize] {
+        &self.text_of
     }
 }
 

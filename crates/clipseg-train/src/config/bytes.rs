@@ -1,4 +1,4 @@
-//! Numbers of bytes as people write them.
+//! Numbers of bytes with units.
 
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
@@ -58,7 +58,7 @@ impl FromStr for ByteSize {
             .iter()
             .find(|(name, _)| name.eq_ignore_ascii_case(unit))
             .ok_or_else(fail)?;
-        // Whole numbers exactly, so that what is written is read back.
+        // Integers are exact, so that a written number is read back unchanged.
         let exact = whole.and_then(|whole| whole.checked_mul(*factor));
         Ok(Self(
             exact.unwrap_or((number * *factor as f64).round() as u64),
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn a_written_number_is_read_back() {
         for (text, bytes) in [
             ("512 MiB", 512 << 20),
             ("2 GiB", 2 << 30),

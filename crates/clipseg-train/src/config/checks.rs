@@ -1,26 +1,27 @@
-//! Numbers of a configuration that training cannot use, and settings that have no effect.
+//! Checks of a training configuration: values out of range and settings without an effect.
 
 use crate::config::decoder_choice::DecoderChoice;
 use crate::config::train_config::TrainConfig;
+use crate::config::values::{self, MOST};
 use crate::error::{Result, TrainError};
+use clipseg_data::Split;
 
-/// More of anything that is counted than any run needs, and few enough to calculate with.
-const MOST: usize = 1_000_000_000;
-/// More phrases in a batch, batches in a step or scenes than fit into any memory or disk.
+/// More phrases in a batch or batches in a step than fit into any memory.
 const MOST_AT_ONCE: usize = 1 << 16;
+/// More scenes than fit on any disk.
 const MOST_SCENES: usize = 1_000_000;
 const MOST_EPOCHS: usize = 10_000;
-/// Sides and widths for which a single step takes more than any machine has.
+/// Widths and sides for which a single step needs more memory than any machine has.
 const WIDEST: usize = 1 << 14;
 const LARGEST_SIDE: usize = 2_048;
 const MOST_EXAMPLES: usize = 1_000;
 
 impl TrainConfig {
-    /// Checks every number, and that every setting has an effect.
+    /// Checks that every value is in range and that every setting has an effect.
     ///
     /// # Errors
     ///
-    /// [`TrainError::Config`] with the first field that training cannot use.
+    /// [`TrainError::Config`] with the first invalid field.
     pub fn validate(&self) -> Result<()> {
         self.check_counts()?;
         self.check_effects()?;
@@ -35,61 +36,29 @@ impl TrainConfig {
             let message = format!("{}, expected at most {}", self.seed, i64::MAX);
             return Err(TrainError::field("seed", message));
         }
-        for (field, rate) in [
-            ("schedule.learning_rate", schedule.learning_rate),
-            ("schedule.final_learning_rate", schedule.final_learning_rate),
-        ] {
-            if !(rate > 0.0 && rate <= 1.0) {
-                let message = format!("{rate}, expected more than 0 and at most 1");
-                return Err(TrainError::field(field, message));
-            }
-        }
-        if let Some(norm) = schedule.clip_norm
-            && !(norm > 0.0 && norm.is_finite())
-        {
-            let message = format!("{norm}, expected more than 0");
-            return Err(TrainError::field("schedule.clip_norm", message));
-        }
-        for (field, share) in [
-            ("augment.colour_jitter", augment.colour_jitter),
-            ("augment.negatives", augment.negatives),
-            ("optimizer.weight_decay", optimizer.weight_decay),
-        ] {
-            if !(0.0..=1.0).contains(&share) {
-                let message = format!("{share}, expected 0 to 1");
-                return Err(TrainError::field(field, message));
-            }
-        }
-        if !(0.0..1.0).contains(&validation.threshold) {
-            let message = format!(
-                "{}, expected at least 0 and less than 1",
-                validation.threshold
-            );
-            return Err(TrainError::field("validation.threshold", message));
-        }
+        values::learning_rate("schedule.learning_rate", schedule.learning_rate)?;
+        let last_rate = schedule.final_learning_rate;
+        values::learning_rate("schedule.final_learning_rate", last_rate)?;
+        values::positive("schedule.clip_norm", schedule.clip_norm.unwrap_or(1.0))?;
+        values::share("augment.colour_jitter", augment.colour_jitter)?;
+        values::share("augment.negatives", augment.negatives)?;
+        optimizer.check()?;
+        values::below_one("validation.threshold", validation.threshold)?;
+        values::below_one("decoder.dropout", self.decoder.dropout())?;
         let [least, most] = augment.visual;
         if !(0.0 <= least && least <= most && most <= 1.0) {
             let message =
                 format!("[{least}, {most}], expected two numbers from 0 to 1, the smaller first");
             return Err(TrainError::field("augment.visual", message));
         }
-        for (field, beta) in [
-            ("optimizer.beta_1", optimizer.beta_1),
-            ("optimizer.beta_2", optimizer.beta_2),
-        ] {
-            if !(0.0..1.0).contains(&beta) {
-                let message = format!("{beta}, expected at least 0 and less than 1");
-                return Err(TrainError::field(field, message));
-            }
+        if let Some(ratio) = schedule.warmup_ratio
+            && !(ratio > 0.0 && ratio < 1.0)
+        {
+            let message = format!("{ratio}, expected more than 0 and less than 1");
+            return Err(TrainError::field("schedule.warmup_ratio", message));
         }
-        if !(optimizer.epsilon > 0.0 && optimizer.epsilon.is_finite()) {
-            let message = format!("{}, expected more than 0", optimizer.epsilon);
-            return Err(TrainError::field("optimizer.epsilon", message));
-        }
-        let dropout = self.decoder.dropout();
-        if !(0.0..1.0).contains(&dropout) {
-            let message = format!("{dropout}, expected at least 0 and less than 1");
-            return Err(TrainError::field("decoder.dropout", message));
+        if schedule.epochs.is_none() {
+            schedule.check_warmup(schedule.total_steps(|_| 0))?;
         }
         if let DecoderChoice::Deconv(choice) = &self.decoder
             && choice
@@ -97,7 +66,7 @@ impl TrainConfig {
                 .as_ref()
                 .is_some_and(|layers| layers.len() != 1)
         {
-            let message = "expected one layer, which is what `deconv` takes";
+            let message = "expected one layer, because `deconv` uses one";
             return Err(TrainError::field("decoder.extract_layers", message));
         }
         if let Some(index) = self.data.held_out.iter().position(|w| w.trim().is_empty()) {
@@ -155,19 +124,12 @@ impl TrainConfig {
             ("validation.test_phrases", validation.test_phrases, 0, MOST),
             ("checkpoints.every", self.checkpoints.every, 1, MOST),
         ] {
-            if value < least {
-                let message = format!("{value}, expected at least {least}");
-                return Err(TrainError::field(field, message));
-            }
-            if value > most {
-                let message = format!("{value}, expected at most {most}");
-                return Err(TrainError::field(field, message));
-            }
+            values::count(field, value, least, most)?;
         }
         Ok(())
     }
 
-    /// Settings that would be read and then ignored.
+    /// Refuses settings that would be ignored.
     fn check_effects(&self) -> Result<()> {
         let none = |field, message: &str| Err(TrainError::field(field, message));
         if self.schedule.steps.is_some() && self.schedule.epochs.is_some() {
@@ -175,6 +137,26 @@ impl TrainConfig {
                 "schedule.epochs",
                 "steps are given too, expected one of the two",
             );
+        }
+        if self.schedule.warmup_ratio.is_some() && self.schedule.warmup_steps != 0 {
+            return none(
+                "schedule.warmup_ratio",
+                "`schedule.warmup_steps` is given too, expected one of the two",
+            );
+        }
+        let training = self.data.training;
+        for (field, split, purpose) in [
+            ("data.validation", self.data.validation, "validation"),
+            ("data.test", self.data.test, "the final table"),
+        ] {
+            if overlap(training, split) {
+                let message = format!(
+                    "`{split}`, which shares phrases with `data.training` (`{training}`); expected \
+                     another split, because {purpose} on phrases that were trained on shows nothing \
+                     about new ones"
+                );
+                return none(field, &message);
+            }
         }
         if self.data.folder.is_some() && self.data.scenes.is_some() {
             return none(
@@ -194,7 +176,7 @@ impl TrainConfig {
         if self.cache.folder_limit.is_some_and(|limit| limit.0 == 0) {
             return none(
                 "cache.folder_limit",
-                "0 bytes, so `cache.folder` would have no effect; expected more, or neither",
+                "0 bytes, so `cache.folder` has no effect; expected more, or no `cache.folder`",
             );
         }
         for (field, path) in [
@@ -216,11 +198,16 @@ impl TrainConfig {
         {
             return none(
                 "clip.checkpoint",
-                "empty, expected a folder or an id on the hub",
+                "empty, expected a folder or an id on the Hugging Face hub",
             );
         }
         Ok(())
     }
+}
+
+/// Whether two splits have phrases in common.
+pub(crate) fn overlap(one: Split, other: Split) -> bool {
+    one.parts().iter().any(|part| other.parts().contains(part))
 }
 
 #[cfg(test)]
@@ -228,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bad_numbers_are_named() {
+    fn fields_out_of_range_are_named() {
         let message = |change: fn(&mut TrainConfig)| {
             let mut config = TrainConfig::default();
             change(&mut config);
@@ -254,6 +241,40 @@ mod tests {
     }
 
     #[test]
+    fn a_warm_up_ends_before_the_run() {
+        let message = |overrides: &[&str]| {
+            let changed = TrainConfig::default().with_overrides(overrides);
+            changed.map_err(|error| error.to_string())
+        };
+        assert_eq!(
+            message(&["schedule.warmup_steps=7", "schedule.steps=7"]).unwrap_err(),
+            "field `schedule.warmup_steps`: 7, expected fewer than the run's 7 steps"
+        );
+        message(&["schedule.warmup_steps=6", "schedule.steps=7"]).unwrap();
+        message(&["schedule.warmup_steps=299"]).unwrap();
+        assert!(
+            message(&["schedule.warmup_steps=300"]).is_err(),
+            "default steps"
+        );
+        // How many steps an epoch has is known only with the data.
+        message(&["schedule.warmup_steps=300", "schedule.epochs=1"]).unwrap();
+        message(&["schedule.warmup_ratio=0.5", "schedule.steps=1"]).unwrap();
+        for ratio in ["0", "1", "nan", "-0.5"] {
+            let error = message(&[&format!("schedule.warmup_ratio={ratio}")]).unwrap_err();
+            assert!(
+                error.starts_with("field `schedule.warmup_ratio`: "),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn validation_and_test_may_share_a_split() {
+        let config = TrainConfig::default().with_overrides(&["data.test=val"]);
+        assert_eq!(config.unwrap().data.test, Split::Val);
+    }
+
+    #[test]
     fn settings_without_an_effect_are_named() {
         let message = |overrides: &[&str]| {
             let error = TrainConfig::default()
@@ -273,6 +294,14 @@ mod tests {
             (&["validation.threshold=1"], "validation.threshold"),
             (&["validation.threshold=nan"], "validation.threshold"),
             (&["data.folder="], "data.folder"),
+            (
+                &["schedule.warmup_ratio=0.1", "schedule.warmup_steps=3"],
+                "schedule.warmup_steps",
+            ),
+            (&["data.validation=train"], "data.validation"),
+            (&["data.test=train"], "data.test"),
+            (&["data.training=val"], "data.validation"),
+            (&["data.training=miniv", "data.test=val_miniv"], "data.test"),
         ] {
             let found = message(overrides);
             assert!(found.starts_with(&format!("field `{field}`: ")), "{found}");

@@ -1,10 +1,10 @@
-//! Which decoder is trained: one of several, each with fields of its own.
+//! The choice of the decoder to train; each kind has its own settings.
 
 use clipseg_model::Upsampling;
 use serde::{Deserialize, Serialize};
 
-/// Which decoder is trained. In a file it is told by `kind`, or by `pretrained = true`; a field of
-/// another decoder is an error.
+/// The decoder to train. A file selects it by `kind` or by `pretrained = true`; a setting of another
+/// decoder is an error.
 ///
 /// # Example
 ///
@@ -24,13 +24,13 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "Written", into = "Written")]
 #[non_exhaustive]
 pub enum DecoderChoice {
-    /// A random one of CLIPSeg's own architecture, the default.
+    /// CLIPSeg's decoder with random weights, the default.
     Transformer(TransformerChoice),
-    /// A random one of convolutions at rising resolutions.
+    /// A decoder of convolutions at increasing resolutions, with random weights.
     Conv(ConvChoice),
-    /// A random one of the paper's baseline, hardly any decoder.
+    /// The minimal decoder of the paper's baseline CLIP-Deconv, with random weights.
     Deconv(DeconvChoice),
-    /// The one of the checkpoint, which then decides the shape.
+    /// The decoder of the checkpoint, which is fine-tuned; the checkpoint defines its shape.
     Pretrained(PretrainedChoice),
 }
 
@@ -40,19 +40,19 @@ impl Default for DecoderChoice {
     }
 }
 
-/// CLIPSeg's own decoder.
+/// The settings of CLIPSeg's decoder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TransformerChoice {
-    /// Width of the tokens, the paper's D. Default: 64.
+    /// Hidden size of the tokens, D in the paper. Default: 64.
     pub reduce_dim: usize,
-    /// Inner width of the MLPs. Default: 2,048, or 256 on the small random CLIP.
+    /// Intermediate size of the MLPs. Default: 2,048, or 256 on the small random CLIP.
     pub intermediate_size: Option<usize>,
-    /// The 0-based blocks of the vision tower that it sees, shallow to deep. Default: 3, 6, 9, or
-    /// their like in a tower of another depth.
+    /// The 0-based layers of the vision tower whose outputs the decoder uses, shallow to deep. Default:
+    /// 3, 6, 9, or layers at the same fractions of the depth of another tower.
     pub extract_layers: Option<Vec<usize>>,
-    /// The three-step head instead of one transposed convolution. Default: false.
+    /// Uses the upsampling head of three steps instead of one transposed convolution. Default: false.
     pub refined: bool,
-    /// Probability that a value is dropped in training; the paper's layers have 0.1. Default: 0.
+    /// Dropout probability in training; 0.1 in the paper. Default: 0.
     pub dropout: f64,
 }
 
@@ -68,28 +68,28 @@ impl Default for TransformerChoice {
     }
 }
 
-/// The convolutional decoder.
+/// The settings of the convolutional decoder.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ConvChoice {
-    /// How wide and deep it is. Default: `base`, with about as many parameters as the transformer at
+    /// Its width and depth. Default: `base`, with about as many parameters as the transformer decoder at
     /// D = 64.
     pub size: ConvSize,
-    /// How maps become larger. Default: `transposed`.
+    /// The upsampling of feature maps. Default: `transposed`.
     pub upsampling: Upsampling,
-    /// Whether the picture itself enters too. Default: false.
+    /// Whether the pixels of the picture are an input, too. Default: false.
     pub picture_branch: bool,
-    /// The 0-based blocks of the vision tower that it sees, shallow to deep. Default: 3, 6, 9, or
-    /// their like in a tower of another depth.
+    /// The 0-based layers of the vision tower whose outputs the decoder uses, shallow to deep. Default:
+    /// 3, 6, 9, or layers at the same fractions of the depth of another tower.
     pub extract_layers: Option<Vec<usize>>,
 }
 
-/// The paper's baseline.
+/// The settings of the paper's baseline.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeconvChoice {
-    /// Width of the tokens, the paper's D. Default: 64.
+    /// Hidden size of the tokens, D in the paper. Default: 64.
     pub reduce_dim: usize,
-    /// The 0-based block of the vision tower that it sees, one in a list. Default: 9, or its like in a
-    /// tower of another depth.
+    /// The 0-based layer of the vision tower whose output the decoder uses, as a list of one. Default: 9,
+    /// or the layer at the same fraction of the depth of another tower.
     pub extract_layers: Option<Vec<usize>>,
 }
 
@@ -102,26 +102,26 @@ impl Default for DeconvChoice {
     }
 }
 
-/// A checkpoint's decoder.
+/// The settings of a checkpoint's decoder.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PretrainedChoice {
-    /// What the checkpoint's decoder has to be. Default: any.
+    /// The required kind of the checkpoint's decoder. Default: any.
     pub kind: Option<DecoderKind>,
-    /// Probability that a value is dropped in training, of a `transformer`. Default: what the
-    /// checkpoint was trained with, 0 if it does not say.
+    /// Dropout probability in training, for a `transformer`. Default: that in the checkpoint's
+    /// configuration, or 0.
     pub dropout: Option<f64>,
 }
 
-/// A decoder's architecture.
+/// The architecture of a decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum DecoderKind {
-    /// CLIPSeg's own.
+    /// CLIPSeg's decoder.
     Transformer,
-    /// Convolutions at rising resolutions.
+    /// Convolutions at increasing resolutions.
     Conv,
-    /// The paper's baseline, hardly any decoder.
+    /// The minimal decoder of the paper's baseline CLIP-Deconv.
     Deconv,
 }
 
@@ -139,17 +139,17 @@ impl DecoderKind {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConvSize {
-    /// About a tenth of `base`.
+    /// About a tenth of the parameters of `base`.
     Tiny,
     /// About a million parameters on ViT-B/16.
     #[default]
     Base,
-    /// About three times `base`.
+    /// About three times the parameters of `base`.
     Large,
 }
 
 impl DecoderChoice {
-    /// Probability that a value is dropped in training, as far as it was asked for.
+    /// The configured dropout probability; 0 if none is configured.
     pub(crate) fn dropout(&self) -> f64 {
         match self {
             Self::Transformer(choice) => choice.dropout,
@@ -159,7 +159,7 @@ impl DecoderChoice {
     }
 }
 
-/// The section of a file, with the fields of all decoders.
+/// The section `decoder` of a file, with the fields of all decoders.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Written {
@@ -186,7 +186,7 @@ struct Written {
 }
 
 impl Written {
-    /// The first field that is given and not one of these.
+    /// The first given field that is not among `fields`.
     fn other_than(&self, fields: &[&str]) -> Option<&'static str> {
         [
             ("reduce_dim", self.reduce_dim.is_some()),
@@ -204,7 +204,7 @@ impl Written {
     }
 }
 
-/// What an error of the section begins with, before the field.
+/// The prefix of error messages of the section, before the field.
 pub(crate) const SECTION: &str = "decoder.";
 
 impl TryFrom<Written> for DecoderChoice {
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn another_decoder_begins_with_its_defaults() {
+    fn another_decoder_starts_with_its_defaults() {
         let paper = TrainConfig::preset("paper").unwrap();
         let conv = paper
             .clone()
@@ -375,7 +375,7 @@ mod tests {
             .with_overrides(&["decoder.kind=transformer"])
             .unwrap();
         assert_eq!(same.decoder, paper.decoder);
-        // In whatever order they are given, what is asked for is kept or refused.
+        // The order of the overrides does not matter.
         let given = ["decoder.size=tiny", "decoder.kind=conv"];
         let tiny = paper.clone().with_overrides(&given).unwrap();
         assert!(

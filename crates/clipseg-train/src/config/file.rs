@@ -1,4 +1,4 @@
-//! Configurations as TOML: files, presets, and single fields from a command line.
+//! Training configurations as TOML: files, presets and changes of single fields.
 
 use crate::config::decoder_choice::SECTION;
 use crate::config::settings::Settings;
@@ -7,7 +7,7 @@ use crate::error::{Result, TrainError};
 use std::path::Path;
 use toml::{Table, Value};
 
-/// The presets' names and texts.
+/// The name and the text of each preset.
 pub const PRESETS: [(&str, &str); 3] = [
     ("paper", include_str!("../../presets/paper.toml")),
     ("student", include_str!("../../presets/student.toml")),
@@ -15,7 +15,10 @@ pub const PRESETS: [(&str, &str); 3] = [
 ];
 
 impl Settings for TrainConfig {
-    const EXCLUSIVE: &'static [[&'static str; 2]] = &[["schedule.steps", "schedule.epochs"]];
+    const EXCLUSIVE: &'static [[&'static str; 2]] = &[
+        ["schedule.steps", "schedule.epochs"],
+        ["schedule.warmup_steps", "schedule.warmup_ratio"],
+    ];
 
     fn check(&self) -> Result<()> {
         self.validate()
@@ -25,7 +28,7 @@ impl Settings for TrainConfig {
         matches!(field, "decoder.kind" | "decoder.pretrained")
     }
 
-    /// Another decoder begins with its defaults.
+    /// Another decoder starts with its own defaults.
     fn begin_section(field: &str, value: &Value, table: &mut Table) {
         let Some(Value::Table(decoder)) = table.get_mut("decoder") else {
             return;
@@ -46,13 +49,13 @@ impl Settings for TrainConfig {
         Some((format!("{SECTION}{field}"), rest.to_owned()))
     }
 
-    /// The learning rate of every step depends on how many there are, so the steps that are done
-    /// would have been others.
+    /// The learning rate of every step depends on the number of steps, so with another number the steps
+    /// that are done would have been different.
     fn way_on(&self, field: &str, model: &Path) -> String {
         match field {
             "schedule.steps" | "schedule.epochs" => format!(
-                ". The learning rates of a run follow from its steps; to train its decoder further, \
-                 start another run from it: `--clip {} --set decoder.pretrained=true` with another \
+                ". The learning rate of every step depends on the number of steps; to train the decoder \
+                 further, start a new run from it: `--clip {} --set decoder.pretrained=true` with another \
                  --out",
                 model.display()
             ),
@@ -72,7 +75,7 @@ impl TrainConfig {
         <Self as Settings>::from_file(path)
     }
 
-    /// Reads the text of a configuration file; `path` is for messages.
+    /// Parses the text of a configuration file; `path` is used in error messages.
     ///
     /// # Errors
     ///
@@ -81,18 +84,18 @@ impl TrainConfig {
         <Self as Settings>::from_toml(text, path)
     }
 
-    /// A recipe by its name: `paper`, the published one; `student`, a smaller one; `quick`, minutes
-    /// on a processor.
+    /// Returns a preset: `paper`, the recipe of the CLIPSeg paper; `student`, a smaller one; or `quick`,
+    /// which takes minutes on a CPU.
     ///
     /// # Errors
     ///
-    /// If there is none of that name; the message lists them.
+    /// If there is no preset of that name; the message lists the names.
     pub fn preset(name: &str) -> Result<Self> {
         let text = preset_text(name)?;
         Self::from_toml(text, Path::new(&format!("preset {name}")))
     }
 
-    /// The configuration as TOML, all fields written out.
+    /// Returns the configuration as TOML with all fields.
     ///
     /// # Errors
     ///
@@ -101,18 +104,18 @@ impl TrainConfig {
         Settings::to_toml(self)
     }
 
-    /// Changes single fields, each as `section.field=value` with a value as in TOML; quotes around a
-    /// text may be left out.
+    /// Changes single fields, each given as `section.field=value` with a value in TOML; quotes around a
+    /// string may be omitted.
     ///
-    /// Steps replace epochs and the other way round. Another decoder, by `decoder.kind` or
-    /// `decoder.pretrained`, begins with its defaults, whatever was set of the former one; the other
-    /// fields of `decoder` in `overrides` are then those of the new one, in whatever order they are
-    /// given.
+    /// `schedule.steps` removes `schedule.epochs` and vice versa. Another decoder, selected by
+    /// `decoder.kind` or `decoder.pretrained`, starts with its own defaults and drops the settings of the
+    /// former decoder. The other fields of `decoder` in `overrides` then apply to the new decoder, in any
+    /// order.
     ///
     /// # Errors
     ///
-    /// If one has no `=`, the field is unknown, of another type or given twice, or the result cannot be
-    /// used ([`validate`](Self::validate)); the message names the field.
+    /// If an override has no `=`, a field is unknown, has the wrong type or is given twice, or the result
+    /// is invalid ([`validate`](Self::validate)); the message names the field.
     ///
     /// # Example
     ///
@@ -128,7 +131,7 @@ impl TrainConfig {
         Settings::with_overrides(self, overrides)
     }
 
-    /// The configuration with paths that mean the same from every folder.
+    /// The configuration with absolute paths.
     pub(crate) fn with_absolute_paths(mut self) -> Self {
         let folders = [&mut self.data.folder, &mut self.cache.folder];
         for folder in folders.into_iter().flatten() {
@@ -147,16 +150,19 @@ impl TrainConfig {
     }
 }
 
-/// The commented text of a preset.
+/// Returns the commented text of a preset.
 ///
 /// # Errors
 ///
-/// If there is none of that name; the message lists them.
+/// If there is no preset of that name; the message lists the names.
 pub fn preset_text(name: &str) -> Result<&'static str> {
     let found = PRESETS.iter().find(|(known, _)| *known == name);
     found.map(|(_, text)| *text).ok_or_else(|| {
         let known: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
-        let message = format!("`{name}` is none, known are {}", known.join(", "));
+        let message = format!(
+            "`{name}` is not a preset, expected one of {}",
+            known.join(", ")
+        );
         TrainError::field("preset", message)
     })
 }
@@ -173,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn a_written_configuration_is_read_back() {
         for (name, _) in PRESETS {
             let config = TrainConfig::preset(name).unwrap();
             let text = config.to_toml().unwrap();
@@ -205,12 +211,12 @@ mod tests {
         assert_eq!(student.schedule.epochs, Some(3));
         assert_eq!(
             TrainConfig::preset("fast").unwrap_err().to_string(),
-            "field `preset`: `fast` is none, known are paper, student, quick"
+            "field `preset`: `fast` is not a preset, expected one of paper, student, quick"
         );
     }
 
     #[test]
-    fn a_bad_file_is_told_by_line_and_field() {
+    fn errors_of_a_file_name_line_and_field() {
         let unknown = message("seed = 1\n[schedule]\nstepz = 3\n");
         assert!(
             unknown.starts_with("train.toml, line 3: field `schedule.stepz`: unknown field"),
@@ -270,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_twice_is_named() {
+    fn a_field_given_twice_is_named() {
         let message = |texts: &[&str]| {
             let error = TrainConfig::default().with_overrides(texts).unwrap_err();
             error.to_string()

@@ -1,8 +1,10 @@
-//! What a run is told to do: the configuration, its file, its checks and its presets.
+//! Configurations of runs: fields, files, presets and checks.
 
+pub(crate) mod adamw_options;
 pub(crate) mod bytes;
 pub(crate) mod checks;
 pub(crate) mod decoder_choice;
 pub(crate) mod file;
 pub(crate) mod settings;
 pub(crate) mod train_config;
+pub(crate) mod values;

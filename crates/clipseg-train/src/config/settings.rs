@@ -1,4 +1,4 @@
-//! Settings of a run as TOML: files, and single fields from a command line.
+//! Configurations of any kind of run as TOML: files and changes of single fields.
 
 use crate::error::{Result, TrainError};
 use clipseg_data::files;
@@ -7,38 +7,37 @@ use serde::de::DeserializeOwned;
 use std::path::Path;
 use toml::{Table, Value};
 
-/// What a run is made of, as a TOML file holds it.
+/// The configuration of a run, stored as TOML.
 ///
-/// Every field has a default, so a file needs to name only what is different.
+/// Every field has a default, so a file needs to contain only what differs from the defaults.
 pub trait Settings: Serialize + DeserializeOwned + Clone {
-    /// Pairs of fields of which only one may be there; the one that is given replaces the other.
+    /// Pairs of fields that exclude each other: an override of one removes the other.
     const EXCLUSIVE: &'static [[&'static str; 2]] = &[];
 
     /// Checks every value.
     ///
     /// # Errors
     ///
-    /// [`TrainError::Config`] with the first that training cannot use.
+    /// [`TrainError::Config`] with the first invalid field.
     fn check(&self) -> Result<()>;
 
-    /// Whether a field says what kind of thing its section is about, so that it is changed first.
+    /// Whether a field selects the kind of its section, so that it is changed before the other fields.
     #[doc(hidden)]
     fn begins_section(_field: &str) -> bool {
         false
     }
 
-    /// Removes what belongs to another kind of thing before such a field is changed.
+    /// Removes the settings of another kind before such a field is changed.
     #[doc(hidden)]
     fn begin_section(_field: &str, _value: &Value, _table: &mut Table) {}
 
-    /// The field and the rest of a message of serde's about a section, if it names a field in it.
+    /// The field that an error message of serde about a section names, and the rest of the message.
     #[doc(hidden)]
     fn exact_field(_message: &str) -> Option<(String, String)> {
         None
     }
 
-    /// What to do instead of going on with another value of a field, to be put after the message that
-    /// this cannot be.
+    /// What to do instead of resuming a run with another value of a field; appended to the error message.
     #[doc(hidden)]
     fn way_on(&self, _field: &str, _model: &Path) -> String {
         String::new()
@@ -57,7 +56,7 @@ pub trait Settings: Serialize + DeserializeOwned + Clone {
         <Self as Settings>::from_toml(&text, path)
     }
 
-    /// Reads the text of a file; `path` is for messages.
+    /// Parses the text of a file; `path` is used in error messages.
     ///
     /// # Errors
     ///
@@ -92,7 +91,7 @@ pub trait Settings: Serialize + DeserializeOwned + Clone {
         Ok(settings)
     }
 
-    /// The settings as TOML, all fields written out.
+    /// Returns the configuration as TOML with all fields.
     ///
     /// # Errors
     ///
@@ -101,13 +100,13 @@ pub trait Settings: Serialize + DeserializeOwned + Clone {
         toml::to_string(self).map_err(|error| TrainError::run(Path::new("config"), error))
     }
 
-    /// Changes single fields, each as `section.field=value` with a value as in TOML; quotes around a
-    /// text may be left out.
+    /// Changes single fields, each given as `section.field=value` with a value in TOML; quotes around a
+    /// string may be omitted.
     ///
     /// # Errors
     ///
-    /// If one has no `=`, the field is unknown, of another type or given twice, or the result cannot be
-    /// used ([`check`](Self::check)); the message names the field.
+    /// If an override has no `=`, a field is unknown, has the wrong type or is given twice, or the result
+    /// is invalid ([`check`](Self::check)); the message names the field.
     fn with_overrides<S: AsRef<str>>(self, overrides: &[S]) -> Result<Self> {
         self.check()?;
         let texts = || overrides.iter().map(AsRef::as_ref);
@@ -124,7 +123,7 @@ pub trait Settings: Serialize + DeserializeOwned + Clone {
         Ok(settings)
     }
 
-    /// The first field in which two runs differ, with both values.
+    /// The first field in which two configurations differ, with both values.
     #[doc(hidden)]
     fn first_difference(&self, other: &Self) -> Option<(String, String, String)> {
         let table = |settings: &Self| Table::try_from(settings).unwrap_or_default();
@@ -172,7 +171,7 @@ fn field_of(text: &str) -> &str {
     text.split_once('=').map_or(text, |(field, _)| field).trim()
 }
 
-/// What is given twice has no effect the first time.
+/// Refuses fields that are given twice, because the first value would have no effect.
 fn check_given_once<'a, C: Settings>(overrides: impl Iterator<Item = &'a str>) -> Result<()> {
     let mut given = Vec::new();
     for field in overrides.map(field_of) {
@@ -205,7 +204,7 @@ fn remove(table: &mut Table, field: &str) {
     }
 }
 
-/// A TOML value, or the text itself where it is none.
+/// Parses a TOML value; a text that is not TOML is a string.
 fn parse_value(text: &str) -> Value {
     toml::from_str::<Table>(&format!("value = {text}"))
         .ok()

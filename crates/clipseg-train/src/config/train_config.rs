@@ -1,5 +1,6 @@
-//! What a training run is made of.
+//! The configuration of a training run.
 
+use crate::config::adamw_options::AdamWOptions;
 use crate::config::bytes::ByteSize;
 use crate::config::decoder_choice::DecoderChoice;
 use clipseg_data::{NegativeRule, Preprocessing, Split};
@@ -7,9 +8,9 @@ use clipseg_metrics::Loss;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// How a decoder is trained: what a configuration file holds.
+/// The configuration of the training of a decoder: the content of a configuration file.
 ///
-/// Every field has a default, so a file needs to name only what is different.
+/// Every field has a default, so a file needs to contain only what differs from the defaults.
 ///
 /// # Example
 ///
@@ -24,17 +25,18 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Decides the order of the data, everything drawn at random in it, and the decoder's first
+    /// The random seed of the order of the data, of augmentation, of dropout and of the decoder's initial
     /// weights. Default: 0.
     pub seed: u64,
-    /// `cpu`, `ndarray`, `wgpu`, `vulkan` or `cuda`, with a number after a colon for one of several
-    /// cards. Default: `cpu`.
+    /// The name of the device: `cpu`, `ndarray`, `wgpu`, `vulkan` or `cuda`, with a number after a colon
+    /// to select one of several GPUs. The program resolves it; the functions of this crate take the
+    /// device itself. Default: `cpu`.
     pub device: String,
-    /// What is minimised. Default: `bce`.
+    /// The loss that is minimised. Default: `bce`.
     pub loss: Loss,
     /// The phrases.
     pub data: DataConfig,
-    /// What is changed about samples before they are learnt from.
+    /// Augmentation of the training samples.
     pub augment: AugmentConfig,
     /// The frozen encoders.
     pub clip: ClipChoice,
@@ -44,11 +46,11 @@ pub struct TrainConfig {
     pub optimizer: AdamWOptions,
     /// Steps, batches and learning rates.
     pub schedule: ScheduleConfig,
-    /// How often and on what a run is scored.
+    /// How often and on what a run is validated.
     pub validation: ValidationConfig,
-    /// How often a run is saved.
+    /// How often a checkpoint is saved.
     pub checkpoints: CheckpointConfig,
-    /// What is remembered of pictures and of the frozen vision tower.
+    /// The caches of pictures, hidden states and embeddings.
     pub cache: CacheConfig,
 }
 
@@ -71,53 +73,58 @@ impl Default for TrainConfig {
     }
 }
 
-/// The phrases of a run.
+/// The data of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// A folder in the layout of `VGPhraseCut_v0`. Without one, scenes are generated.
+    /// A folder in the layout of `VGPhraseCut_v0`. Without a folder, scenes are generated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
-    /// The split to learn from. Default: `train`.
+    /// The split to train on. Default: `train`.
     pub training: Split,
-    /// The split to choose by. Default: `val`.
+    /// The split by which the best decoder is chosen; it shares no phrases with `training`.
+    /// Default: `val`.
     pub validation: Split,
-    /// The split of the final table. Default: `test`.
+    /// The split of the final table; it shares no phrases with `training`. If it shares phrases with
+    /// `validation`, the log and the report say that its scores are too good. Default: `test`.
     pub test: Split,
-    /// Side of the pictures that the model sees, in pixels. Default: what the random CLIP was made for,
-    /// what the preprocessing of a checkpoint says whose decoder goes on, else 352.
+    /// Side of the model's input pictures in pixels. Default: that of the random CLIP if no checkpoint is
+    /// given, that of the checkpoint's preprocessing if its decoder is fine-tuned, else 352.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u32>,
-    /// How pictures and masks come to this size, in training and in validation. `clipseg` is the way of
-    /// the paper's own code: masks are drawn by pixel centres and resized by PyTorch's `nearest`,
-    /// pictures are squashed without antialiasing, and phrases with an empty mask are left out; the
-    /// mean IoU is then that of its evaluation, TP / (1 + TP + FP + FN) for each phrase.
-    /// `hugging_face` is the way of its published processor. Default: that of a checkpoint whose
-    /// decoder goes on, else `hugging_face`.
+    /// How pictures and masks are resized, in training and in validation. `clipseg` does it as the
+    /// paper's own code: masks are drawn by pixel centres and resized by PyTorch's `nearest`, pictures are
+    /// resized without antialiasing, and phrases with an empty mask are left out. The mean IoU is then
+    /// that of the paper's evaluation, TP / (1 + TP + FP + FN) for each phrase. `hugging_face` does it as
+    /// the processor that is published with the weights. Default: that of the checkpoint if its decoder
+    /// is fine-tuned, else `hugging_face`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocessing: Option<Preprocessing>,
-    /// Phrases with one of these words (or sequences of words) are neither trained on nor chosen by.
-    /// Default: none.
+    /// Held-out words or sequences of words: phrases that contain one are used neither for training nor
+    /// for validation, and count as unseen in the final table. `list:` and the name of a
+    /// [list](clipseg_data::held_out_list) stand for its words. Each entry must occur in the training
+    /// split. Default: none.
     pub held_out: Vec<String>,
-    /// About so many phrases are trained on: whole pictures, drawn by the seed. Default: all.
+    /// The approximate number of phrases to train on: complete pictures, drawn with the random seed.
+    /// Default: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// Generated pictures, where there is no folder. Default: 1,000.
+    /// The number of scenes to generate if there is no folder. Default: 1,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scenes: Option<usize>,
-    /// What is done about pictures that are missing or cannot be decoded; all of them are looked for
-    /// before the first step. Default: `refuse`.
+    /// What to do about pictures that are missing or cannot be decoded. All pictures are checked before
+    /// the first step. Default: `refuse`.
     pub broken_pictures: BrokenPictures,
 }
 
-/// What is done about pictures that are missing or cannot be decoded.
+/// What to do about pictures that are missing or cannot be decoded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BrokenPictures {
-    /// The run does not begin, and the pictures are listed.
+    /// The run does not start, and the error lists the pictures.
     #[default]
     Refuse,
-    /// Their phrases are left out, which is said in the log and in the report.
+    /// Their phrases are left out; the log and the report give their number.
     LeaveOut,
 }
 
@@ -138,110 +145,90 @@ impl Default for DataConfig {
     }
 }
 
-/// What is changed about samples before they are learnt from; validation sees them as they are.
+/// Augmentation of the training samples; validation uses none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentConfig {
-    /// Cut a random square that shows the object, instead of squashing the picture. Default: false.
+    /// Crops a random square that contains part of the object, instead of resizing the entire picture.
+    /// Default: false.
     pub crop: bool,
-    /// Mirror half of the pictures, and with them "left" and "right" in phrases. Default: false.
+    /// Flips half of the pictures horizontally and swaps "left" and "right" in their phrases.
+    /// Default: false.
     pub flip: bool,
-    /// How far brightness, contrast and saturation may change, from 0 to 1. Default: 0.
+    /// Largest change of brightness, contrast and saturation, from 0 to 1. Default: 0.
     pub colour_jitter: f32,
-    /// Share of phrases that are replaced by one of something else, with an empty mask. Default: 0.
+    /// Fraction of the phrases that are replaced by a negative: another phrase with an empty mask.
+    /// Default: 0.
     pub negatives: f32,
-    /// Which phrases others are replaced by, if any are: `not_shown`, one of something that the picture
-    /// does not show, or `any`, as in the paper's own training. Default: `not_shown`.
+    /// The phrases that negatives are drawn from: `not_shown`, those of things that the picture does not
+    /// show, or `any`, as in the paper's own training. Default: `not_shown`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub negative_rule: Option<NegativeRule>,
-    /// Put phrases into sentences such as "a photo of a …". Default: false.
+    /// Puts phrases into templates such as "a photo of a …". Default: false.
     pub templates: bool,
-    /// The share of the embedding of another picture of the same thing that is mixed into the phrase's,
-    /// where there is one: each phrase draws its own between these two. At 0 the phrase is left alone,
-    /// at 1 the picture takes its place. CLIPSeg's published training files draw the text's weight from
-    /// 0 to 0.5, which is `[0.5, 1.0]`; its paper (arXiv:2112.10003) says `[0.0, 1.0]`.
+    /// The range of the weight of visual prompts. If another picture shows the same thing, its embedding
+    /// is mixed into that of the phrase, with a weight drawn from this range for each phrase: 0 leaves
+    /// the phrase unchanged, 1 replaces it. CLIPSeg's published training files draw the weight of the
+    /// text from 0 to 0.5, which is `[0.5, 1.0]` here; its paper (arXiv:2112.10003) says `[0.0, 1.0]`.
     /// Default: `[0.0, 0.0]`.
     pub visual: [f32; 2],
 }
 
-/// Which encoders the decoder stands on.
+/// The frozen CLIP.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClipChoice {
-    /// Folder of a CLIP or CLIPSeg checkpoint, or its id on the hub. Without one, a small CLIP with
-    /// random weights is made.
+    /// Folder of a CLIP or CLIPSeg checkpoint, or its id on the Hugging Face hub. Without it, a small CLIP
+    /// with random weights is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
-    /// Precision of the frozen encoders; the decoder is trained in single precision.
-    /// Default: `f32`.
+    /// Precision of the frozen CLIP; the decoder is trained in single precision. Default: `f32`.
     pub data_type: Precision,
 }
 
-/// A float type of the frozen encoders.
+/// The float type of the frozen CLIP.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// Single.
+    /// Single precision.
     #[default]
     F32,
-    /// Half, with five bits of exponent.
+    /// Half precision, with an exponent of 5 bits.
     F16,
-    /// Half, with the range of single precision.
+    /// Half precision, with the exponent of single precision (8 bits).
     Bf16,
-}
-
-/// AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), with PyTorch's defaults, not Burn's.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AdamWOptions {
-    /// Share of the weights taken off in each step, times the learning rate. Default: 0.01.
-    pub weight_decay: f32,
-    /// Whether biases and the weights of norms decay too. Default: true, as in PyTorch.
-    pub decay_biases_and_norms: bool,
-    /// Memory of the mean of the gradients. Default: 0.9.
-    pub beta_1: f32,
-    /// Memory of the mean of their squares. Default: 0.999.
-    pub beta_2: f32,
-    /// Added to the root of the squares. Default: 1e-8.
-    pub epsilon: f32,
-}
-
-impl Default for AdamWOptions {
-    fn default() -> Self {
-        Self {
-            weight_decay: 1e-2,
-            decay_biases_and_norms: true,
-            beta_1: 0.9,
-            beta_2: 0.999,
-            epsilon: 1e-8,
-        }
-    }
 }
 
 /// Steps, batches and learning rates.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScheduleConfig {
-    /// Steps of the optimizer. Default: 300, unless epochs are given.
+    /// Steps of the optimizer. Default: 300, unless `epochs` is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<usize>,
-    /// Passes over the data, instead of steps.
+    /// Epochs, instead of `steps`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs: Option<usize>,
-    /// Phrases that are decoded at a time. Default: 16.
+    /// Phrases in a batch. Default: 16.
     pub batch_size: usize,
-    /// Batches whose gradients make one step. Default: 1.
+    /// Batches whose gradients are accumulated for one step. Default: 1.
     pub accumulation: usize,
-    /// Keep the phrases of a picture in one batch, so that it is encoded once for all of them.
+    /// Keeps the phrases of a picture in one batch, so that the picture is encoded once for all of them.
     /// Default: true.
     pub group_by_picture: bool,
     /// Learning rate of the first step after the warm-up. Default: 1e-3, as in the paper.
     pub learning_rate: f64,
     /// Learning rate of the last step, reached on a cosine. Default: 1e-4, as in the paper.
     pub final_learning_rate: f64,
-    /// Steps over which the rate rises before the cosine begins. Default: 0, as in the paper.
+    /// Steps over which the learning rate rises linearly before the cosine begins; fewer than the steps
+    /// of the run. Default: 0, as in the paper.
     pub warmup_steps: usize,
-    /// Longest gradient over all weights together; longer ones are shortened. Default: any.
+    /// The warm-up as a fraction of the run's steps, rounded down, instead of `warmup_steps`; less
+    /// than 1. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup_ratio: Option<f64>,
+    /// Largest gradient norm, over all weights together; longer gradients are scaled down to it.
+    /// Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
 }
@@ -257,29 +244,30 @@ impl Default for ScheduleConfig {
             learning_rate: 1e-3,
             final_learning_rate: 1e-4,
             warmup_steps: 0,
+            warmup_ratio: None,
             clip_norm: None,
         }
     }
 }
 
-/// How often and on what a run is scored.
+/// How often and on what a run is validated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ValidationConfig {
-    /// Steps between two validations; after the last step there is always one. Default: 100.
+    /// Steps between two validations; the last step is always followed by one. Default: 100.
     pub every: usize,
-    /// At most so many phrases, evenly spread over the split. Default: 300.
+    /// Largest number of phrases, evenly spread over the split. Default: 300.
     pub phrases: usize,
-    /// Probability above which a pixel is inside. Default: 0.5.
+    /// Probability above which a pixel counts as inside. Default: 0.5.
     pub threshold: f32,
-    /// What the best checkpoint is best at. Default: `mean_iou`.
+    /// The score by which the best checkpoint is chosen. Default: `mean_iou`.
     pub best_by: BestBy,
-    /// Stop when so many validations in a row bring no improvement. Default: never.
+    /// Stops the run after this number of successive validations without improvement. Default: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
-    /// Phrases in the picture of examples. Default: 6.
+    /// Phrases in the picture with examples. Default: 6.
     pub examples: usize,
-    /// At most so many phrases of the test split in the final table. Default: 1,000.
+    /// Largest number of phrases of the test split in the final table. Default: 1,000.
     pub test_phrases: usize,
 }
 
@@ -297,21 +285,22 @@ impl Default for ValidationConfig {
     }
 }
 
-/// What the best checkpoint is best at.
+/// The score by which the best checkpoint is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BestBy {
-    /// The mean over phrases of intersection over union, the higher the better.
+    /// The mean intersection over union of the phrases; higher is better.
     MeanIou,
-    /// The loss, the lower the better.
+    /// The validation loss; lower is better.
     Loss,
 }
 
-/// How often a run is saved.
+/// How often a checkpoint is saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CheckpointConfig {
-    /// Steps between two checkpoints; each validation, Ctrl-C and the end save too. Default: 100.
+    /// Steps between two checkpoints. A checkpoint is also saved after each validation, on Ctrl-C and at
+    /// the end. Default: 100.
     pub every: usize,
 }
 
@@ -321,27 +310,31 @@ impl Default for CheckpointConfig {
     }
 }
 
-/// What is remembered. Without memory and folder no hidden state is, and none is rounded.
+/// The caches of a run.
 ///
-/// A run takes `memory` and `pictures` beside a fixed amount: the weights, with three times the
-/// decoder's for gradients and moments, what a step's batch leaves on the tape, and three batches of
-/// pictures, masks and examples that are read ahead. None of it grows with the length of the run or,
-/// but for the records of the phrases, with the size of the data.
+/// Cached hidden states are rounded to half precision. With `memory` 0 and no `folder` none is cached, and
+/// none is rounded.
+///
+/// Beside `memory` and `pictures`, a run needs a fixed amount of memory: the weights, three times the
+/// decoder's for gradients and moments, the activations of one batch, and three batches of pictures, masks
+/// and visual prompts that are loaded ahead. This does not grow with the number of steps, nor with the
+/// size of the data except for the records of the phrases.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
-    /// Most memory for hidden states (three quarters of it) and embeddings of phrases (a quarter).
-    /// Default: 1 GiB.
+    /// Largest number of bytes in memory for hidden states (three quarters) and embeddings of phrases (one
+    /// quarter). Default: 1 GiB.
     pub memory: ByteSize,
-    /// A folder for hidden states that do not fit there, also for later runs. They lie in a folder
-    /// `clipseg-hidden-states` inside it; nothing else in it is touched. Default: none.
+    /// A folder for hidden states on disk, which later runs use too. They are stored in the subfolder
+    /// `clipseg-hidden-states`; nothing else in the folder is changed. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
-    /// Most bytes in that folder; when there is no room, what other checkpoints left goes first.
-    /// Default: 20 GiB.
+    /// Largest number of bytes in that folder. When it is full, hidden states of other checkpoints are
+    /// evicted first. Default: 20 GiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder_limit: Option<ByteSize>,
-    /// Most memory for decoded pictures and masks to train on. Default: 256 MiB.
+    /// Largest number of bytes in memory for decoded pictures and masks of the training split.
+    /// Default: 256 MiB.
     pub pictures: ByteSize,
 }
 
@@ -357,7 +350,7 @@ impl Default for CacheConfig {
 }
 
 impl CacheConfig {
-    /// Most bytes in the folder.
+    /// Largest number of bytes in the folder.
     pub(crate) fn folder_limit(&self) -> u64 {
         self.folder_limit.map_or(20 << 30, |limit| limit.0)
     }

@@ -1,78 +1,84 @@
-//! The loop of pre-training.
-//!
-//! A step is a pure function of the weights, the moments, the seed and its number, as in the training
-//! of a decoder, so that a run that goes on from a checkpoint does what it would have done.
+//! Contrastive training of a CLIP on captions.
 
 use super::config::PretrainConfig;
-use super::feed::{CaptionFeed, FixedTokenizer};
+use super::feed::CaptionFeed;
+use super::fixed_tokenizer::FixedTokenizer;
+use super::outcome::PretrainOutcome;
 use super::records::PretrainRecord;
-use super::report::write_pretrain_curves;
-use super::scores::{ClipScores, ScoreSet};
+use super::scores::ScoreSet;
 use super::setup::PretrainSetup;
 use super::trainer::ClipTrainer;
 use crate::error::{Result, TrainError};
 use crate::readback::floats;
-use crate::run::checkpoint::{self, TrainState};
+use crate::run::checkpoint::TrainState;
 use crate::run::folder::RunFolder;
 use crate::run::interrupt::StopFlag;
-use crate::run::journal::Journal;
-use crate::run::outcome::End;
 use crate::run::progress::Observer;
+use crate::run::training_loop::{Running, Training, TrainingLoop};
 use burn::prelude::*;
-use clipseg_clip::Clip;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Steps whose speed does not count: kernels are compiled and tuned in them.
+/// Steps that are not timed: kernels are compiled and tuned in them.
 const WARM: usize = 20;
-/// Steps after which the speed is known.
+/// The step after which the time of a step is known.
 const MEASURED: usize = 40;
 
-/// What a pre-training run ends with.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct PretrainOutcome {
-    /// The CLIP after the last step, on the plain device.
-    pub clip: Clip,
-    /// Every step and validation, those before an interruption too.
-    pub records: Vec<PretrainRecord>,
-    /// How it came to an end.
-    pub end: End,
-    /// Captions of this process that had more tokens than the text tower has positions, and were cut.
-    pub cut_captions: usize,
+/// Trains a CLIP on captions, from the beginning or from the checkpoint in the folder.
+///
+/// # Errors
+///
+/// If a weight of the CLIP is NaN or infinite, the warm-up is not shorter than the run, a caption
+/// cannot be read, the loss, the gradient norm or a weight becomes NaN or infinite, or the folder
+/// cannot be written.
+pub(crate) fn train_clip(
+    config: &PretrainConfig,
+    setup: &PretrainSetup,
+    folder: &RunFolder,
+    stop: &StopFlag,
+    observer: &mut dyn Observer,
+) -> Result<PretrainOutcome> {
+    let tensors = clipseg_clip::non_finite(&setup.clip);
+    if !tensors.is_empty() {
+        return Err(TrainError::NonFinite {
+            part: "CLIP",
+            tensors,
+        });
+    }
+    let training_loop = TrainingLoop {
+        folder: Some(folder),
+        stop,
+        validate_every: Some(config.validation.every),
+        save_every: config.checkpoints.every,
+    };
+    let mut training = ClipTraining::new(config, setup)?;
+    let (end, records) = training_loop.run(&mut training, observer)?;
+    Ok(PretrainOutcome {
+        clip: training.trainer.clip(),
+        records,
+        end,
+        cut_captions: training.cut_captions,
+    })
 }
 
-impl PretrainOutcome {
-    /// The loss of every step.
-    pub fn losses(&self) -> Vec<f32> {
-        self.records
-            .iter()
-            .filter_map(PretrainRecord::loss)
-            .collect()
-    }
-
-    /// The scores of the last validation.
-    pub fn scores(&self) -> Option<ClipScores> {
-        self.records.iter().rev().find_map(|record| match record {
-            PretrainRecord::Validation { scores, .. } => Some(*scores),
-            PretrainRecord::Step { .. } => None,
-        })
-    }
-}
-
-/// Trains a CLIP on captions.
-pub(crate) struct PretrainEngine<'a> {
+/// The training of a CLIP, as the loop sees it.
+struct ClipTraining<'a> {
     config: &'a PretrainConfig,
     setup: &'a PretrainSetup,
-    folder: &'a RunFolder,
-    stop: StopFlag,
+    trainer: ClipTrainer,
+    tokenizer: FixedTokenizer,
     scores: ScoreSet,
-    /// Steps whose numbers are still on the device.
+    feed: Option<CaptionFeed>,
+    /// Steps whose losses are still on the device.
     pending: Vec<Pending>,
+    cut_captions: usize,
+    /// The step that this process started from.
+    first: usize,
     began: Instant,
+    /// When the steps that are timed began.
+    warm: Instant,
 }
 
-/// A step that the device may still be busy with.
+/// A step that the device may not have finished yet.
 struct Pending {
     step: usize,
     epoch: u64,
@@ -82,151 +88,133 @@ struct Pending {
     gradient_norm: Option<Tensor<1>>,
 }
 
-impl<'a> PretrainEngine<'a> {
-    pub(crate) fn new(
-        config: &'a PretrainConfig,
-        setup: &'a PretrainSetup,
-        folder: &'a RunFolder,
-        stop: StopFlag,
-    ) -> Result<Self> {
-        let sizes = [config.validation.pictures, config.validation.objects];
+impl<'a> ClipTraining<'a> {
+    fn new(config: &'a PretrainConfig, setup: &'a PretrainSetup) -> Result<Self> {
         let parts = &setup.parts;
+        let positions = parts.config.text_config.max_position_embeddings;
+        let tokenizer = FixedTokenizer::new(&parts.tokenizer, positions)?;
         let scores = ScoreSet::new(
             &setup.captions,
-            sizes,
-            Self::tokenizer(setup)?,
+            [config.validation.pictures, config.validation.objects],
+            tokenizer.clone(),
             parts.processor.clone(),
             config.schedule.piece.unwrap_or(config.schedule.batch_size),
         )?;
+        let now = Instant::now();
         Ok(Self {
             config,
             setup,
-            folder,
-            stop,
+            trainer: ClipTrainer::new(setup.clip.clone(), &config.optimizer),
+            tokenizer,
             scores,
+            feed: None,
             pending: Vec::new(),
-            began: Instant::now(),
+            cut_captions: 0,
+            first: 0,
+            began: now,
+            warm: now,
         })
     }
 
-    fn tokenizer(setup: &PretrainSetup) -> Result<FixedTokenizer> {
-        let positions = setup.parts.config.text_config.max_position_embeddings;
-        FixedTokenizer::new(&setup.parts.tokenizer, positions)
-    }
-
-    /// Trains from the beginning, or goes on with the checkpoint in the folder.
-    pub(crate) fn run(mut self, observer: &mut dyn Observer) -> Result<PretrainOutcome> {
-        let config = self.config;
-        let schedule = &config.schedule;
-        let mut trainer = ClipTrainer::new(self.setup.clip.clone(), &config.optimizer.into());
-        let mut state = TrainState::default();
-        if let Some(path) = self.checkpoint() {
-            state = checkpoint::load(&path, &mut trainer)?;
-            observer.note(&format!("going on after step {}", state.step));
-        }
-        let metrics = self.folder.metrics();
-        let mut journal = Journal::<PretrainRecord>::open(&metrics, state.metrics_length)?;
-        let mut feed = CaptionFeed::new(
-            self.setup.captions.clone(),
-            Self::tokenizer(self.setup)?,
-            schedule.batch_size,
-            state.step,
-        )?;
-        let mut cut_captions = 0;
-        let first = state.step;
-        let mut steps = schedule.total_steps().or(state.steps);
-        let mut warm = Instant::now();
-        observer.start(first, steps.unwrap_or(first + MEASURED));
-        let end = loop {
-            if steps.is_some_and(|steps| state.step >= steps) {
-                break End::Finished;
-            }
-            if self.stop.is_raised() {
-                break End::Stopped;
-            }
-            let batch = feed.next()?;
-            cut_captions += batch.texts.cut;
-            let input = batch.into_tensors(&self.setup.parts.processor, &self.setup.device);
-            let piece = schedule.piece.unwrap_or(schedule.batch_size);
-            let scale = trainer.logit_scale().exp();
-            let (loss, mut gradients) = trainer.gradients_in_pieces(&input, piece)?;
-            let mut gradient_norm = None;
-            if let Some(longest) = schedule.clip_norm {
-                (gradients, gradient_norm) = trainer.clip_gradients(gradients, longest);
-            }
-            let learning_rate = schedule.learning_rate_at(state.step, steps.unwrap_or(usize::MAX));
-            trainer.apply(gradients, learning_rate);
-            self.pending.push(Pending {
-                step: state.step + 1,
-                epoch: self
-                    .setup
-                    .captions
-                    .epoch(state.step as u64, schedule.batch_size),
-                learning_rate,
-                loss,
-                scale,
-                gradient_norm,
-            });
-            state.step += 1;
-            if let (None, Some(minutes)) = (steps, schedule.minutes) {
-                // Whether numbers are read back or not decides nothing but when they are written.
-                let here = state.step - first;
-                if here == WARM {
-                    self.read_back(&mut journal, observer)?;
-                    warm = Instant::now();
-                } else if here == MEASURED {
-                    self.read_back(&mut journal, observer)?;
-                    let each = warm.elapsed() / (MEASURED - WARM) as u32;
-                    let more = self.steps_left(minutes, each);
-                    steps = Some(state.step + more);
-                    state.steps = steps;
-                    observer.note(&format!(
-                        "a step takes {:.3} s: {} steps in {minutes} minutes",
-                        each.as_secs_f64(),
-                        state.step + more
-                    ));
-                    observer.start(state.step, state.step + more);
-                }
-            }
-            let last = steps == Some(state.step);
-            let validate = last || state.step.is_multiple_of(config.validation.every);
-            let save = validate || state.step.is_multiple_of(config.checkpoints.every);
-            if save || self.pending.len() >= schedule.read_every {
-                self.read_back(&mut journal, observer)?;
-            }
-            if validate {
-                self.validate(&trainer, state.step, &mut journal, observer)?;
-            }
-            if save {
-                self.save(&trainer, &mut state, &journal)?;
-            }
-        };
-        self.read_back(&mut journal, observer)?;
-        if end == End::Stopped {
-            self.save(&trainer, &mut state, &journal)?;
-        }
-        write_pretrain_curves(self.folder, journal.records())?;
-        observer.finish();
-        Ok(PretrainOutcome {
-            clip: trainer.clip(),
-            records: journal.records().to_vec(),
-            end,
-            cut_captions,
-        })
-    }
-
-    /// The steps that fit into what is left of the time, at least one.
+    /// The number of steps that fit into the rest of the time, at least one.
     fn steps_left(&self, minutes: f64, each: Duration) -> usize {
         let left = 60.0 * minutes - self.began.elapsed().as_secs_f64();
         ((left / each.as_secs_f64().max(1e-6)) as usize).max(1)
     }
+}
 
-    /// Waits for the device and writes down what the steps since the last time did.
-    fn read_back(
-        &mut self,
-        journal: &mut Journal<PretrainRecord>,
-        observer: &mut dyn Observer,
-    ) -> Result<()> {
+impl Training for ClipTraining<'_> {
+    type Trainer = ClipTrainer;
+    type Record = PretrainRecord;
+
+    fn trainer(&self) -> &ClipTrainer {
+        &self.trainer
+    }
+
+    fn trainer_mut(&mut self) -> &mut ClipTrainer {
+        &mut self.trainer
+    }
+
+    fn begin(&mut self, state: &TrainState) -> Result<usize> {
+        self.first = state.step;
+        self.feed = Some(CaptionFeed::new(
+            self.setup.captions.clone(),
+            self.tokenizer.clone(),
+            self.config.schedule.batch_size,
+            state.step,
+        )?);
+        self.warm = Instant::now();
+        Ok(self.steps(state).unwrap_or(self.first + MEASURED))
+    }
+
+    fn steps(&self, state: &TrainState) -> Option<usize> {
+        self.config.schedule.total_steps().or(state.steps)
+    }
+
+    fn step(&mut self, steps: Option<usize>, run: &mut Running<'_, PretrainRecord>) -> Result<()> {
+        let schedule = &self.config.schedule;
+        let feed = self.feed.as_mut().ok_or(TrainError::Empty("training"))?;
+        let batch = feed.next()?;
+        self.cut_captions += batch.texts.cut;
+        let input = batch.into_tensors(&self.setup.parts.processor, &self.setup.device);
+        let piece = schedule.piece.unwrap_or(schedule.batch_size);
+        let scale = self.trainer.logit_scale().exp();
+        let (loss, mut gradients) = self.trainer.gradients_in_pieces(&input, piece)?;
+        let mut gradient_norm = None;
+        if let Some(longest) = schedule.clip_norm {
+            (gradients, gradient_norm) = self.trainer.clip_gradients(gradients, longest);
+        }
+        let step = run.state.step;
+        let learning_rate = schedule.learning_rate_at(step, steps);
+        self.trainer.apply(gradients, learning_rate);
+        let epoch = self.setup.captions.epoch(step as u64, schedule.batch_size);
+        self.pending.push(Pending {
+            step: step + 1,
+            epoch,
+            learning_rate,
+            loss,
+            scale,
+            gradient_norm,
+        });
+        if self.pending.len() >= schedule.read_every {
+            self.read_back(run)?;
+        }
+        Ok(())
+    }
+
+    /// Decides the number of steps by the time that a step takes. When losses are read back from the
+    /// device has no effect on their values.
+    fn decide_steps(&mut self, run: &mut Running<'_, PretrainRecord>) -> Result<()> {
+        let Some(minutes) = self.config.schedule.minutes else {
+            return Ok(());
+        };
+        let done = run.state.step;
+        if done - self.first == WARM {
+            self.read_back(run)?;
+            self.warm = Instant::now();
+        } else if done - self.first == MEASURED {
+            self.read_back(run)?;
+            let each = self.warm.elapsed() / (MEASURED - WARM) as u32;
+            let steps = done + self.steps_left(minutes, each);
+            run.state.steps = Some(steps);
+            run.observer.note(&format!(
+                "a step takes {:.3} s: {steps} steps in {minutes} minutes",
+                each.as_secs_f64()
+            ));
+            let warmup = self.config.schedule.warmup(None);
+            if warmup >= steps {
+                run.observer.note(&format!(
+                    "the warm-up of {warmup} steps is not shorter than the run, so the learning rate \
+                     only rises; set `schedule.warmup_steps` or more minutes"
+                ));
+            }
+            run.observer.start(done, steps);
+        }
+        Ok(())
+    }
+
+    /// Waits for the device and records the pending steps.
+    fn read_back(&mut self, run: &mut Running<'_, PretrainRecord>) -> Result<()> {
         let pending = std::mem::take(&mut self.pending);
         if pending.is_empty() {
             return Ok(());
@@ -243,19 +231,11 @@ impl<'a> PretrainEngine<'a> {
         let norms = all(|done| done.gradient_norm.clone())?;
         for (index, done) in pending.iter().enumerate() {
             let (loss, gradient_norm) = (losses[index], norms.get(index).copied());
-            let numbers = [("loss", Some(loss)), ("gradient norm", gradient_norm)];
-            for (quantity, value) in numbers {
-                if let Some(value) = value.filter(|value| !value.is_finite()) {
-                    return Err(TrainError::Diverged {
-                        quantity,
-                        value,
-                        step: done.step,
-                        tasks: vec![format!("captions number {}", done.step)],
-                        checkpoint: self.checkpoint(),
-                    });
-                }
-            }
-            journal.push(PretrainRecord::Step {
+            let values = [("loss", Some(loss)), ("gradient norm", gradient_norm)];
+            run.require_finite(done.step, &values, || {
+                vec![format!("captions number {}", done.step)]
+            })?;
+            run.journal.push(PretrainRecord::Step {
                 step: done.step,
                 epoch: done.epoch,
                 loss,
@@ -264,60 +244,32 @@ impl<'a> PretrainEngine<'a> {
                 gradient_norm,
             })?;
             let samples = self.config.schedule.batch_size;
-            observer.step(done.step, loss, done.learning_rate, samples);
+            run.observer
+                .step(done.step, loss, done.learning_rate, samples);
         }
         Ok(())
     }
 
-    /// Scores the CLIP as it is.
-    fn validate(
-        &self,
-        trainer: &ClipTrainer,
-        step: usize,
-        journal: &mut Journal<PretrainRecord>,
-        observer: &mut dyn Observer,
-    ) -> Result<()> {
-        let clip = trainer.clip();
-        self.check_weights(&clip, step)?;
-        let scores = self.scores.score(&clip)?;
-        journal.push(PretrainRecord::Validation { step, scores })?;
-        observer.note(&format!("step {step}: {scores}"));
-        write_pretrain_curves(self.folder, journal.records())
+    fn validate(&mut self, run: &mut Running<'_, PretrainRecord>) -> Result<()> {
+        run.require_finite_weights(&self.trainer)?;
+        let scores = self.scores.score(&self.trainer.clip())?;
+        let step = run.state.step;
+        run.journal
+            .push(PretrainRecord::Validation { step, scores })?;
+        run.observer.note(&format!("step {step}: {scores}"));
+        Ok(())
     }
 
-    fn save(
-        &self,
-        trainer: &ClipTrainer,
-        state: &mut TrainState,
-        journal: &Journal<PretrainRecord>,
-    ) -> Result<()> {
-        let clip = trainer.clip();
-        self.check_weights(&clip, state.step)?;
-        // Usable at any time, whatever becomes of the run.
-        self.folder.write_folder(&self.folder.model(), |aside| {
-            self.setup.parts.save(aside, &clip)
-        })?;
-        state.metrics_length = journal.sync()?;
-        let path = self.folder.last_checkpoint();
-        checkpoint::save(self.folder.staging(), &path, trainer, state)
-    }
-
-    /// A checkpoint with weights that are no numbers would be worth nothing.
-    fn check_weights(&self, clip: &Clip, step: usize) -> Result<()> {
-        let tensors = clipseg_clip::non_finite(clip);
-        if tensors.is_empty() {
-            return Ok(());
-        }
-        Err(TrainError::BrokenWeights {
-            step,
-            tensors,
-            checkpoint: self.checkpoint(),
+    /// Writes the CLIP, so that it can be used whatever happens to the run.
+    fn before_checkpoint(&self, folder: &RunFolder) -> Result<()> {
+        let clip = self.trainer.clip();
+        folder.write_folder(&folder.model(), |staged| {
+            self.setup.parts.save(staged, &clip)
         })
     }
 
-    /// The last checkpoint, if one was written.
-    fn checkpoint(&self) -> Option<PathBuf> {
-        let path = self.folder.last_checkpoint();
-        path.is_file().then_some(path)
+    #[cfg(feature = "plots")]
+    fn draw(&self, folder: &RunFolder, records: &[PretrainRecord]) -> Result<()> {
+        super::curves::write_pretrain_curves(folder, records)
     }
 }

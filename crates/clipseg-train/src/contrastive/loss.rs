@@ -1,17 +1,17 @@
-//! CLIP's loss.
+//! The contrastive loss of CLIP.
 
 use burn::prelude::*;
 use burn::tensor::activation::log_softmax;
 use clipseg_clip::normalise;
 
-/// Far below every score: what is masked has no share in a softmax.
+/// Far below every logit, so that a masked pair has no weight in the softmax.
 const NONE: f32 = -1e9;
 
-/// CLIP's symmetric cross-entropy (Radford et al. 2021, arXiv:2103.00020, figure 3): each picture
-/// picks its text among those of the batch, each text its picture.
+/// CLIP's symmetric cross-entropy (Radford et al. 2021, arXiv:2103.00020, figure 3): each picture is
+/// classified among the texts of the batch, and each text among the pictures.
 ///
-/// Where `not_negatives` is true, a text is true of a picture that is not its own, and the two are
-/// not told apart: the loss is the same as if that pair were not in the batch.
+/// Pairs for which `not_negatives` is true are excluded: the text also describes the picture, although it
+/// belongs to another one.
 ///
 /// # Shapes
 ///
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_that_is_no_negative_takes_no_part() {
+    fn excluded_pairs_do_not_count() {
         // The first two samples have the same text.
         let images = [[1.0, 0.2], [0.3, 1.0], [-1.0, 0.4]];
         let texts = [[0.5, 0.5], [0.5, 0.5], [-1.0, 0.0]];

@@ -1,23 +1,30 @@
-//! CLIP's contrastive pre-training.
+//! Contrastive pre-training of CLIP.
 
+mod checks;
 mod config;
+#[cfg(feature = "plots")]
+mod curves;
 mod engine;
 mod feed;
+mod fixed_tokenizer;
 mod loss;
+mod outcome;
+mod packed_pictures;
 mod records;
 mod report;
 mod run;
+mod schedule;
 mod scores;
 mod setup;
+mod shape;
 mod trainer;
 
-pub use config::{
-    CaptionAugment, CaptionsConfig, ClipOptimizer, ClipShape, ClipStart, PretrainConfig,
-    PretrainSchedule, RetrievalConfig,
-};
-pub use engine::PretrainOutcome;
+pub use config::{CaptionAugment, CaptionsConfig, ClipStart, PretrainConfig, RetrievalConfig};
 pub use loss::contrastive_loss;
+pub use outcome::PretrainOutcome;
 pub use records::{PretrainRecord, read_pretrain_metrics};
 pub use run::pretrain;
+pub use schedule::PretrainSchedule;
 pub use scores::ClipScores;
+pub use shape::ClipShape;
 pub use trainer::{CaptionTensors, ClipTrainer};

@@ -1,4 +1,4 @@
-//! What happened in each step of a pre-training run.
+//! The records of a pre-training run in its metrics file.
 
 use super::scores::ClipScores;
 use crate::error::Result;
@@ -8,33 +8,33 @@ use std::path::Path;
 
 /// A line of the metrics file of a pre-training run.
 ///
-/// Single precision and no time of day, so that a run that was stopped and went on has the same file
-/// as one that was not.
+/// Values have single precision and there is no time, so that a resumed run has the same file as an
+/// uninterrupted one.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum PretrainRecord {
     /// A step of the optimizer.
     Step {
-        /// Counted from 1.
+        /// The number of the step, counted from 1.
         step: usize,
-        /// Counted from 0; always 0 where pictures are generated without end.
+        /// The epoch, counted from 0; always 0 if the pictures are generated.
         epoch: u64,
-        /// Before the step.
+        /// The loss before the step.
         loss: f32,
-        /// Of the step.
+        /// The learning rate of the step.
         learning_rate: f32,
         /// The learned factor on cosine similarities, before the step.
         scale: f32,
-        /// Length of the gradient before it was shortened, if it may be.
+        /// The gradient norm before clipping; `None` without gradient clipping.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         gradient_norm: Option<f32>,
     },
     /// A validation.
     Validation {
-        /// Steps done.
+        /// The number of steps before the validation.
         step: usize,
-        /// On what was held out.
+        /// The scores on held-out pictures.
         scores: ClipScores,
     },
 }
@@ -52,7 +52,7 @@ impl PretrainRecord {
 ///
 /// # Errors
 ///
-/// If it cannot be read or a line is none of its records; the message names the line.
+/// If it cannot be read or a line is not a valid record; the message names the line.
 pub fn read_pretrain_metrics(path: &Path) -> Result<Vec<PretrainRecord>> {
     read_records(path)
 }

@@ -1,7 +1,8 @@
-//! Everything that a pre-training configuration asks for, in a folder.
+//! A complete pre-training run of a configuration, in a folder.
 
 use super::config::PretrainConfig;
-use super::engine::{PretrainEngine, PretrainOutcome};
+use super::engine::train_clip;
+use super::outcome::PretrainOutcome;
 use super::report::page;
 use super::setup::PretrainSetup;
 use crate::config::settings::Settings;
@@ -14,18 +15,17 @@ use burn::prelude::*;
 use std::path::Path;
 use std::time::Instant;
 
-/// Trains a CLIP as a configuration says and leaves everything in a folder: metrics, checkpoints,
-/// curves, a report, and the CLIP in the layout of Hugging Face ([`RunFolder`] says under which
-/// names). The CLIP in `model/` is that of the last checkpoint, which is of the last step where the run
-/// came to its end.
+/// Trains a CLIP as configured and writes everything into a folder: metrics, checkpoints, curves, a report,
+/// and the CLIP in the layout of Hugging Face. [`RunFolder`] lists the names. The CLIP in `model/` is
+/// that of the last checkpoint, so after a finished run that of the last step.
 ///
-/// With [`Start::Resume`] the run in the folder goes on, and on the processor it comes to the same weights,
-/// bit for bit, as if it had not been interrupted, whenever it was.
+/// With [`Start::Resume`] the run in the folder is resumed. On the CPU the weights are then the same, bit
+/// for bit, as without the interruption, whenever it happened.
 ///
 /// # Errors
 ///
-/// If anything is missing or cannot be written, or the loss stops being a number; the last
-/// checkpoint is then whole.
+/// If the configuration is invalid, anything cannot be read or written, or the loss, the gradient norm or
+/// a weight becomes NaN or infinite. The last checkpoint is then still complete.
 ///
 /// # Example
 ///
@@ -67,15 +67,14 @@ pub fn pretrain(
         "a CLIP of {parameters} parameters and {} tokens; {}",
         setup.parts.config.text_config.vocab_size,
         setup.captions.pictures().map_or_else(
-            || "pictures without end".to_owned(),
+            || "an unlimited number of pictures".to_owned(),
             |pictures| format!("{pictures} pictures"),
         ),
     ));
-    let engine = PretrainEngine::new(&config, &setup, &folder, stop.clone())?;
-    let outcome = engine.run(observer)?;
+    let outcome = train_clip(&config, &setup, &folder, stop, observer)?;
     if outcome.cut_captions > 0 {
         observer.note(&format!(
-            "{} captions had more than {} tokens and were cut",
+            "{} captions had more than {} tokens and were truncated",
             outcome.cut_captions, setup.parts.config.text_config.max_position_embeddings
         ));
     }
@@ -84,7 +83,7 @@ pub fn pretrain(
     }
     let notes = [
         format!("Parameters: {parameters}"),
-        format!("Captions that were cut: {}", outcome.cut_captions),
+        format!("Truncated captions: {}", outcome.cut_captions),
         format!(
             "Time of the last process: {:.0} s",
             began.elapsed().as_secs_f64()

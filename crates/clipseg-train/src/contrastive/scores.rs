@@ -1,6 +1,7 @@
-//! How well a CLIP tells held-out pictures apart.
+//! The retrieval and zero-shot scores of a CLIP on held-out pictures.
 
-use super::feed::{FixedTokenizer, PackedPictures};
+use super::fixed_tokenizer::FixedTokenizer;
+use super::packed_pictures::PackedPictures;
 use crate::error::Result;
 use crate::readback::floats;
 use burn::prelude::*;
@@ -9,44 +10,44 @@ use clipseg_data::{Captions, HeldOut, LabelledPictures};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-/// Scores on what was not learnt from, from 0 to 1.
+/// The scores of a CLIP on held-out pictures, from 0 to 1.
 ///
-/// A text is found among so many pictures if no other picture has a higher score, or at most four
-/// have. Names and colours are told apart without training (zero-shot): a name's class is the text of
-/// the name alone, a colour's the mean over all names of "colour name".
+/// Retrieval is counted as R@1 and R@5; a tie counts as a miss. Names and colours of objects are classified
+/// zero-shot: the class embedding of a name is that of the name alone, the class embedding of a colour is
+/// the mean over all names of "colour name".
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ClipScores {
-    /// Pictures among which texts were looked for, and texts among which pictures' were.
+    /// Number of held-out pictures, each with one text.
     pub pictures: usize,
-    /// Share of the pictures whose own text comes first.
+    /// R@1 of texts: the fraction of the pictures whose own text ranks first.
     pub text_at_1: f32,
-    /// Share of the pictures whose own text is among the first five.
+    /// R@5 of texts: the fraction of the pictures whose own text is among the first five.
     pub text_at_5: f32,
-    /// Share of the texts whose own picture comes first.
+    /// R@1 of pictures: the fraction of the texts whose own picture ranks first.
     pub picture_at_1: f32,
-    /// Share of the texts whose own picture is among the first five.
+    /// R@5 of pictures: the fraction of the texts whose own picture is among the first five.
     pub picture_at_5: f32,
-    /// Objects whose names were told apart.
+    /// Number of held-out objects that were classified.
     pub objects: usize,
-    /// Share of the objects whose name was found, if there are any.
+    /// Accuracy of names; `None` without objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub names: Option<f32>,
-    /// Share of the objects of known colour whose colour was found, if there are any.
+    /// Accuracy of colours over the objects of known colour; `None` without such objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub colours: Option<f32>,
 }
 
-/// What a CLIP is scored on, in memory.
+/// The held-out pictures, texts and objects that a CLIP is scored on.
 #[derive(Debug)]
 pub(crate) struct ScoreSet {
     held_out: HeldOut,
     labelled: LabelledPictures,
     tokenizer: FixedTokenizer,
     processor: ImageProcessor,
-    /// Pictures or texts that are embedded at a time, always as many: every size is tuned for anew on
-    /// a GPU.
+    /// Pictures or texts that are embedded at a time. Every batch is filled up to this size, because a GPU
+    /// tunes its kernels anew for every size.
     batch: usize,
 }
 
@@ -129,7 +130,7 @@ impl ScoreSet {
         })
     }
 
-    /// Embeddings of length one.
+    /// Computes the normalised embeddings of items.
     fn rows<T: Clone>(
         &self,
         items: &[T],
@@ -137,7 +138,7 @@ impl ScoreSet {
     ) -> Result<Rows> {
         let mut rows = Vec::with_capacity(items.len());
         for chunk in items.chunks(self.batch) {
-            // Filled up with what is there already.
+            // The last chunk is filled up with its own items.
             let filled: Vec<T> = chunk.iter().cycle().take(self.batch).cloned().collect();
             let embedding = normalise(embed(&filled)?);
             let [_, width] = embedding.dims();
@@ -155,13 +156,13 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 fn mean(rows: &[Vec<f32>]) -> Vec<f32> {
     let width = rows.first().map_or(0, Vec::len);
     let sum: Vec<f32> = (0..width)
-        .map(|place| rows.iter().map(|row| row[place]).sum())
+        .map(|index| rows.iter().map(|row| row[index]).sum())
         .collect();
     let length = dot(&sum, &sum).sqrt().max(f32::MIN_POSITIVE);
     sum.into_iter().map(|value| value / length).collect()
 }
 
-/// Shares of the rows whose own column is the first, and among the first five.
+/// The fractions of the rows whose own column ranks first, and among the first five.
 fn found(rows: &Rows, columns: &Rows) -> [f32; 2] {
     let mut counts = [0usize; 2];
     for (own, row) in rows.iter().enumerate() {
@@ -169,8 +170,8 @@ fn found(rows: &Rows, columns: &Rows) -> [f32; 2] {
         let others = columns
             .iter()
             .enumerate()
-            .filter(|(place, _)| *place != own);
-        // As good as one's own is better: a model that gives all the same score finds nothing.
+            .filter(|(index, _)| *index != own);
+        // A tie counts as a miss, so that a model with constant scores gets 0.
         let before = others
             .filter(|(_, column)| dot(row, column) >= score)
             .count();
@@ -180,7 +181,7 @@ fn found(rows: &Rows, columns: &Rows) -> [f32; 2] {
     counts.map(|count| count as f32 / rows.len().max(1) as f32)
 }
 
-/// Share of the objects of known class whose class has the highest score.
+/// The fraction of the objects of known class whose class has the highest score.
 fn accuracy(
     objects: &Rows,
     classes: &Rows,
@@ -193,7 +194,7 @@ fn accuracy(
         let others = classes
             .iter()
             .enumerate()
-            .filter(|(place, _)| *place != own);
+            .filter(|(index, _)| *index != own);
         let beaten = others
             .into_iter()
             .all(|(_, class)| dot(object, class) < score);
@@ -208,18 +209,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn own_columns_are_counted_as_found() {
+    fn rows_whose_own_column_ranks_first_are_counted() {
         let rows = vec![vec![1.0, 0.0], vec![0.0, 1.0], vec![0.6, 0.8]];
         let columns = vec![vec![1.0, 0.0], vec![0.6, 0.8], vec![0.0, 1.0]];
-        // The second row likes the third column best, the third the second.
+        // The second row has the highest score with the third column, the third with the second.
         let [first, five] = found(&rows, &columns);
         assert!((first - 1.0 / 3.0).abs() < 1e-6 && five == 1.0);
         let same = vec![vec![1.0, 0.0]; 8];
-        assert_eq!(found(&same, &same), [0.0, 0.0], "ties are not found");
+        assert_eq!(found(&same, &same), [0.0, 0.0], "ties are misses");
     }
 
     #[test]
-    fn accuracy_passes_over_unknown_classes() {
+    fn accuracy_ignores_unknown_classes() {
         let objects = vec![vec![1.0, 0.1], vec![0.1, 1.0], vec![0.5, 0.4]];
         let classes = vec![vec![1.0, 0.0], vec![0.0, 1.0]];
         let own = [Some(0), None, Some(1)];

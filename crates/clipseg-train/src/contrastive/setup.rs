@@ -1,4 +1,4 @@
-//! A CLIP, its tokenizer and its captions, as a configuration names them.
+//! Loading everything that a pre-training configuration names: CLIP, its tokenizer and the captions.
 
 use super::config::PretrainConfig;
 use crate::error::{Result, TrainError};
@@ -11,17 +11,17 @@ use clipseg_data::Captions;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What a pre-training run is made of, loaded.
+/// Everything that a pre-training run needs, loaded.
 #[derive(Debug)]
 pub(crate) struct PretrainSetup {
     pub(crate) parts: ClipParts,
-    /// Before the first step, on the plain device.
+    /// The CLIP before the first step, on the plain device.
     pub(crate) clip: Clip,
     pub(crate) captions: Arc<Captions>,
     pub(crate) device: Device,
 }
 
-/// What a CLIP is used with.
+/// What belongs to a CLIP beside its weights.
 #[derive(Debug, Clone)]
 pub(crate) struct ClipParts {
     pub(crate) config: ClipConfig,
@@ -30,7 +30,7 @@ pub(crate) struct ClipParts {
 }
 
 impl ClipParts {
-    /// Writes a folder that `clipseg train --clip` reads, and transformers as `CLIPModel`.
+    /// Writes a checkpoint folder, which `clipseg train --clip` reads, and transformers as a `CLIPModel`.
     pub(crate) fn save(&self, folder: &Path, clip: &Clip) -> Result<()> {
         clipseg_clip::save_clip(folder, &self.config, clip)?;
         self.tokenizer.save(folder)?;
@@ -64,7 +64,7 @@ impl PretrainSetup {
         let side = u32::try_from(side).unwrap_or(u32::MAX);
         let options = config.caption_options(side);
         let captions = if config.data.folders.is_empty() {
-            note("no data given: scenes are generated, fresh ones in every batch");
+            note("no data given: generating new scenes in every batch");
             Captions::scenes(options)?
         } else {
             Captions::open(&config.data.folders, options)?
@@ -91,7 +91,7 @@ impl PretrainSetup {
         })
     }
 
-    /// A new CLIP with a vocabulary of its own.
+    /// Creates a new CLIP and trains its vocabulary on the captions.
     fn begin(
         config: &PretrainConfig,
         captions: &Captions,
@@ -101,7 +101,7 @@ impl PretrainSetup {
         let model = &config.model;
         let tokenizer = ClipTokenizer::train(&captions.texts(), model.vocabulary, model.tokens)?;
         let (Some(start), Some(end)) = (tokenizer.start_id(), tokenizer.end_id()) else {
-            let message = "the learnt vocabulary has no start or end token";
+            let message = "the trained vocabulary has no start or end token";
             return Err(TrainError::field("model.vocabulary", message));
         };
         let shape = model.to_config(tokenizer.vocab_size(), start, end);

@@ -1,7 +1,7 @@
-//! One step of the optimizer on both towers.
+//! The gradients and the optimizer of contrastive training.
 
 use super::loss::contrastive_loss;
-use crate::config::train_config::AdamWOptions;
+use crate::config::adamw_options::AdamWOptions;
 use crate::error::Result;
 use crate::run::checkpoint::{self, Resumable};
 use crate::step::gradients;
@@ -12,18 +12,18 @@ use burn::prelude::*;
 use burn::tensor::Bytes;
 use clipseg_clip::{Clip, TextBatch};
 
-/// The largest factor on scores, as published.
+/// The largest value of the learned factor on cosine similarities, as in CLIP.
 const LARGEST_SCALE: f64 = 100.0;
 
-/// Pictures and their texts, all of it on the plain device.
+/// A batch of pictures with their texts, all on the plain device.
 #[derive(Debug, Clone)]
 pub struct CaptionTensors {
     /// `[batch, channels, height, width]`, normalised.
     pub pixel_values: Tensor<4>,
     /// The text of each picture.
     pub texts: TextBatch,
-    /// `[batch, batch]`, pictures by texts: true where a text that is not a picture's own is true of it
-    /// too.
+    /// `[batch, batch]`, pictures by texts: true for the text of another picture that also describes this
+    /// picture, so that the pair is not a negative.
     pub not_negatives: Option<Tensor<2, Bool>>,
 }
 
@@ -48,11 +48,11 @@ impl ClipTrainer {
         }
     }
 
-    /// The loss of a batch, `[1]`, and its gradients.
+    /// Computes the loss of a batch, `[1]`, and its gradients.
     ///
     /// # Panics
     ///
-    /// As [`Clip::text_embedding_unchecked`]; texts of the CLIP's own tokenizer are never refused.
+    /// As [`Clip::text_embedding_unchecked`]; token ids of the CLIP's own tokenizer are always valid.
     ///
     /// # Errors
     ///
@@ -68,10 +68,10 @@ impl ClipTrainer {
         Ok((loss.without_autodiff(), gradients))
     }
 
-    /// The same loss and gradients with a tape for so many samples at a time only, at the price of a
-    /// second forward pass (`GradCache`, Gao et al. 2021, arXiv:2101.06983): everything is embedded
-    /// without a tape, the loss of the whole batch gives the gradients of the embeddings, and each
-    /// piece is embedded once more to take them further back.
+    /// Computes the same loss and gradients with the activations of only `piece` samples in memory at a
+    /// time, at the cost of a second forward pass (`GradCache`, Gao et al. 2021, arXiv:2101.06983). All
+    /// samples are embedded without activations, the loss of the entire batch gives the gradients of the
+    /// embeddings, and each piece is embedded again to backpropagate them.
     ///
     /// # Panics
     ///
@@ -122,14 +122,14 @@ impl ClipTrainer {
                 accumulator.accumulate(&self.clip, gradients);
             }
         }
-        // What is left on the tape of the loss is the temperature's.
+        // The remaining gradients of the loss are those of the temperature.
         let rest = GradientsParams::from_grads(tape, &self.clip);
         accumulator.accumulate(&self.clip, rest);
         Ok((loss.without_autodiff(), accumulator.grads()))
     }
 
-    /// Shortens the gradient of all weights together to a length, if it is longer, as PyTorch's
-    /// `clip_grad_norm_`; its length before is `[1]`.
+    /// Scales the gradients down to a norm over all weights, if theirs is larger, as PyTorch's
+    /// `clip_grad_norm_`. The norm before is `[1]`.
     pub fn clip_gradients(
         &self,
         gradients: GradientsParams,
@@ -138,7 +138,7 @@ impl ClipTrainer {
         gradients::clipped(&self.clip, gradients, longest)
     }
 
-    /// Moves the weights against the gradients, and keeps the factor on scores at 100 at most.
+    /// Does a step of the optimizer and limits the factor on cosine similarities to 100.
     pub fn apply(&mut self, gradients: GradientsParams, learning_rate: f64) {
         let clip = self
             .optimizer
@@ -146,12 +146,12 @@ impl ClipTrainer {
         self.clip = clip.with_logit_scale_at_most(LARGEST_SCALE.ln());
     }
 
-    /// The logarithm of the factor on scores, `[1]` on the plain device.
+    /// The logarithm of the factor on cosine similarities, `[1]` on the plain device.
     pub(crate) fn logit_scale(&self) -> Tensor<1> {
         self.clip.logit_scale().without_autodiff()
     }
 
-    /// The CLIP as it is now, on the plain device.
+    /// The current CLIP, on the plain device.
     pub fn clip(&self) -> Clip {
         self.clip.valid()
     }
@@ -171,6 +171,12 @@ impl CaptionTensors {
 
 impl Resumable for ClipTrainer {
     const MODULE: &'static str = "clip";
+
+    type Module = Clip;
+
+    fn plain(&self) -> Clip {
+        self.clip()
+    }
 
     fn to_bytes(&self) -> Result<[Bytes; 2]> {
         checkpoint::to_bytes(&self.clip, &self.optimizer)

@@ -1,9 +1,9 @@
-//! Which folders and files a cache of hidden states may write, replace and remove: those that show that
-//! a cache has made them.
+//! Ownership of folders and files in a cache of hidden states: the cache replaces and removes only files
+//! that it can prove to have written itself.
 //!
-//! The cache has a folder of its own inside the one that the user names, with a marker in it. A file is
-//! its own if it lies in a folder of a key there, is called after a picture's key, is no link, and says
-//! in its safetensors header that it is what its name says. Everything else belongs to somebody else.
+//! The cache uses a subfolder of the user's folder and marks it with a file. A file belongs to the cache if
+//! it is in the folder of a key there, has the name of a picture's key, is not a symbolic link, and has a
+//! safetensors header that matches its name. All other files belong to somebody else and are left alone.
 
 use crate::error::{Result, TrainError};
 use serde_json::Value;
@@ -12,33 +12,33 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// The cache's own folder inside the one that the user names.
+/// The name of the cache's subfolder in the user's folder.
 pub(crate) const FOLDER: &str = "clipseg-hidden-states";
-/// The file that marks it.
+/// The name of the file that marks the subfolder.
 const MARKER: &str = "ABOUT.txt";
 const MARKER_TEXT: &str = "Hidden states that clipseg remembers between training runs (clipseg cache 1).\n\
      It removes the files that it has written here when room runs out. They can be removed at any time.\n";
-/// What a file says in its header that it is.
+/// The format in the header of each file.
 const FORMAT: &str = "clipseg hidden states 1";
-/// The longest header that a file of the cache can have.
+/// The largest number of bytes of a header.
 const LONGEST_HEADER: u64 = 4_096;
 
-/// What lies under a path.
+/// Who owns what is at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
-    /// Nothing.
+    /// There is nothing at the path.
     Nobody,
-    /// A file of the cache of so many bytes.
+    /// A file of the cache, with its size in bytes.
     Cache(u64),
     /// Anything else.
     Other,
 }
 
-/// Makes the cache's own folder inside `root`, or takes the one that a cache has made.
+/// Creates the cache's subfolder in `root`, or accepts the one that a cache has created.
 ///
 /// # Errors
 ///
-/// If it cannot be made, is a link, or holds files but no marker: then it is somebody else's.
+/// If it cannot be created, is a symbolic link, or contains files but no marker.
 pub(crate) fn claim(root: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(root).map_err(TrainError::io("make", root))?;
     let folder = root.join(FOLDER);
@@ -55,25 +55,25 @@ pub(crate) fn claim(root: &Path) -> Result<PathBuf> {
         return Err(not_a_cache(&folder));
     }
     let fail = |error| TrainError::io("write", &marker)(error);
-    // Written outside first, so that another process finds the marker whole or finds an empty folder.
+    // Written outside first, so that another process sees a complete marker or an empty folder.
     let mut aside = tempfile::NamedTempFile::new_in(root).map_err(fail)?;
     aside.write_all(MARKER_TEXT.as_bytes()).map_err(fail)?;
     match aside.persist_noclobber(&marker) {
         Ok(_) => Ok(folder),
-        // Another process was faster, and what it writes is the same.
+        // Another process wrote the same marker first.
         Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(folder),
         Err(error) => Err(fail(error.error)),
     }
 }
 
-/// Makes a folder if there is none; a link is not taken for one.
+/// Creates a folder unless it exists; a symbolic link to a folder is refused.
 pub(crate) fn make_folder(folder: &Path) -> Result<()> {
     match std::fs::create_dir(folder) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists && is_folder(folder) => Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(TrainError::run(
             folder,
-            "is in the way of the cache's own folder; move it, or choose another `cache.folder`",
+            "has the name of the cache's folder; move it, or choose another `cache.folder`",
         )),
         Err(error) => Err(TrainError::io("make", folder)(error)),
     }
@@ -81,13 +81,13 @@ pub(crate) fn make_folder(folder: &Path) -> Result<()> {
 
 fn not_a_cache(folder: &Path) -> TrainError {
     let message = format!(
-        "holds files but not the `{MARKER}` of a cache, so it is left alone; move it, or choose another \
-         `cache.folder`"
+        "contains files but not the `{MARKER}` of a cache, so it is left alone; move it, or choose \
+         another `cache.folder`"
     );
     TrainError::run(folder, message)
 }
 
-/// Whether this is a folder itself and not a link to one.
+/// Whether a path is a folder and not a symbolic link to one.
 pub(crate) fn is_folder(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|data| data.is_dir())
 }
@@ -96,7 +96,7 @@ fn is_link(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|data| data.is_symlink())
 }
 
-/// Whether a name is that of a key: 32 hexadecimal digits.
+/// Whether a name is a key: 32 hexadecimal digits.
 pub(crate) fn is_key(name: &str) -> bool {
     name.len() == 32
         && name
@@ -104,12 +104,12 @@ pub(crate) fn is_key(name: &str) -> bool {
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The name of a picture's file.
+/// The file name of a picture.
 pub(crate) fn file_name(picture: u128) -> String {
     format!("{picture:032x}.safetensors")
 }
 
-/// Bytes of the files in a folder that are called like the cache's own.
+/// The total size in bytes of the files in a folder that have names of the cache.
 pub(crate) fn size_of(folder: &Path) -> Result<u64> {
     let mut size = 0;
     for entry in std::fs::read_dir(folder).map_err(TrainError::io("read", folder))? {
@@ -119,8 +119,8 @@ pub(crate) fn size_of(folder: &Path) -> Result<u64> {
             .to_str()
             .and_then(|name| name.strip_suffix(".safetensors"));
         if picture.is_some_and(is_key) {
-            // Of the entry itself, not of what a link leads to. A file that another process has just
-            // removed takes no room.
+            // The size of the entry itself, not of the target of a link. A file that another process has
+            // just removed counts as 0.
             size += entry
                 .metadata()
                 .map_or(0, |data| if data.is_file() { data.len() } else { 0 });
@@ -129,7 +129,7 @@ pub(crate) fn size_of(folder: &Path) -> Result<u64> {
     Ok(size)
 }
 
-/// What a file of a picture says about itself, for its header.
+/// The metadata in the header of a picture's file.
 pub(crate) fn metadata(path: &Path) -> HashMap<String, String> {
     let [key, picture] = names(path);
     [
@@ -141,7 +141,7 @@ pub(crate) fn metadata(path: &Path) -> HashMap<String, String> {
     .into()
 }
 
-/// The names of the folder and of the file, without its ending.
+/// The names of the folder and of the file, without its extension.
 fn names(path: &Path) -> [String; 2] {
     let text = |name: Option<&std::ffi::OsStr>| {
         name.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
@@ -152,7 +152,7 @@ fn names(path: &Path) -> [String; 2] {
     ]
 }
 
-/// Whose a file is.
+/// Finds out who owns a file.
 pub(crate) fn owner(path: &Path) -> Owner {
     let Ok(data) = std::fs::symlink_metadata(path) else {
         return Owner::Nobody;
@@ -168,7 +168,7 @@ pub(crate) fn owner(path: &Path) -> Owner {
     }
 }
 
-/// Whether the header of a file says that it is the cache's, and which.
+/// Whether the header of a file has the format, the key and the picture of its name.
 fn says_so(path: &Path) -> bool {
     let header = || -> Option<Value> {
         let mut file = File::open(path).ok()?;
@@ -191,11 +191,11 @@ fn says_so(path: &Path) -> bool {
     })
 }
 
-/// Removes the cache's files from the folder of a key, and the folder if nothing else is in it.
+/// Removes the cache's files from the folder of a key, and the folder if it is empty then.
 pub(crate) fn remove(folder: &Path) -> Result<()> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
-        // Another process had the same thought.
+        // Another process has removed it already.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(TrainError::io("read", folder)(error)),
     };
@@ -210,7 +210,7 @@ pub(crate) fn remove(folder: &Path) -> Result<()> {
             }
         }
     }
-    // It fails where something of somebody else is left, which is then kept.
+    // Fails if files of somebody else are left in the folder, which are kept.
     let _ = std::fs::remove_dir(folder);
     Ok(())
 }

@@ -1,12 +1,12 @@
-//! Hidden states on disk: a safetensors file for each picture, in a folder for each key.
+//! The cache of hidden states on disk: a safetensors file for each picture, in a folder for each key.
 //!
-//! [`cache_files`](crate::frozen::cache_files) says which files may be replaced and removed.
+//! The module `cache_files` decides which files may be replaced and removed.
 
 use crate::error::{Result, TrainError};
 use crate::frozen::cache_files::{
     Owner, claim, file_name, is_folder, is_key, make_folder, metadata, owner, remove, size_of,
 };
-use crate::frozen::hidden_cache::Hidden;
+use crate::frozen::hidden_states::HiddenStates;
 use clipseg_data::files::StagedFile;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -18,18 +18,18 @@ use std::time::SystemTime;
 
 /// A folder of hidden states, bounded in bytes.
 ///
-/// When there is no room, what belongs to other keys goes first, the longest unused one at once; after
-/// that nothing more is written. The bound is that of one process: two that write at the same time do
-/// not see what the other one adds.
+/// When the folder is full, the hidden states of other keys are evicted, starting with the key that was
+/// not used for the longest time. When none is left, nothing more is written. The limit applies to one
+/// process: two processes that write at the same time do not count each other's files.
 #[derive(Debug)]
 pub(crate) struct CacheFolder {
     own: PathBuf,
     used: u64,
     limit: u64,
-    /// Folders of other keys with their sizes, the one to go next at the end.
+    /// Folders of other keys with their sizes; the last is evicted next.
     others: Vec<(PathBuf, u64)>,
     writable: bool,
-    /// What was said already, because it is said once.
+    /// Whether these warnings were logged already; each is logged once.
     full: bool,
     foreign: bool,
 }
@@ -37,11 +37,11 @@ pub(crate) struct CacheFolder {
 const TENSOR: &str = "hidden_states";
 
 impl CacheFolder {
-    /// Opens the part of a cache in `root` that belongs to a key of 32 hexadecimal digits.
+    /// Opens the part of the cache in `root` that belongs to a key of 32 hexadecimal digits.
     ///
     /// # Errors
     ///
-    /// If it cannot be made or read, or something else has its name.
+    /// If its folder cannot be created or read, or something else has its name.
     pub(crate) fn open(root: &Path, key: &str, limit: u64) -> Result<Self> {
         let folder = claim(root)?;
         let own = folder.join(key);
@@ -78,8 +78,8 @@ impl CacheFolder {
         self.own.join(file_name(picture))
     }
 
-    /// What was written for a picture; a damaged file counts as none and is written again.
-    pub(crate) fn get(&mut self, picture: u128) -> Option<Hidden> {
+    /// Reads the hidden states of a picture. A damaged file is a cache miss and is written again.
+    pub(crate) fn get(&mut self, picture: u128) -> Option<HiddenStates> {
         let path = self.path(picture);
         if owner(&path) == Owner::Nobody {
             return None;
@@ -91,18 +91,19 @@ impl CacheFolder {
         hidden
     }
 
-    /// Writes what has room. A cache that cannot be written is worth a warning, not a run.
-    pub(crate) fn put(&mut self, picture: u128, hidden: &Hidden) {
+    /// Writes the hidden states of a picture if there is room. A cache that cannot be written causes a
+    /// warning and does not stop the run.
+    pub(crate) fn put(&mut self, picture: u128, hidden: &HiddenStates) {
         if !self.writable {
             return;
         }
         if let Err(error) = self.try_put(picture, hidden) {
-            tracing::warn!("{error}; the cache is read from now on, and not written");
+            tracing::warn!("{error}; from now on the cache is only read, not written");
             self.writable = false;
         }
     }
 
-    fn try_put(&mut self, picture: u128, hidden: &Hidden) -> Result<()> {
+    fn try_put(&mut self, picture: u128, hidden: &HiddenStates) -> Result<()> {
         let path = self.path(picture);
         let replaced = match owner(&path) {
             Owner::Nobody => 0,
@@ -142,8 +143,8 @@ impl CacheFolder {
     }
 }
 
-/// A file's hidden states, if it is whole and the cache's own.
-fn read(path: &Path) -> Option<Hidden> {
+/// Reads the hidden states in a file, if the file is complete and belongs to the cache.
+fn read(path: &Path) -> Option<HiddenStates> {
     if !matches!(owner(path), Owner::Cache(_)) {
         return None;
     }
@@ -156,13 +157,13 @@ fn read(path: &Path) -> Option<Hidden> {
     }
     let (pairs, _) = tensor.data().as_chunks::<2>();
     let values = pairs.iter().map(|pair| f16::from_le_bytes(*pair));
-    Some(Hidden {
+    Some(HiddenStates {
         shape,
         values: values.collect(),
     })
 }
 
-fn to_bytes(path: &Path, hidden: &Hidden) -> Result<Vec<u8>> {
+fn to_bytes(path: &Path, hidden: &HiddenStates) -> Result<Vec<u8>> {
     let mut values = vec![0u16; hidden.values.len()];
     values.copy_from_slice(hidden.values.reinterpret_cast());
     let data: Vec<u8> = values.into_iter().flat_map(u16::to_le_bytes).collect();
@@ -179,8 +180,8 @@ mod tests {
     const OLD: &str = "0123456789abcdef0123456789abcdef";
     const NEW: &str = "fedcba9876543210fedcba9876543210";
 
-    fn hidden(first: f32) -> Hidden {
-        Hidden {
+    fn hidden(first: f32) -> HiddenStates {
+        HiddenStates {
             shape: [1, 2, 3],
             values: (0..6).map(|i| f16::from_f32(first + i as f32)).collect(),
         }
@@ -190,7 +191,7 @@ mod tests {
         std::fs::read_dir(folder).map_or(0, Iterator::count)
     }
 
-    /// A cache that fills its room, so that everything that it may remove is removed.
+    /// Fills a cache, so that everything that it may evict is evicted.
     fn fill(root: &Path, key: &str, limit: u64) -> CacheFolder {
         let mut cache = CacheFolder::open(root, key, limit).unwrap();
         for picture in 0..20 {
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_is_bounded_and_other_checkpoints_go_first() {
+    fn the_folder_is_bounded_and_other_checkpoints_are_evicted_first() {
         let root = tempfile::tempdir().unwrap();
         let mut old = CacheFolder::open(root.path(), OLD, 1 << 20).unwrap();
         old.put(1, &hidden(0.0));
@@ -235,7 +236,7 @@ mod tests {
         assert_eq!(files(&new.own), 4);
         assert_eq!(new.get(4), Some(hidden(4.0)));
         assert_eq!(new.get(5), None);
-        // What is there counts when it is opened again.
+        // Existing files count when the cache is opened again.
         let again = CacheFolder::open(root.path(), NEW, 4 * one).unwrap();
         assert_eq!(again.used, 4 * one);
     }
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_beside_the_cache_is_left_alone() {
+    fn files_beside_the_cache_are_left_alone() {
         let root = tempfile::tempdir().unwrap();
         let of = |name: &str| root.path().join(name);
         for folder in ["thesis", OLD, ".writing-abc123", "clipseg"] {
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_inside_the_cache_and_is_not_its_own_is_left_alone() {
+    fn other_files_inside_the_cache_are_left_alone() {
         let root = tempfile::tempdir().unwrap();
         let mut old = CacheFolder::open(root.path(), OLD, 1 << 20).unwrap();
         old.put(1, &hidden(0.0));
@@ -285,11 +286,11 @@ mod tests {
             inside.join("notes.txt"),
             inside.join("notes/deep.safetensors"),
             old.own.join("notes.txt"),
-            // Called like ours, and nothing like it inside.
+            // The name of a cached file, with other content.
             old.path(2),
-            // Ours, under the name of another picture.
+            // A cached file under the name of another picture.
             old.path(3),
-            // Ours, under a name that the cache does not give.
+            // A cached file under a name that the cache does not use.
             old.own.join("copy.safetensors"),
             old.own.join(format!("{}.SAFETENSORS", &file_name(1)[..32])),
         ];
@@ -306,7 +307,7 @@ mod tests {
         assert!(!old.path(1).exists(), "it had to go");
         let after: Vec<Vec<u8>> = foreign.iter().map(|p| std::fs::read(p).unwrap()).collect();
         assert_eq!(after, before);
-        // Nor is a file replaced that only has the right name.
+        // A file that only has the right name is not replaced either.
         let mut again = CacheFolder::open(root.path(), OLD, 1 << 20).unwrap();
         for picture in [2, 3] {
             assert_eq!(again.get(picture), None);
@@ -322,7 +323,7 @@ mod tests {
         use std::os::unix::fs::symlink;
         let root = tempfile::tempdir().unwrap();
         let elsewhere = tempfile::tempdir().unwrap();
-        // A whole cache elsewhere, to which links lead.
+        // A complete cache elsewhere, to which links point.
         let mut other = CacheFolder::open(elsewhere.path(), OLD, 1 << 20).unwrap();
         other.put(1, &hidden(0.0));
         let before = content(elsewhere.path());
@@ -340,14 +341,14 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains("is in the way of the cache's own folder"),
+            error.contains("has the name of the cache's folder"),
             "{error}"
         );
         assert_eq!(content(elsewhere.path()), before);
     }
 
     #[test]
-    fn a_folder_that_is_not_a_cache_is_not_taken() {
+    fn a_folder_that_is_not_a_cache_is_refused() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join(FOLDER);
         std::fs::create_dir(&folder).unwrap();
@@ -367,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_made_is_named() {
+    fn a_folder_that_cannot_be_created_is_named() {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("file");
         std::fs::write(&file, "in the way").unwrap();

@@ -1,13 +1,14 @@
-//! What the frozen CLIP makes of pictures and phrases, on the plain device.
+//! Encoding pictures and phrases with the frozen CLIP, on the plain device.
 
 use crate::config::train_config::{CacheConfig, Precision};
 use crate::error::{Result, TrainError};
 use crate::frozen::cache_folder::CacheFolder;
 use crate::frozen::fingerprint::{fingerprint, picture_keys, states_settings};
-use crate::frozen::hidden_cache::{Found, Hidden, HiddenCache};
-use crate::frozen::phrase_memory::PhraseMemory;
+use crate::frozen::hidden_cache::{Found, HiddenCache};
+use crate::frozen::hidden_states::HiddenStates;
+use crate::frozen::phrase_cache::PhraseCache;
 use crate::readback::floats;
-use crate::step::trainer::StepInput;
+use crate::step::input::StepInput;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
 use burn::tensor::FloatDType;
@@ -19,23 +20,23 @@ use half::slice::HalfFloatSliceExt;
 use image::RgbImage;
 use std::sync::Arc;
 
-/// Most bytes of phrases' embeddings that are remembered where no cache was asked for.
+/// Largest number of bytes of cached phrase embeddings if no cache is configured.
 const PHRASE_BYTES: u64 = 64 << 20;
 
-/// The share of a cache's memory that belongs to phrases, as a divisor. A phrase's embedding takes a
-/// thousandth of the room of a picture's hidden states at 352 pixels, so pictures, which come in as
-/// fast, would leave none for phrases that come late.
+/// One in so many bytes of a cache's memory is reserved for phrases. The embedding of a phrase is a
+/// thousandth of the size of a picture's hidden states at 352 pixels. Without a reserve, pictures would
+/// fill the memory before most phrases are encoded.
 const PHRASES_SHARE: u64 = 4;
 
-/// A frozen CLIP with what it needs around it.
+/// A frozen CLIP with its tokenizer, its preprocessing and its caches.
 ///
-/// Phrases are encoded once and remembered, up to 64 MiB of them. With a cache
-/// ([`with_cache`](Self::with_cache)) pictures are remembered too, and the bound of both is the cache's.
+/// Embeddings of phrases are cached, up to 64 MiB. With a cache ([`with_cache`](Self::with_cache)) hidden
+/// states of pictures are cached too, and the cache's limit applies to both.
 ///
-/// What comes out for a phrase or a remembered picture is the same bit for bit whatever else is
-/// encoded with it and whether it was remembered: phrases and those pictures go through the towers
-/// one by one, and the hidden states of those pictures through half precision, found or not. A run
-/// that was stopped and goes on with an empty memory therefore sees the same numbers.
+/// The result for a phrase or a cached picture is the same bit for bit, whatever else is in the batch and
+/// whether it is a cache hit or a miss: phrases and such pictures go through the towers one by one, and
+/// the hidden states of such pictures are rounded to half precision in both cases. A run that resumes with
+/// empty caches therefore computes the same values.
 #[derive(Debug)]
 pub struct FrozenClip {
     clip: Clip,
@@ -46,26 +47,26 @@ pub struct FrozenClip {
     tokenizer: ClipTokenizer,
     processor: ImageProcessor,
     device: Device,
-    phrases: PhraseMemory,
-    /// What was asked for, to open the cache again when the precision changes.
+    phrases: PhraseCache,
+    /// The configuration of the caches, which are opened again when the precision changes.
     cache_config: Option<CacheConfig>,
     cache: Option<HiddenCache>,
     counts: EncodingCounts,
 }
 
-/// How much was encoded, and how much was remembered.
+/// Numbers of encoded pictures and phrases and of cache hits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EncodingCounts {
     /// Pictures that went through the vision tower.
     pub pictures_encoded: u64,
-    /// Pictures whose hidden states were in memory.
+    /// Cache hits in memory: pictures whose hidden states were cached.
     pub pictures_from_memory: u64,
-    /// Pictures whose hidden states were in the folder.
+    /// Cache hits on disk: pictures whose hidden states were in the folder.
     pub pictures_from_folder: u64,
     /// Phrases that went through the text tower.
     pub phrases_encoded: u64,
-    /// Phrases whose embeddings were in memory.
+    /// Cache hits: phrases whose embeddings were cached.
     pub phrases_from_memory: u64,
 }
 
@@ -85,7 +86,7 @@ impl std::fmt::Display for EncodingCounts {
 }
 
 impl FrozenClip {
-    /// Takes the encoders of a model on the plain device.
+    /// Wraps a CLIP that is on the plain device.
     pub fn new(
         clip: Clip,
         config: ClipSegConfig,
@@ -101,18 +102,18 @@ impl FrozenClip {
             tokenizer,
             processor,
             device,
-            phrases: PhraseMemory::new(PHRASE_BYTES),
+            phrases: PhraseCache::new(PHRASE_BYTES),
             cache_config: None,
             cache: None,
             counts: EncodingCounts::default(),
         }
     }
 
-    /// Runs the encoders in another precision; what comes out is single precision all the same.
+    /// Runs CLIP in another precision. The results are converted to single precision.
     ///
     /// # Errors
     ///
-    /// If the device does not have it, or the cache's folder for it cannot be made or read.
+    /// If the device does not support the precision, or the cache's folder cannot be created or read.
     pub fn with_precision(mut self, precision: Precision) -> Result<Self> {
         let dtype = dtype(precision);
         if !self.device.supports_dtype(dtype) {
@@ -124,31 +125,32 @@ impl FrozenClip {
             _ => self.clip.clone().map(&mut Cast(dtype)),
         };
         self.precision = precision;
-        // What is remembered is of the old precision.
+        // Cached states have the old precision.
         self.open_cache()?;
         Ok(self)
     }
 
-    /// Remembers hidden states of pictures that come again, in half precision, and embeddings of
-    /// phrases. A quarter of the memory is for phrases.
+    /// Caches hidden states of pictures, in half precision, and embeddings of phrases. A quarter of the
+    /// memory is reserved for phrases.
     ///
-    /// In the folder they lie under a key of everything that they depend on: the weights and the
+    /// The folder stores hidden states under a hash of everything that they depend on: the weights and the
     /// configuration of the vision tower, the layers, the precision, the preprocessing, the device and
-    /// this crate's version. So a checkpoint whose `config.json` was corrected begins anew.
+    /// the version of this crate. So no old states are used after a checkpoint's `config.json` was
+    /// corrected.
     ///
     /// # Errors
     ///
-    /// If the folder cannot be made or read, or something else lies where the cache would.
+    /// If the folder cannot be created or read, or something else has the name of the cache's folder.
     pub fn with_cache(mut self, config: &CacheConfig) -> Result<Self> {
         self.cache_config = Some(config.clone());
         self.open_cache()?;
         Ok(self)
     }
 
-    /// Empty memories, and the folder of what is computed now.
+    /// Empties the caches in memory and opens the folder for the current settings.
     fn open_cache(&mut self) -> Result<()> {
         let Some(config) = &self.cache_config else {
-            self.phrases = PhraseMemory::new(PHRASE_BYTES);
+            self.phrases = PhraseCache::new(PHRASE_BYTES);
             return Ok(());
         };
         let folder = match &config.folder {
@@ -166,37 +168,42 @@ impl FrozenClip {
         };
         let of_phrases = config.memory.0 / PHRASES_SHARE;
         let of_pictures = config.memory.0 - of_phrases;
-        self.phrases = PhraseMemory::new(of_phrases);
+        self.phrases = PhraseCache::new(of_phrases);
         self.cache =
             (of_pictures > 0 || folder.is_some()).then(|| HiddenCache::new(of_pictures, folder));
         Ok(())
     }
 
-    /// The device that the encoders are on.
+    /// The names of the weights that are NaN or infinite.
+    pub(crate) fn non_finite(&self) -> Vec<String> {
+        clipseg_clip::non_finite(&self.clip)
+    }
+
+    /// The device that CLIP is on.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// The configuration that the encoders and the decoder share.
+    /// The configuration of CLIP and of the decoder.
     pub fn config(&self) -> &ClipSegConfig {
         &self.config
     }
 
-    /// How much was encoded so far.
+    /// Numbers of encoded pictures and phrases and of cache hits so far.
     pub fn counts(&self) -> EncodingCounts {
         self.counts
     }
 
-    /// Bytes of hidden states and of phrases' embeddings that are remembered in memory.
+    /// The bytes of cached hidden states and phrase embeddings in memory.
     pub fn cached_bytes(&self) -> u64 {
         self.cache.as_ref().map_or(0, HiddenCache::used) + self.phrases.used()
     }
 
-    /// Runs the vision tower as far as the decoder needs it, past any cache.
+    /// Runs the vision tower up to the last layer that the decoder needs, without any cache.
     ///
     /// # Shapes
     ///
-    /// - pixels: `[pictures, 3, height, width]` from 0 to 1; they are normalised here
+    /// - pixels: `[pictures, 3, height, width]` from 0 to 1, not normalised
     ///
     /// # Errors
     ///
@@ -213,12 +220,12 @@ impl FrozenClip {
         })
     }
 
-    /// The embeddings of examples as visual prompts, `[examples, projection_dim]`, by the recipe of
+    /// Computes the embeddings of visual prompts, `[supports, projection_dim]`, prepared as by
     /// [`VisualPrompt`].
     ///
     /// # Errors
     ///
-    /// If there is none, or one shows nothing.
+    /// If there is no visual prompt, or the mask of one is empty.
     pub fn encode_supports(&self, supports: &[&Support]) -> Result<Tensor<2>> {
         let prepared = supports.iter().map(|support| {
             let prompt = VisualPrompt::with_mask(support.image.clone(), support.mask.clone())?;
@@ -234,11 +241,11 @@ impl FrozenClip {
         Ok(embeddings.cast(FloatDType::F32))
     }
 
-    /// The embeddings of phrases, `[phrases, projection_dim]`.
+    /// Computes the embeddings of phrases, `[phrases, projection_dim]`, or takes them from the cache.
     ///
     /// # Errors
     ///
-    /// If there is none, or one cannot be tokenized.
+    /// If there is no phrase, or a phrase cannot be tokenized.
     pub fn encode_phrases(&mut self, phrases: &[String]) -> Result<Tensor<2>> {
         if phrases.is_empty() {
             return Err(TrainError::Empty("given"));
@@ -264,17 +271,17 @@ impl FrozenClip {
         Ok(Tensor::stack(rows, 0))
     }
 
-    /// Everything that a step needs of a batch whose pictures will come again as they are.
+    /// Encodes a batch for a training step, with the caches.
     ///
     /// # Errors
     ///
-    /// If a phrase cannot be tokenized, a tensor cannot be read back, or a hidden state is too large
-    /// for the half precision of the cache.
+    /// If a phrase cannot be tokenized, a tensor cannot be read back from the device, or a hidden state is
+    /// too large for the half precision of the cache.
     pub fn encode(&mut self, batch: SegmentationBatch) -> Result<StepInput> {
         self.encode_if(batch, true)
     }
 
-    /// The same; pictures that will not come again as they are do not go through the cache.
+    /// Encodes a batch for a training step; without `comes_again`, pictures bypass the cache.
     pub(crate) fn encode_if(
         &mut self,
         batch: SegmentationBatch,
@@ -282,7 +289,7 @@ impl FrozenClip {
     ) -> Result<StepInput> {
         let [pictures, ..] = batch.pixels.dims();
         let features = if comes_again && self.cache.is_some() {
-            self.remembered_features(batch.pixels)?
+            self.cached_features(batch.pixels)?
         } else {
             self.counts.pictures_encoded += pictures as u64;
             self.encode_pictures(batch.pixels)?
@@ -295,14 +302,14 @@ impl FrozenClip {
         })
     }
 
-    fn remembered_features(&mut self, pixels: Tensor<4>) -> Result<ImageFeatures> {
+    fn cached_features(&mut self, pixels: Tensor<4>) -> Result<ImageFeatures> {
         let [pictures, _, height, width] = pixels.dims();
         let patch = self.clip.vision_model().patch_size();
         let keys = picture_keys(&pixels)?;
         let mut rows: Vec<Vec<Tensor<3>>> = Vec::with_capacity(pictures);
         for (picture, &key) in keys.iter().enumerate() {
             let pixels = || pixels.clone().slice(s![picture..picture + 1]);
-            rows.push(self.remembered(key, pixels)?);
+            rows.push(self.cached(key, pixels)?);
         }
         let layer = |layer: usize| {
             let of_pictures = rows.iter().map(|row| row[layer].clone()).collect();
@@ -318,8 +325,8 @@ impl FrozenClip {
         })
     }
 
-    /// The hidden states of one picture, `[1, tokens, hidden_size]` each.
-    fn remembered(&mut self, key: u128, pixels: impl Fn() -> Tensor<4>) -> Result<Vec<Tensor<3>>> {
+    /// The hidden states of one picture, from the cache or computed, `[1, tokens, hidden_size]` each.
+    fn cached(&mut self, key: u128, pixels: impl Fn() -> Tensor<4>) -> Result<Vec<Tensor<3>>> {
         let found = self.cache.as_mut().and_then(|cache| cache.get(key));
         let hidden = match found {
             Some((hidden, found)) => {
@@ -349,12 +356,12 @@ impl FrozenClip {
             .collect())
     }
 
-    /// The encoders and what is around them, to build a model or a segmenter.
+    /// Returns CLIP, the configuration, the tokenizer and the preprocessing.
     pub fn into_parts(self) -> (Clip, ClipSegConfig, ClipTokenizer, ImageProcessor) {
         (self.clip, self.config, self.tokenizer, self.processor)
     }
 
-    /// A segmenter of these encoders and a decoder.
+    /// Builds a segmenter from this CLIP and a decoder.
     pub fn segmenter(&self, decoder: Decoder) -> Segmenter {
         let model = ClipSeg::from_parts(self.config.clone(), self.clip.clone(), decoder);
         Segmenter::new(model, self.tokenizer.clone(), self.processor.clone())
@@ -377,8 +384,8 @@ impl ModuleMapper for Cast {
     }
 }
 
-/// The hidden states of one picture in half precision.
-fn halved(hidden_states: Vec<Tensor<3>>) -> Result<Hidden> {
+/// Rounds the hidden states of one picture to half precision.
+fn halved(hidden_states: Vec<Tensor<3>>) -> Result<HiddenStates> {
     let mut shape = [hidden_states.len(), 0, 0];
     let mut values = Vec::new();
     for hidden in hidden_states {
@@ -391,8 +398,8 @@ fn halved(hidden_states: Vec<Tensor<3>>) -> Result<Hidden> {
     }
     if values.iter().any(|value| !value.is_finite()) {
         let message = "a hidden state is too large for the cache's half precision; set \
-                       `cache.memory` to 0 and leave `cache.folder` out";
+                       `cache.memory` to 0 and remove `cache.folder`";
         return Err(TrainError::field("cache.memory", message));
     }
-    Ok(Hidden { shape, values })
+    Ok(HiddenStates { shape, values })
 }

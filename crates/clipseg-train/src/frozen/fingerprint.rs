@@ -1,7 +1,7 @@
-//! Telling checkpoints and pictures from each other by what is in them.
+//! Hashes that identify checkpoints and pictures by their content.
 //!
-//! Names are not enough: a checkpoint can be trained on in its folder, and pictures of two data sets
-//! have the same numbers.
+//! Names are not enough: the checkpoint in a folder can change, and pictures of two data sets can have the
+//! same ids.
 
 use crate::config::train_config::Precision;
 use crate::error::{Result, TrainError};
@@ -12,10 +12,11 @@ use clipseg_model::ClipSegConfig;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
-/// Counted up when other hidden states come out for the same weights, settings and pictures.
+/// The version of the computation: increased when the hidden states of the same weights, settings and
+/// pictures change.
 const STATES: u32 = 1;
 
-/// What decides a vision tower's hidden states beside its weights and the picture.
+/// Everything that the hidden states of a picture depend on, except the weights and the picture.
 pub(crate) fn states_settings(
     config: &ClipSegConfig,
     precision: Precision,
@@ -32,7 +33,7 @@ pub(crate) fn states_settings(
     })
 }
 
-/// A name for a module with these weights, and whatever else matters.
+/// A hash of the weights of a module and of a text, as 32 hexadecimal digits.
 pub(crate) fn fingerprint<M: Module>(module: &M, also: &str) -> Result<String> {
     struct Weights {
         hash: Xxh3,
@@ -58,13 +59,13 @@ pub(crate) fn fingerprint<M: Module>(module: &M, also: &str) -> Result<String> {
     Ok(format!("{:032x}", weights.hash.digest128()))
 }
 
-/// A number for each picture of a batch `[pictures, channels, height, width]`.
+/// A hash of each picture of a batch `[pictures, channels, height, width]`.
 pub(crate) fn picture_keys(pixels: &Tensor<4>) -> Result<Vec<u128>> {
     let [pictures, channels, height, width] = pixels.dims();
     let data = pixels.clone().try_into_data().map_err(TrainError::device)?;
     let bytes = data.as_bytes();
     let size = (bytes.len() / pictures.max(1)).max(1);
-    // Two pictures of the same bytes and another shape are not the same.
+    // Pictures with the same bytes but different shapes must have different hashes.
     let seed = ((channels as u64) << 40) ^ ((height as u64) << 20) ^ width as u64;
     Ok(bytes
         .chunks_exact(size)
@@ -78,7 +79,7 @@ mod tests {
     use burn::nn::{Linear, LinearConfig};
 
     #[test]
-    fn weights_and_settings_decide() {
+    fn the_fingerprint_depends_on_weights_and_settings() {
         let device = Device::flex();
         device.seed(1);
         let first = LinearConfig::new(2, 2).init(&device);
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_told_apart() {
+    fn different_pictures_have_different_keys() {
         let device = Device::flex();
         let pixels = Tensor::<1, Int>::arange(0..24, &device).float();
         let keys = picture_keys(&pixels.clone().reshape([2, 3, 2, 2])).unwrap();
@@ -137,7 +138,7 @@ mod settings_tests {
     }
 
     #[test]
-    fn everything_else_that_decides_is_in_the_key() {
+    fn everything_else_that_states_depend_on_is_in_the_key() {
         let config = ClipSegConfig::rd64();
         let processor = ImageProcessor::clipseg(64);
         let key = |precision, processor: &ImageProcessor, device| {

@@ -1,41 +1,24 @@
-//! Hidden states of the frozen vision tower, remembered in half precision.
+//! A cache of hidden states of the frozen vision tower, in memory and on disk.
 //!
-//! What is in stays in until the end: a pass over the data comes to every picture once before it
-//! comes to any of them again, so throwing out what was not used for longest throws out what is
-//! needed next. With room for half of the pictures and a new order in each pass, that would find
-//! 15 % of them, and keeping the first ones finds 50 %.
+//! Nothing is evicted from memory. An epoch visits every picture once, so evicting the least recently used
+//! picture would evict the one that is needed next. With room for half of the pictures and a new order in
+//! each epoch, that would give 15 % cache hits, and keeping the first pictures gives 50 %.
 
 use crate::frozen::cache_folder::CacheFolder;
-use half::f16;
+use crate::frozen::hidden_states::HiddenStates;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The hidden states of one picture.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Hidden {
-    /// Layers, tokens, width.
-    pub(crate) shape: [usize; 3],
-    /// Layer by layer.
-    pub(crate) values: Vec<f16>,
-}
-
-impl Hidden {
-    fn bytes(&self) -> u64 {
-        // What a map's entry and a vector's header take is small against any picture's states.
-        (2 * self.values.len() + 128) as u64
-    }
-}
-
-/// A bounded memory in front of a bounded folder.
+/// A cache in memory, bounded in bytes, in front of a cache on disk.
 #[derive(Debug)]
 pub(crate) struct HiddenCache {
-    memory: HashMap<u128, Arc<Hidden>>,
+    memory: HashMap<u128, Arc<HiddenStates>>,
     used: u64,
     limit: u64,
     folder: Option<CacheFolder>,
 }
 
-/// Where hidden states were found.
+/// Where cached hidden states were found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
     Memory,
@@ -52,17 +35,17 @@ impl HiddenCache {
         }
     }
 
-    pub(crate) fn get(&mut self, key: u128) -> Option<(Arc<Hidden>, Found)> {
+    pub(crate) fn get(&mut self, key: u128) -> Option<(Arc<HiddenStates>, Found)> {
         if let Some(hidden) = self.memory.get(&key) {
             return Some((hidden.clone(), Found::Memory));
         }
         let hidden = Arc::new(self.folder.as_mut()?.get(key)?);
-        self.remember(key, &hidden);
+        self.keep(key, &hidden);
         Some((hidden, Found::Folder))
     }
 
-    pub(crate) fn put(&mut self, key: u128, hidden: &Arc<Hidden>) {
-        self.remember(key, hidden);
+    pub(crate) fn put(&mut self, key: u128, hidden: &Arc<HiddenStates>) {
+        self.keep(key, hidden);
         if let Some(folder) = &mut self.folder {
             folder.put(key, hidden);
         }
@@ -73,7 +56,7 @@ impl HiddenCache {
         self.used
     }
 
-    fn remember(&mut self, key: u128, hidden: &Arc<Hidden>) {
+    fn keep(&mut self, key: u128, hidden: &Arc<HiddenStates>) {
         let bytes = hidden.bytes();
         if self.used + bytes <= self.limit && self.memory.insert(key, hidden.clone()).is_none() {
             self.used += bytes;
@@ -84,17 +67,18 @@ impl HiddenCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use half::f16;
 
-    pub(crate) fn hidden(seed: usize) -> Arc<Hidden> {
+    pub(crate) fn hidden(seed: usize) -> Arc<HiddenStates> {
         let values = (0..24).map(|i| f16::from_f32((seed * 31 + i) as f32 / 7.0));
-        Arc::new(Hidden {
+        Arc::new(HiddenStates {
             shape: [2, 3, 4],
             values: values.collect(),
         })
     }
 
     #[test]
-    fn memory_is_bounded_and_what_is_in_stays_in() {
+    fn memory_is_bounded_and_nothing_is_evicted() {
         let one = hidden(0).bytes();
         let mut cache = HiddenCache::new(3 * one + one / 2, None);
         for key in 0..10 {
@@ -106,11 +90,11 @@ mod tests {
             assert_eq!(found, (key < 3).then(|| hidden(key as usize)), "{key}");
         }
         cache.put(1, &hidden(1));
-        assert_eq!(cache.used(), 3 * one, "the same picture takes room once");
+        assert_eq!(cache.used(), 3 * one, "the same picture is counted once");
     }
 
     #[test]
-    fn what_has_no_room_in_memory_is_found_in_the_folder() {
+    fn states_that_do_not_fit_into_memory_are_read_from_the_folder() {
         let root = tempfile::tempdir().unwrap();
         let open = || CacheFolder::open(root.path(), &"a".repeat(32), 1 << 20).unwrap();
         let mut cache = HiddenCache::new(hidden(0).bytes(), Some(open()));

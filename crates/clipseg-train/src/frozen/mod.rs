@@ -5,4 +5,5 @@ pub(crate) mod cache_folder;
 pub(crate) mod encoding;
 pub(crate) mod fingerprint;
 pub(crate) mod hidden_cache;
-pub(crate) mod phrase_memory;
+pub(crate) mod hidden_states;
+pub(crate) mod phrase_cache;

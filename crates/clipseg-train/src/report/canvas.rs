@@ -1,5 +1,6 @@
-//! A picture that `plotters` can draw on, with the letters of [`clipseg_data::draw_text`]: its own would need
-//! fonts and libraries of the system.
+//! A picture that `plotters` can draw on, with the text of [`clipseg_data::draw_text`].
+//!
+//! `plotters` itself needs fonts and font libraries of the system, and a training machine may have neither.
 
 use clipseg_data::{LETTER_HEIGHT, rasterize_text, text_width};
 use image::{Rgb, RgbImage};

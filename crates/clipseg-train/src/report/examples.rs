@@ -1,12 +1,12 @@
-//! A contact sheet: how the masks of some phrases change over a run.
+//! A contact sheet of example masks, which shows how they change during a run.
 //!
-//! Each validation leaves a column of soft masks in `examples/`; the sheet is put together from them,
-//! so a run that goes on after an interruption has the columns from before.
+//! Each validation writes a column of soft masks into `examples/`. The sheet is composed of these files, so
+//! a resumed run includes the columns from before the interruption.
 
 use crate::error::Result;
 use crate::frozen::encoding::FrozenClip;
 use crate::readback::floats;
-use crate::report::curves::write_png;
+use crate::report::chart::write_png;
 use crate::run::folder::RunFolder;
 use crate::scoring::evaluate::{EvaluateOptions, for_each_batch};
 use crate::scoring::phrases::Phrases;
@@ -18,10 +18,11 @@ use std::path::{Path, PathBuf};
 /// Side of a picture on the sheet.
 const TILE: u32 = 128;
 const GAP: u32 = 4;
-/// Columns of soft masks; with more validations than that, evenly spread ones are shown.
+/// Largest number of columns; of more validations, evenly spread ones are shown.
 const MOST_COLUMNS: usize = 8;
 
-/// Adds the column of the last of the validations, given by their steps, and puts the sheet together.
+/// Writes the column of the last validation and composes the sheet. `validated` contains the steps of all
+/// validations.
 pub(crate) fn write_examples(
     folder: &RunFolder,
     clip: &mut FrozenClip,
@@ -53,7 +54,7 @@ fn column_of(folder: &Path, step: usize) -> PathBuf {
     folder.join(format!("step-{step:08}.png"))
 }
 
-/// Picture and truth of each phrase.
+/// The picture and the ground truth of each phrase.
 fn inputs(phrases: &Phrases) -> Result<Vec<[RgbImage; 2]>> {
     let samples = phrases.iter().map(|(index, _)| {
         let sample = phrases.dataset().sample(index, 0)?;
@@ -81,8 +82,8 @@ fn soft_masks(
     Ok(masks)
 }
 
-/// The columns of these validations that are there. Others in the folder are from steps that are done
-/// again, which writes them again, or not of the run.
+/// The existing columns of these validations. Other files in the folder are from steps that are done again,
+/// or are not of the run.
 fn columns(folder: &Path, validated: &[usize]) -> Vec<PathBuf> {
     let all = validated.iter().map(|&step| column_of(folder, step));
     let found: Vec<PathBuf> = all.filter(|path| path.is_file()).collect();
@@ -90,12 +91,12 @@ fn columns(folder: &Path, validated: &[usize]) -> Vec<PathBuf> {
     if count <= MOST_COLUMNS {
         return found;
     }
-    // The first and the last are always among them.
+    // The first and the last are always included.
     let spread = (0..MOST_COLUMNS).map(|index| index * (count - 1) / (MOST_COLUMNS - 1));
     spread.map(|index| found[index].clone()).collect()
 }
 
-/// White room for so many columns and rows, with a line for titles.
+/// A white picture for a number of columns and rows, with a line for titles.
 fn blank(columns: usize, rows: usize) -> RgbImage {
     let width = columns as u32 * (TILE + GAP);
     let height = LETTER_HEIGHT + GAP + rows as u32 * (TILE + GAP);
@@ -118,7 +119,7 @@ fn sheet(inputs: &[[RgbImage; 2]], columns: &[PathBuf], names: &[&str]) -> Resul
         Rgb([255; 3]),
     );
     draw_text(&mut page, "picture", GAP, GAP / 2);
-    draw_text(&mut page, "truth", TILE + 2 * GAP, GAP / 2);
+    draw_text(&mut page, "ground truth", TILE + 2 * GAP, GAP / 2);
     for (row, [picture, truth]) in inputs.iter().enumerate() {
         paste(&mut page, picture, 0, row);
         paste(&mut page, truth, 1, row);
@@ -139,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_of_other_steps_are_not_shown_nor_touched() {
+    fn columns_of_other_steps_are_neither_shown_nor_changed() {
         let folder = tempfile::tempdir().unwrap();
         for step in 1..=20 {
             std::fs::write(column_of(folder.path(), step), "").unwrap();
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn every_picture_and_name_has_its_place_on_the_sheet() {
+    fn every_picture_and_name_is_in_its_row() {
         let folder = tempfile::tempdir().unwrap();
         let tones = [[200, 0, 0], [0, 200, 0], [0, 0, 200]];
         let mut columns = Vec::new();
@@ -181,7 +182,7 @@ mod tests {
                 assert_eq!(shown(2 + index as u32, row), tone, "{index} {row}");
             }
         }
-        // Each name stands beside its row, and there is no ink anywhere else.
+        // Each name is beside its row, and there is no ink anywhere else.
         let names = 5 * (TILE + GAP);
         let inked = |y: &u32| (names..page.width()).any(|x| page.get_pixel(x, *y).0 != [255; 3]);
         let rows: Vec<u32> = (0..page.height()).filter(inked).collect();

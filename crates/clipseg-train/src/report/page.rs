@@ -1,49 +1,49 @@
-//! The final table of a run, and the page that it stands on.
+//! The report of a run with its final table.
 
 use crate::config::train_config::TrainConfig;
 use crate::error::Result;
 use crate::run::journal::Record;
-use crate::run::outcome::{End, TrainOutcome};
+use crate::run::outcome::{End, LossRange, TrainOutcome};
 use clipseg_metrics::{Confusion, Tally};
 use std::fmt::Write;
 
-/// How well some answers were on some phrases.
+/// The scores of one kind of prediction on some phrases.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct TableRow {
-    /// Which phrases.
+    /// The phrases: `training`, `seen` or `unseen`.
     pub phrases: &'static str,
-    /// Who answered.
+    /// The kind of prediction, such as `decoder` or `everything`.
     pub answer: &'static str,
     /// Number of phrases.
     pub count: usize,
-    /// Of all pixels together.
+    /// The accuracy over all pixels.
     pub accuracy: f64,
-    /// Of all pixels together.
+    /// The Dice coefficient over all pixels.
     pub dice: f64,
-    /// Of all pixels together.
+    /// The intersection over union over all pixels.
     pub iou: f64,
-    /// The mean over phrases.
+    /// The mean intersection over union of the phrases.
     pub mean_iou: f64,
 }
 
-/// The final table: the decoder beside answers that take no skill.
+/// The final table: the scores of the decoder and of trivial predictions.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Table {
-    /// The rows, phrases of one kind next to each other.
+    /// The rows, grouped by phrases.
     pub rows: Vec<TableRow>,
 }
 
-/// The answers in the table.
+/// The kinds of predictions in the table.
 pub(crate) const DECODER: &str = "decoder";
 pub(crate) const SHUFFLED: &str = "decoder, text of another picture";
 pub(crate) const EVERYTHING: &str = "everything";
 pub(crate) const NOTHING: &str = "nothing";
 
 impl Table {
-    /// Adds the rows of some phrases, if there is any: the decoder, the decoder asked with the text
-    /// of other pictures, everything, nothing. `phrase_iou` is what the mean IoU is the mean of.
+    /// Adds the rows of some phrases: the decoder, the decoder prompted with phrases of other pictures, all
+    /// pixels and no pixel. Adds nothing without phrases. The mean IoU is the mean of `phrase_iou`.
     pub(crate) fn add(
         &mut self,
         phrases: &'static str,
@@ -85,13 +85,13 @@ impl Table {
         }
     }
 
-    /// The row of some phrases and an answer.
+    /// The row of some phrases and a kind of prediction.
     pub fn row(&self, phrases: &str, answer: &str) -> Option<&TableRow> {
         let wanted = |row: &&TableRow| row.phrases == phrases && row.answer == answer;
         self.rows.iter().find(wanted)
     }
 
-    /// The table in Markdown.
+    /// Returns the table as Markdown.
     pub fn to_markdown(&self) -> String {
         let mut text = String::from(
             "| Phrases | Number | Answer | Accuracy | Dice | IoU | Mean IoU |\n\
@@ -128,7 +128,8 @@ impl std::fmt::Display for Table {
     }
 }
 
-/// The counts of an answer that is the same for every pixel, given how many are inside and outside.
+/// The counts of a prediction that is the same for every pixel, computed from the numbers of pixels inside
+/// and outside the ground truth.
 fn answered(truth: &Tally, answer: impl Fn(u64, u64) -> Confusion) -> Tally {
     let masks = truth.masks().iter();
     masks
@@ -141,7 +142,7 @@ fn answered(truth: &Tally, answer: impl Fn(u64, u64) -> Confusion) -> Tally {
         .collect()
 }
 
-/// The page.
+/// Returns the report as Markdown.
 pub(crate) fn report(
     config: &TrainConfig,
     outcome: &TrainOutcome,
@@ -149,7 +150,7 @@ pub(crate) fn report(
     left_out: &[String],
     notes: &[String],
 ) -> Result<String> {
-    let (first, last) = outcome.first_and_last_loss();
+    let LossRange { first, last } = outcome.loss_range();
     let best = outcome
         .records
         .iter()
@@ -161,12 +162,12 @@ pub(crate) fn report(
             _ => None,
         });
     let best = best.map_or_else(
-        || "the last one: there was no validation".to_owned(),
-        |step| format!("after step {step}, by the validation split"),
+        || "the last one, because there was no validation".to_owned(),
+        |step| format!("that after step {step}, chosen on the validation split"),
     );
     let end = match outcome.end {
         End::Finished => "all steps were done",
-        End::NoImprovement => "validations brought no improvement any more",
+        End::NoImprovement => "ended early because validations brought no improvement",
         End::Stopped => "it was stopped",
     };
     let mut text = format!(
@@ -185,18 +186,22 @@ pub(crate) fn report(
     let _ = write!(
         text,
         "\n## Scores\n\n\
-         Pixels count as inside where their probability is above {}. Accuracy, Dice and IoU are of \
-         all pixels together, the mean IoU is over phrases.\n\
-         *Unseen* phrases have a held-out word, or an attribute that never stands with its name in \
-         training. *Text of another picture* asks the same decoder for each mask with a phrase of \
-         another picture: what it scores without knowing what is looked for.\n\n\
+         Pixels count as inside if their probability is above {}. Accuracy, Dice and IoU are over all \
+         pixels, the mean IoU is the mean over the phrases.\n\
+         *Unseen* phrases have a held-out word, or a pair of attribute and name that no training phrase \
+         has. *Text of another picture* prompts the same decoder with a phrase of another picture for \
+         each mask, and shows what it scores without the right text.\n\n\
          {}\n\
-         ![losses and scores](curves.png)\n\n\
-         ![examples](examples.png)\n\n\
+         {}\
          ## Settings\n\n\
          ```toml\n{}```\n",
         config.validation.threshold,
         table.to_markdown(),
+        if cfg!(feature = "plots") {
+            "![losses and scores](curves.png)\n\n![examples](examples.png)\n\n"
+        } else {
+            ""
+        },
         config.to_toml()?,
     );
     Ok(text)
@@ -207,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_has_the_trivial_answers() {
+    fn the_table_has_the_trivial_predictions() {
         let counts = Confusion {
             true_positive: 2,
             false_positive: 1,

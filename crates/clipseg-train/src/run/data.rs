@@ -1,19 +1,19 @@
-//! The data set of a run, looked through before anything is learnt from it.
+//! The data set of a run, which is checked before training.
 
 use crate::config::train_config::{BrokenPictures, DataConfig};
 use crate::error::{Result, TrainError};
 use clipseg_data::{PhraseCut, ScenesConfig, Split, check_splits, generate_scenes};
 use std::path::{Path, PathBuf};
 
-/// Scenes that are generated where neither data nor their number is given.
+/// Number of generated scenes if neither data nor the number is given.
 const DEFAULT_SCENES: usize = 1_000;
 
-/// The splits of a run that are there, with every picture that their phrases name looked at; scenes in
-/// the user's cache folder, made at the first run, where there is no data.
+/// Opens the existing splits of a run and checks every picture of their phrases. Without data, scenes are
+/// used, which the first run generates in the user's cache folder.
 ///
 /// # Errors
 ///
-/// If a file cannot be read, or pictures are broken and are not to be left out.
+/// If a file cannot be read, or pictures are damaged and are not to be left out.
 pub(crate) fn open_data(config: &DataConfig, mut note: impl FnMut(&str)) -> Result<PhraseCut> {
     let folder = match &config.folder {
         Some(folder) => folder.clone(),
@@ -23,9 +23,9 @@ pub(crate) fn open_data(config: &DataConfig, mut note: impl FnMut(&str)) -> Resu
     for (split, without) in [
         (
             config.validation,
-            "the decoder after the last step is taken for the best one",
+            "the decoder after the last step counts as the best one",
         ),
-        (config.test, "there is no table of unseen pictures"),
+        (config.test, "there is no table of new pictures"),
     ] {
         if !is_there(&folder, split) {
             note(&format!("the data has no split `{split}`: {without}"));
@@ -38,7 +38,7 @@ pub(crate) fn open_data(config: &DataConfig, mut note: impl FnMut(&str)) -> Resu
     if config.broken_pictures == BrokenPictures::Refuse {
         report.require_pictures().map_err(|error| {
             let message = format!(
-                "{error}\nset it to `leave_out` to leave their phrases out, which are then counted"
+                "{error}\nset it to `leave_out` to leave their phrases out; the report gives their number"
             );
             TrainError::field("data.broken_pictures", message)
         })?;
@@ -59,7 +59,7 @@ pub(crate) fn is_there(folder: &Path, split: Split) -> bool {
     })
 }
 
-/// The folder of so many scenes.
+/// The folder of a number of generated scenes.
 fn scenes(images: usize, note: &mut impl FnMut(&str)) -> Result<PathBuf> {
     let scenes = ScenesConfig {
         images,
@@ -74,7 +74,7 @@ fn scenes(images: usize, note: &mut impl FnMut(&str)) -> Result<PathBuf> {
             folder.display()
         ));
         let made = generate_scenes(&folder, &scenes);
-        // Another process may have made the same ones in the meantime.
+        // Another process may have generated the same scenes in the meantime.
         if !folder.is_dir() {
             made?;
         }

@@ -1,24 +1,24 @@
-//! The batches that a run learns from, read ahead of it.
+//! The training batches of a run, loaded ahead.
 
 use crate::error::{Result, TrainError};
 use clipseg_data::{BatchOrder, Loader, PhraseCutDataset, SampleBatch};
 use std::sync::Arc;
 
-/// Threads that read and draw samples while the last batch is learnt from.
+/// Largest number of threads that load samples during a training step.
 const WORKERS: usize = 4;
 
-/// Batches from a place of a run on, with the passes that they belong to.
+/// The batches of a run from any position on, with their epochs.
 #[derive(Debug)]
 pub(crate) struct Feed {
     loader: Loader,
     order: BatchOrder,
     epoch: u64,
-    /// Batches of the pass that are still to come.
+    /// Remaining batches of the epoch.
     left: usize,
 }
 
 impl Feed {
-    /// From a batch of the run on, counted from 0.
+    /// Starts at the batch `position` of the run, counted from 0.
     pub(crate) fn new(
         dataset: &Arc<PhraseCutDataset>,
         order: &BatchOrder,
@@ -37,13 +37,13 @@ impl Feed {
         })
     }
 
-    /// The next batch and its pass.
+    /// Returns the next batch and its epoch.
     pub(crate) fn next(&mut self) -> Result<(u64, SampleBatch)> {
         if self.left == 0 {
             self.epoch += 1;
             self.left = self.order.epoch(self.epoch).len();
         }
-        // The loader ends after an error only, and after an error nobody asks again.
+        // The loader ends only after an error, and then the run ends too.
         let batch = self.loader.next().ok_or(TrainError::Empty("training"))??;
         self.left -= 1;
         Ok((self.epoch, batch))
@@ -56,7 +56,7 @@ mod tests {
     use clipseg_data::{Grouping, PhraseCut, SampleOptions, ScenesConfig, Split, generate_scenes};
 
     #[test]
-    fn it_goes_on_anywhere_and_knows_the_pass() {
+    fn it_starts_anywhere_and_counts_epochs() {
         let folder = tempfile::tempdir().unwrap();
         let scenes = folder.path().join("scenes");
         let config = ScenesConfig {

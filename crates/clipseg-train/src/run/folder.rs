@@ -1,4 +1,4 @@
-//! The folder of a run, and that only one process trains in it.
+//! The folder of a run, in which only one process trains at a time.
 
 use crate::config::settings::Settings;
 use crate::error::{Result, TrainError};
@@ -7,28 +7,29 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// The folder of a run, locked while this lives.
+/// The folder of a run. It is locked until this value is dropped.
 ///
 /// | Name | Content |
 /// |---|---|
-/// | `config.toml` | the configuration, every field written out |
+/// | `config.toml` | the configuration with all fields |
 /// | `metrics.jsonl` | a line for each step and each validation |
-/// | `checkpoints/last.safetensors`, `checkpoints/best.safetensors` | what going on needs |
-/// | `curves.png` | losses and scores |
-/// | `examples.png`, `examples/` | masks of some phrases at each validation |
-/// | `model/` | the best decoder in the layout that `clipseg segment` reads |
-/// | `report.md` | the final table and the settings |
-/// | `.clipseg-run` | that these files are a run's |
+/// | `checkpoints/last.safetensors` | the state from which the run resumes |
+/// | `checkpoints/best.safetensors` | the state with the best validation |
+/// | `curves.png` | losses and scores (feature `plots`) |
+/// | `examples.png`, `examples/` | masks of some phrases at each validation (feature `plots`) |
+/// | `model/` | the best model, which `clipseg segment` reads; of pre-training the last CLIP |
+/// | `report.md` | the final table and the configuration |
+/// | `.clipseg-run` | a marker that these files belong to a run |
 ///
-/// Other files in it are left alone. A folder in which one of these names was taken by something else
-/// before the run is not used.
+/// Other files in the folder are left alone. A folder is refused if something that no run has written has
+/// one of these names.
 #[derive(Debug)]
 pub struct RunFolder {
     root: PathBuf,
     staging: Staging,
-    /// Whether its settings were written when it was opened.
+    /// Whether the configuration was written when the folder was opened.
     new: bool,
-    /// Unlocked by the system when the process ends, however it ends.
+    /// The operating system releases the lock when the process ends for any reason.
     _lock: File,
 }
 
@@ -41,12 +42,12 @@ pub enum Start {
     Resume,
 }
 
-/// The file that marks a run's folder, and that its process locks.
+/// The name of the file that marks the folder of a run, and that is locked.
 const MARKER: &str = ".clipseg-run";
-/// What stands in it, before a name that no other run has.
+/// The beginning of its content, before the unique name of the run.
 const MARKER_TEXT: &str = "clipseg training run 1 ";
 
-/// What a run writes into its folder.
+/// The names of the files and folders that a run writes.
 const NAMES: [&str; 8] = [
     "config.toml",
     "metrics.jsonl",
@@ -59,16 +60,16 @@ const NAMES: [&str; 8] = [
 ];
 
 impl RunFolder {
-    /// Opens the folder of a run, makes it if there is none, and writes the configuration into it.
+    /// Opens the folder of a run, creates it if it does not exist, and writes the configuration into it.
     ///
     /// [`Start::Resume`] continues the run in the folder if it has this configuration. A folder without
     /// a run is accepted too, because a run that is killed at once leaves none.
     ///
     /// # Errors
     ///
-    /// If the folder cannot be made or written, another process trains in it, something that no run has
-    /// written has the name of one of its files, or it holds a run already: one with another
-    /// configuration, or any with [`Start::New`].
+    /// If the folder cannot be created or written, another process trains in it, something that no run has
+    /// written has the name of one of its files, or it contains a run that cannot be resumed: one with
+    /// another configuration, or any run with [`Start::New`].
     pub fn open<C: Settings>(root: &Path, config: &C, start: Start) -> Result<Self> {
         std::fs::create_dir_all(root).map_err(TrainError::io("make", root))?;
         let mut lock = lock(root)?;
@@ -84,14 +85,14 @@ impl RunFolder {
         };
         match Self::config_of::<C>(root)? {
             Some(_) if start == Start::New => {
-                let message = "holds a run already; go on with it by --resume, or choose another \
-                               folder by --out";
+                let message = "contains a run already; resume it by --resume, or choose another folder \
+                               by --out";
                 return Err(TrainError::run(root, message));
             }
             Some(saved) => {
                 if let Some((field, saved, given)) = saved.first_difference(config) {
                     let mut message = format!(
-                        "cannot go on with other settings: field `{field}` is {saved} in the run \
+                        "cannot resume with other settings: field `{field}` is {saved} in the run \
                          and {given} now"
                     );
                     message += &config.way_on(&field, &folder.model());
@@ -100,7 +101,8 @@ impl RunFolder {
             }
             None => {
                 if let Some(name) = taken(root) {
-                    let message = format!("holds `{name}` of a run whose `config.toml` is gone");
+                    let message =
+                        format!("contains `{name}` of a run whose `config.toml` is missing");
                     return Err(TrainError::run(root, message));
                 }
                 let path = root.join("config.toml");
@@ -115,7 +117,7 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// The configuration of the run in a folder, if there is one.
+    /// Reads the configuration of the run in a folder; `None` if it contains no run.
     ///
     /// # Errors
     ///
@@ -125,8 +127,8 @@ impl RunFolder {
         path.is_file().then(|| C::from_file(&path)).transpose()
     }
 
-    /// The first of `root`, `root-2`, `root-3`, … that holds no run, nor anything that has the name of
-    /// one of a run's files.
+    /// Returns the first of `root`, `root-2`, `root-3`, … that contains neither a run nor anything with the
+    /// name of one of a run's files.
     pub fn unused(root: &Path) -> PathBuf {
         let numbered = (2..).map(|number| {
             let mut name = root.as_os_str().to_owned();
@@ -139,18 +141,18 @@ impl RunFolder {
             .unwrap_or_else(|| root.to_owned())
     }
 
-    /// The folder.
+    /// The path of the folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Takes back what opening has made for a run that could not begin, as far as it can.
+    /// Removes what [`open`](Self::open) has created, for a run that could not start. Errors are ignored.
     pub(crate) fn abandon(self) {
         if self.new {
             for name in ["config.toml", MARKER] {
                 let _ = std::fs::remove_file(self.root.join(name));
             }
-            // Only empty folders can be removed so.
+            // This removes empty folders only.
             for folder in [&self.checkpoints(), &self.examples(), &self.root] {
                 let _ = std::fs::remove_dir(folder);
             }
@@ -192,7 +194,7 @@ impl RunFolder {
         self.root.join("checkpoints")
     }
 
-    /// The checkpoint that a run goes on from.
+    /// The checkpoint from which a run resumes.
     pub fn last_checkpoint(&self) -> PathBuf {
         self.checkpoints().join("last.safetensors")
     }
@@ -207,12 +209,12 @@ impl RunFolder {
         self.root.join("metrics.jsonl")
     }
 
-    /// Losses and scores as a picture.
+    /// The picture of losses and scores.
     pub fn curves(&self) -> PathBuf {
         self.root.join("curves.png")
     }
 
-    /// Masks of some phrases at each validation, in one picture.
+    /// The picture with masks of some phrases at each validation.
     pub fn example_sheet(&self) -> PathBuf {
         self.root.join("examples.png")
     }
@@ -221,18 +223,18 @@ impl RunFolder {
         self.root.join("examples")
     }
 
-    /// The model, in the layout that `clipseg segment --model` reads.
+    /// The folder of the model, which `clipseg segment --model` reads.
     pub fn model(&self) -> PathBuf {
         self.root.join("model")
     }
 
-    /// The final table and the settings.
+    /// The report with the final table and the configuration.
     pub fn report(&self) -> PathBuf {
         self.root.join("report.md")
     }
 }
 
-/// The marker, made if there is none and locked.
+/// Opens the marker, creates it if it does not exist, and locks it.
 fn lock(root: &Path) -> Result<File> {
     let path = root.join(MARKER);
     if std::fs::symlink_metadata(&path).is_ok_and(|data| !data.is_file()) {
@@ -254,7 +256,7 @@ fn lock(root: &Path) -> Result<File> {
     }
 }
 
-/// The name of the run in a marker; `None` if it is new.
+/// Reads the name of the run in a marker; `None` if the marker is new.
 fn owner(marker: &mut File, root: &Path) -> Result<Option<String>> {
     let mut text = String::new();
     let path = root.join(MARKER);
@@ -275,11 +277,11 @@ fn owner(marker: &mut File, root: &Path) -> Result<Option<String>> {
     }
 }
 
-/// Writes the marker of a new run into a folder in which nothing is in its way.
+/// Writes the marker of a new run, unless something has the name of one of the run's files.
 fn mark(marker: std::io::Result<File>, root: &Path) -> Result<String> {
     let path = root.join(MARKER);
     if let Some(name) = taken(root) {
-        // Empty as it is, it says nothing.
+        // The marker is still empty.
         std::fs::remove_file(&path).map_err(TrainError::io("remove", &path))?;
         return Err(not_a_run(root, name));
     }
@@ -294,7 +296,7 @@ fn mark(marker: std::io::Result<File>, root: &Path) -> Result<String> {
     Ok(owner)
 }
 
-/// The first of a run's names that something in a folder has.
+/// The first name of a run's files that exists in a folder.
 fn taken(root: &Path) -> Option<&'static str> {
     let there = |name: &&str| std::fs::symlink_metadata(root.join(name)).is_ok();
     NAMES.into_iter().find(there)
@@ -302,7 +304,7 @@ fn taken(root: &Path) -> Option<&'static str> {
 
 fn not_a_run(root: &Path, name: &str) -> TrainError {
     let message = format!(
-        "holds `{name}`, which no run has written there and which a run would overwrite; choose another \
+        "contains `{name}`, which no run has written and which a run would overwrite; choose another \
          folder by --out"
     );
     TrainError::run(root, message)
@@ -318,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_not_overwritten_and_goes_on_with_its_settings_only() {
+    fn a_run_is_not_overwritten_and_resumes_with_its_settings_only() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("new/run");
         let config = TrainConfig::default();
@@ -336,7 +338,7 @@ mod tests {
         assert!(
             open(&config, Start::New)
                 .unwrap_err()
-                .contains("holds a run already")
+                .contains("contains a run already")
         );
         assert_eq!(RunFolder::unused(&root), folder.path().join("new/run-2"));
         let own = root.join("checkpoints/.writing-abc");
@@ -389,7 +391,7 @@ mod tests {
                 std::fs::write(&file, "mine").unwrap();
                 for start in [Start::New, Start::Resume] {
                     let message = open(&root, &config, start).unwrap_err();
-                    assert!(message.contains(&format!("holds `{name}`")), "{message}");
+                    assert!(message.contains(&format!("contains `{name}`")), "{message}");
                 }
                 assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
                 assert_eq!(entries(&root), 1);
@@ -419,7 +421,7 @@ mod tests {
         for start in [Start::New, Start::Resume] {
             let message = open(&root, &config, start).unwrap_err();
             assert!(
-                message.ends_with("of a run whose `config.toml` is gone"),
+                message.ends_with("of a run whose `config.toml` is missing"),
                 "{message}"
             );
         }
@@ -430,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_made_is_named() {
+    fn a_folder_that_cannot_be_created_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, "in the way").unwrap();

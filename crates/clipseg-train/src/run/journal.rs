@@ -1,4 +1,4 @@
-//! What happened in each step: `metrics.jsonl`, one line of JSON each.
+//! The metrics file `metrics.jsonl`: one line of JSON for each step and each validation.
 
 use crate::error::{Result, TrainError};
 use serde::de::DeserializeOwned;
@@ -9,47 +9,47 @@ use std::path::{Path, PathBuf};
 
 /// A line of the metrics file.
 ///
-/// Single precision, which survives JSON: `serde_json` reads doubles to within their last bit only.
-/// No time of day and no speed, so that a run that was stopped and went on has the same file as one
-/// that was not.
+/// Values have single precision, which JSON keeps exactly: `serde_json` reads doubles to within their last
+/// bit only. There is no time and no speed, so that a resumed run has the same file as an uninterrupted
+/// one.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Record {
     /// A step of the optimizer.
     Step {
-        /// Counted from 1.
+        /// The number of the step, counted from 1.
         step: usize,
-        /// Counted from 0, of the step's first batch.
+        /// The epoch of the step's first batch, counted from 0.
         epoch: u64,
-        /// Before the step.
+        /// The loss before the step.
         loss: f32,
-        /// Of the step.
+        /// The learning rate of the step.
         learning_rate: f32,
-        /// Length of the gradient, before it was shortened.
+        /// The gradient norm before clipping.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         gradient_norm: Option<f32>,
     },
     /// A validation.
     Validation {
-        /// Steps done.
+        /// The number of steps before the validation.
         step: usize,
-        /// The mean over phrases.
+        /// The mean loss over the phrases.
         loss: f32,
-        /// Of all pixels together.
+        /// The accuracy over all pixels.
         accuracy: f32,
-        /// Of all pixels together.
+        /// The Dice coefficient over all pixels.
         dice: f32,
-        /// Of all pixels together.
+        /// The intersection over union over all pixels.
         iou: f32,
-        /// The mean over phrases.
+        /// The mean intersection over union of the phrases.
         mean_iou: f32,
-        /// Whether it is the best so far.
+        /// Whether this validation is the best so far.
         best: bool,
     },
 }
 
-/// The records of a run, in memory and, if it has a folder, in its file.
+/// The records of a run, in memory and, if the run has a folder, in its metrics file.
 #[derive(Debug)]
 pub(crate) struct Journal<R = Record> {
     records: Vec<R>,
@@ -68,10 +68,11 @@ impl<R> Default for Journal<R> {
 }
 
 impl<R: Serialize + DeserializeOwned> Journal<R> {
-    /// Opens the file of a run of which the first `length` bytes are to be kept: what comes after
-    /// was written by steps that are done again.
+    /// Opens the metrics file of a run and truncates it to `length` bytes: the rest was written by steps
+    /// that are done again.
     ///
-    /// What is cut off has to be records too, or it is not the run's and the file stays as it is.
+    /// If the rest does not consist of records, it is not the run's. This is an error, and the file is not
+    /// changed.
     pub(crate) fn open(path: &Path, length: u64) -> Result<Self> {
         let mut file = OpenOptions::new()
             .read(true)
@@ -85,12 +86,13 @@ impl<R: Serialize + DeserializeOwned> Journal<R> {
             .map_err(TrainError::io("read", path))?;
         let there = bytes.len() as u64;
         if there < length {
-            let message = format!("{there} bytes, but the checkpoint is from when it had {length}");
+            let message =
+                format!("has {there} bytes, but had {length} when the checkpoint was written");
             return Err(TrainError::run(path, message));
         }
         let (kept, rest) = bytes.split_at(length as usize);
         let records = parse(kept, path)?;
-        // The last line may be half of one, if the process was killed while it wrote.
+        // The last line may be incomplete, if the process was killed while writing it.
         let whole = rest
             .iter()
             .rposition(|&byte| byte == b'\n')
@@ -121,7 +123,7 @@ impl<R: Serialize + DeserializeOwned> Journal<R> {
         Ok(())
     }
 
-    /// Waits until the file is on the disk, and gives its length.
+    /// Waits until the file is on the disk, and returns its length in bytes.
     pub(crate) fn sync(&self) -> Result<u64> {
         if let Some((path, file)) = &self.file {
             file.sync_data().map_err(TrainError::io("write", path))?;
@@ -129,13 +131,19 @@ impl<R: Serialize + DeserializeOwned> Journal<R> {
         Ok(self.length)
     }
 
+    #[cfg(any(test, feature = "plots"))]
     pub(crate) fn records(&self) -> &[R] {
         &self.records
     }
+
+    pub(crate) fn into_records(self) -> Vec<R> {
+        self.records
+    }
 }
 
+#[cfg(feature = "plots")]
 impl Journal {
-    /// The steps after which there was a validation.
+    /// The steps that were followed by a validation.
     pub(crate) fn validated(&self) -> Vec<usize> {
         let step = |record: &Record| match record {
             Record::Validation { step, .. } => Some(*step),
@@ -149,7 +157,7 @@ impl Journal {
 ///
 /// # Errors
 ///
-/// If it cannot be read or a line is none of its records; the message names the line.
+/// If it cannot be read or a line is not a valid record; the message names the line.
 pub fn read_metrics(path: &Path) -> Result<Vec<Record>> {
     read_records(path)
 }
@@ -185,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_after_the_checkpoint_is_cut_off() {
+    fn records_after_the_checkpoint_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         let mut journal = Journal::open(&path, 0).unwrap();
@@ -195,7 +203,7 @@ mod tests {
         let length = journal.sync().unwrap();
         journal.push(step(4)).unwrap();
         drop(journal);
-        // A process that was killed in the middle of a line.
+        // The process was killed in the middle of a line.
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"{\"kind\":\"st").unwrap();
 
@@ -209,7 +217,7 @@ mod tests {
         let error = Journal::<Record>::open(&path, 10_000)
             .unwrap_err()
             .to_string();
-        assert!(error.contains("but the checkpoint is from when it had 10000"));
+        assert!(error.contains("but had 10000 when the checkpoint was written"));
 
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"my own notes\n").unwrap();
@@ -218,6 +226,6 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("metrics.jsonl: line 2: "), "{error}");
-        assert_eq!(std::fs::read(&path).unwrap(), before, "nothing is cut off");
+        assert_eq!(std::fs::read(&path).unwrap(), before, "nothing is removed");
     }
 }

@@ -1,4 +1,4 @@
-//! No value of any field makes a run panic.
+//! A test that no value of any field of a configuration makes a run panic.
 
 use crate::config::train_config::TrainConfig;
 use crate::error::Result;
@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use toml::{Table, Value};
 
-/// Values of every kind that TOML has, at the ends of what there is.
+/// Values of every type of TOML, with extreme and invalid ones.
 const VALUES: [&str; 23] = [
     "0",
     "-1",
@@ -39,7 +39,7 @@ const VALUES: [&str; 23] = [
     "[0, -1]",
 ];
 
-/// Values that only some fields take.
+/// Values for single fields.
 const MORE: [(&str, &[&str]); 9] = [
     (
         "loss",
@@ -87,20 +87,20 @@ const MORE: [(&str, &[&str]); 9] = [
     ("data.size", &["8", "16", "33"]),
 ];
 
-/// A run of a step on scenes of 32 pixels in which every field is written out.
+/// A configuration with all fields, for runs of one step on scenes of 32 pixels.
 fn full(folder: &Path, decoder: &str) -> String {
     let (scenes, cache) = (folder.join("scenes"), folder.join("cache"));
     format!(
         "seed = 1\ndevice = \"cpu\"\nloss = \"bce\"\n\
          [data]\nfolder = {scenes:?}\nsize = 32\nheld_out = [\"star\"]\nlimit = 12\n\
          [augment]\nnegatives = 0.5\nnegative_rule = \"any\"\n[clip]\ndata_type = \"f32\"\n[decoder]\n{decoder}\n[optimizer]\n\
-         [schedule]\nsteps = 2\nbatch_size = 2\nclip_norm = 1.0\n\
+         [schedule]\nsteps = 2\nbatch_size = 2\nclip_norm = 1.0\nwarmup_ratio = 0.1\n\
          [validation]\nevery = 1\nphrases = 2\npatience = 1\ntest_phrases = 2\n[checkpoints]\n\
          [cache]\nfolder = {cache:?}\nfolder_limit = \"1 MiB\"\n"
     )
 }
 
-/// The fields of a table with their levels.
+/// The names of all fields of a table, with dots between the levels.
 fn fields(table: &Table, prefix: &str) -> Vec<String> {
     let all = table.iter().map(|(name, value)| match value {
         Value::Table(inner) => fields(inner, &format!("{prefix}{name}.")),
@@ -131,7 +131,7 @@ fn one_step(setup: &mut Setup, config: &TrainConfig) -> Result<()> {
     Ok(())
 }
 
-/// The sections that the loop alone reads, so that the setup stays the same.
+/// The sections that only the training loop uses, so that the setup can be reused.
 const OF_THE_LOOP: [&str; 5] = ["schedule", "optimizer", "validation", "checkpoints", "loss"];
 
 #[test]
@@ -163,7 +163,7 @@ fn no_value_of_any_field_makes_a_run_panic() {
             let section = field.split('.').next().unwrap_or_default();
             let more = MORE.iter().filter(|(name, _)| *name == field);
             let values = VALUES.iter().chain(more.flat_map(|(_, values)| *values));
-            // A number is a path too, in the folder that the test runs in.
+            // A number would be a valid path in the current folder.
             let is_folder = field.ends_with(".folder");
             let values = values.filter(|value| !is_folder || value.starts_with(['"', '[']));
             for value in values {
@@ -173,12 +173,12 @@ fn no_value_of_any_field_makes_a_run_panic() {
                     let changed = match base.clone().with_overrides(&[&text]) {
                         Ok(changed) => changed,
                         Err(error) => {
-                            // It is about this field.
+                            // The message is about this field.
                             assert!(error.to_string().contains(section), "{text}: {error}");
                             return None;
                         }
                     };
-                    // Any error will do.
+                    // Any error is fine.
                     let _ = if done.contains(&changed) {
                         Ok(())
                     } else if OF_THE_LOOP.contains(&section) {

@@ -1,30 +1,30 @@
-//! What a run of the training loop ends with.
+//! The result of the training loop.
 
 use crate::run::journal::Record;
 use clipseg_model::Decoder;
 
-/// What a training run ends with.
+/// The result of training a decoder.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TrainOutcome {
     /// The decoder after the last step, on the plain device.
     pub decoder: Decoder,
-    /// The decoder with the best validation; the last one if there was none.
+    /// The decoder with the best validation; without validation the decoder after the last step.
     pub best: Decoder,
-    /// Every step and validation, those before an interruption too.
+    /// All steps and validations, including those before an interruption.
     pub records: Vec<Record>,
-    /// How it came to an end.
+    /// How the run ended.
     pub end: End,
 }
 
-/// How a run came to an end.
+/// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// After all its steps.
+    /// All steps are done.
     Finished,
-    /// Because validations brought no improvement any more.
+    /// It ended early because validations brought no improvement.
     NoImprovement,
-    /// Because it was asked to.
+    /// It was stopped by a [`StopFlag`](crate::StopFlag).
     Stopped,
 }
 
@@ -38,14 +38,45 @@ impl TrainOutcome {
         self.records.iter().filter_map(loss).collect()
     }
 
-    /// Mean loss of the first and of the last tenth of the steps.
-    pub fn first_and_last_loss(&self) -> (f32, f32) {
-        let losses = self.losses();
+    /// The mean losses at the start and at the end of the run.
+    pub fn loss_range(&self) -> LossRange {
+        LossRange::of(&self.losses())
+    }
+}
+
+/// The mean losses at the start and at the end of a run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct LossRange {
+    /// The mean over the first tenth of the steps.
+    pub first: f32,
+    /// The mean over the last tenth of the steps.
+    pub last: f32,
+}
+
+impl LossRange {
+    pub(crate) fn of(losses: &[f32]) -> Self {
         let tenth = (losses.len() / 10).max(1).min(losses.len());
         let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len().max(1) as f32;
-        (
-            mean(&losses[..tenth]),
-            mean(&losses[losses.len() - tenth..]),
-        )
+        Self {
+            first: mean(&losses[..tenth]),
+            last: mean(&losses[losses.len() - tenth..]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenth_of_the_steps_is_averaged() {
+        let losses: Vec<f32> = (0..20).map(|step| step as f32).collect();
+        let range = LossRange::of(&losses);
+        assert_eq!((range.first, range.last), (0.5, 18.5));
+        let range = LossRange::of(&[3.0, 5.0]);
+        assert_eq!((range.first, range.last), (3.0, 5.0));
+        let range = LossRange::of(&[]);
+        assert_eq!((range.first, range.last), (0.0, 0.0));
     }
 }

@@ -1,12 +1,13 @@
-//! The model of a run and what is around it, as a configuration names them.
+//! Loading the model of a run with its tokenizer and preprocessing.
 
 use crate::config::decoder_choice::{ConvSize, DecoderChoice, DecoderKind, PretrainedChoice};
-use crate::config::train_config::{DataConfig, TrainConfig};
+use crate::config::train_config::TrainConfig;
 use crate::error::{Result, TrainError};
+use crate::run::preprocessing::{PUBLISHED_SIDE, published, squashing};
 use burn::module::Module;
 use burn::prelude::*;
 use clipseg_clip::{
-    Clip, ClipConfig, ClipTokenizer, ImageProcessor, PretrainedClip, TargetSize, load_clip, resolve,
+    Clip, ClipConfig, ClipTokenizer, ImageProcessor, PretrainedClip, load_clip, resolve,
 };
 use clipseg_model::{
     ClipSeg, ClipSegConfig, ConvDecoderConfig, Decoder, DecoderConfig, DeconvBaselineConfig,
@@ -14,25 +15,23 @@ use clipseg_model::{
 };
 use std::path::Path;
 
-/// Side of the pictures that the published models see.
-const PUBLISHED_SIDE: u32 = 352;
-
-/// Inner width of the MLPs of a decoder on the small random CLIP.
+/// Intermediate size of the MLPs of a decoder on the small random CLIP.
 const SMALL_INNER: usize = 256;
 
-/// The model and what is around it.
+/// A model with its tokenizer and preprocessing.
 pub(crate) struct Parts {
     pub(crate) clip: Clip,
     pub(crate) decoder: Decoder,
     pub(crate) config: ClipSegConfig,
     pub(crate) tokenizer: ClipTokenizer,
     pub(crate) processor: ImageProcessor,
-    /// Side of the pictures that the model sees.
+    /// Side of the model's input pictures in pixels.
     pub(crate) side: u32,
 }
 
 impl Parts {
-    /// Loads or draws them; `note` is told what was chosen for the user.
+    /// Loads the model or initialises it with random weights. `note` is called with a line for each choice
+    /// that was made for the user.
     pub(crate) fn new(
         config: &TrainConfig,
         device: &Device,
@@ -40,7 +39,7 @@ impl Parts {
     ) -> Result<Self> {
         let Some(checkpoint) = &config.clip.checkpoint else {
             note(&format!(
-                "no CLIP given: a small one with random weights (seed {})",
+                "no CLIP given: using a small one with random weights (seed {})",
                 config.seed
             ));
             return Self::random(config, device);
@@ -97,15 +96,15 @@ impl Parts {
             && (own.mean, own.std) != (processor.mean, processor.std)
         {
             note(&format!(
-                "a new decoder sees pictures as CLIPSeg is published, with mean {:?} and deviation \
-                 {:?}, not with the {:?} and {:?} of the checkpoint's preprocessing",
+                "pictures are normalised as for the published CLIPSeg, with mean {:?} and standard \
+                 deviation {:?}, not with {:?} and {:?} as in the checkpoint's preprocessing",
                 processor.mean, processor.std, own.mean, own.std
             ));
         }
         Self::around(clip, decoder, model_config, folder, processor, side)
     }
 
-    /// The decoder of a checkpoint, with the preprocessing that it was trained with.
+    /// The decoder of a checkpoint, with the checkpoint's preprocessing.
     fn fine_tuned(
         config: &TrainConfig,
         choice: &PretrainedChoice,
@@ -153,64 +152,7 @@ impl Parts {
     }
 }
 
-/// The preprocessing of a new decoder.
-fn published(config: &TrainConfig, side: u32) -> ImageProcessor {
-    let preprocessing = config.data.preprocessing.unwrap_or_default();
-    ImageProcessor::clipseg(side).with_preprocessing(preprocessing)
-}
-
-/// A checkpoint's preprocessing as samples are made, which is squashed to a square, bilinear; what of it
-/// cannot be kept, or gives way to `data.size` and `data.preprocessing`, is said.
-fn squashing(
-    own: ImageProcessor,
-    data: &DataConfig,
-    note: &mut impl FnMut(&str),
-) -> Result<(ImageProcessor, u32)> {
-    let square = match (own.crop, own.size) {
-        (Some([height, width]), _) => (height == width).then_some(height),
-        (None, Some(TargetSize::Exact { height, width })) => (height == width).then_some(height),
-        _ => None,
-    };
-    let (own_size, asked) = (own.size, data.size);
-    let Some(side) = asked.or(square) else {
-        let message = "missing, expected a number, because the checkpoint's preprocessing gives no \
-                       square";
-        return Err(TrainError::field("data.size", message));
-    };
-    let preprocessing = data.preprocessing.unwrap_or(own.preprocessing);
-    if preprocessing != own.preprocessing {
-        note(&format!(
-            "pictures are squashed by the way `{}`, as `data.preprocessing` says, not by `{}` as in the \
-             checkpoint's preprocessing",
-            preprocessing.name(),
-            own.preprocessing.name()
-        ));
-    }
-    let mut squashed = ImageProcessor::clipseg(side).with_preprocessing(preprocessing);
-    squashed.rescale_factor = own.rescale_factor;
-    (squashed.mean, squashed.std) = (own.mean, own.std);
-    if let (Some(asked), Some(own)) = (asked, square)
-        && asked != own
-    {
-        note(&format!(
-            "pictures of {asked} pixels a side, as `data.size` says, not of {own} as in the checkpoint's \
-             preprocessing"
-        ));
-    }
-    let mut same_but_size = own;
-    (same_but_size.size, same_but_size.preprocessing) = (squashed.size, preprocessing);
-    let is_exact = matches!(own_size, Some(TargetSize::Exact { .. }));
-    if same_but_size != squashed || !is_exact {
-        note(
-            "pictures are squashed to a square, bilinear, and not resized and cut as in the \
-             checkpoint's preprocessing; the model is saved with the preprocessing that it was trained \
-             with",
-        );
-    }
-    Ok((squashed, side))
-}
-
-/// The checkpoint's decoder with the dropout that was asked for.
+/// The checkpoint's decoder with the configured dropout.
 fn with_dropout(
     choice: &PretrainedChoice,
     decoder: Decoder,
@@ -241,25 +183,25 @@ fn kind_of(decoder: &DecoderConfig) -> Option<DecoderKind> {
     }
 }
 
-/// The published layers of a tower of twelve, and their like in others.
+/// The published layers of a tower of twelve layers, or those at the same fractions of another depth.
 fn published_layers(clip: &ClipConfig) -> [usize; 3] {
     let depth = clip.vision_config.num_hidden_layers;
     [depth / 4, depth / 2, depth * 3 / 4]
 }
 
-/// The three-step head makes 16 × 16 pixels of a patch, whatever its size.
+/// The refined head upsamples each patch to 16 × 16 pixels, whatever the patch size is.
 fn check_refined(config: &TrainConfig, clip: &ClipConfig) -> Result<()> {
     let patch = clip.vision_config.patch_size;
     match &config.decoder {
         DecoderChoice::Transformer(choice) if choice.refined && patch != 16 => {
-            let message = format!("true, which needs patches of 16 pixels, these have {patch}");
+            let message = format!("true, which needs a patch size of 16 pixels, not {patch}");
             Err(TrainError::field("decoder.refined", message))
         }
         _ => Ok(()),
     }
 }
 
-/// The random decoder that was asked for, with what was left open.
+/// The configuration of a new decoder, with defaults for the settings that are not given.
 fn decoder_config(config: &TrainConfig, layers: &[usize], inner: usize) -> Result<DecoderConfig> {
     let layers = |own: &Option<Vec<usize>>| own.clone().unwrap_or_else(|| layers.to_vec());
     Ok(match &config.decoder {
@@ -297,73 +239,4 @@ fn decoder_config(config: &TrainConfig, layers: &[usize], inner: usize) -> Resul
             return Err(TrainError::field("decoder.pretrained", message));
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clipseg_data::Preprocessing;
-
-    #[test]
-    fn the_preprocessing_of_a_checkpoint_is_kept_as_far_as_it_goes() {
-        let squash = |own: ImageProcessor, size| {
-            let data = DataConfig {
-                size,
-                ..DataConfig::default()
-            };
-            let mut notes = Vec::new();
-            let found = squashing(own, &data, &mut |line: &str| notes.push(line.to_owned()));
-            (found.map_err(|error| error.to_string()), notes)
-        };
-        let mut half = ImageProcessor::clipseg(96);
-        (half.mean, half.std) = ([0.5; 3], [0.5; 3]);
-        assert_eq!(squash(half.clone(), None), (Ok((half.clone(), 96)), vec![]));
-        assert_eq!(squash(half.clone(), Some(96)).1, Vec::<String>::new());
-
-        let (found, notes) = squash(half.clone(), Some(64));
-        let (found, side) = found.unwrap();
-        assert_eq!((found.mean, found.std, side), (half.mean, half.std, 64));
-        assert_eq!(found.size, ImageProcessor::clipseg(64).size);
-        assert!(
-            notes.len() == 1 && notes[0].contains("64") && notes[0].contains("96"),
-            "{notes:?}"
-        );
-
-        // CLIP's own: the middle of a picture whose shorter side is resized.
-        let (found, notes) = squash(ImageProcessor::clip(224), None);
-        let (found, side) = found.unwrap();
-        assert_eq!((found.mean, side), (ImageProcessor::clip(224).mean, 224));
-        assert_eq!(
-            (found.crop, found.filter),
-            (None, ImageProcessor::clipseg(1).filter)
-        );
-        assert!(
-            notes.len() == 1 && notes[0].contains("squashed"),
-            "{notes:?}"
-        );
-
-        // CLIPSeg's own way of squashing stays too, unless another is asked for.
-        let exact = half.clone().with_preprocessing(Preprocessing::ClipSeg);
-        let (found, notes) = squash(exact.clone(), None);
-        assert_eq!((found, notes), (Ok((exact.clone(), 96)), vec![]));
-        let data = DataConfig {
-            preprocessing: Some(Preprocessing::HuggingFace),
-            ..DataConfig::default()
-        };
-        let mut notes = Vec::new();
-        let found = squashing(exact, &data, &mut |line: &str| notes.push(line.to_owned()));
-        assert_eq!(found.unwrap(), (half.clone(), 96));
-        assert!(
-            notes.len() == 1 && notes[0].contains("`data.preprocessing`"),
-            "{notes:?}"
-        );
-
-        half.size = Some(TargetSize::Exact {
-            height: 96,
-            width: 64,
-        });
-        let (found, _) = squash(half.clone(), None);
-        assert!(found.unwrap_err().contains("field `data.size`: missing"));
-        assert_eq!(squash(half, Some(32)).0.unwrap().1, 32);
-    }
 }

@@ -1,4 +1,4 @@
-//! Scoring as the CLIPSeg paper's own code does it.
+//! Scoring by the protocol of the CLIPSeg paper.
 
 use crate::error::{Result, TrainError};
 use crate::readback::floats;
@@ -13,34 +13,34 @@ use clipseg_data::{
 use clipseg_metrics::{Grouped, SweepDefinition, SweepScores, ThresholdSweep};
 use clipseg_model::Segmenter;
 
-/// The counts of a model by CLIPSeg's protocol.
+/// The result of an evaluation by CLIPSeg's protocol.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ClipSegEvaluation {
-    /// Width and height at which predictions and truths were compared.
+    /// Width and height in pixels at which predictions and ground truth were compared.
     pub side: u32,
-    /// The sweep of each sample, by its place among the split's records: the usable phrases
-    /// ([`PhraseCut::phrases`]), then the others ([`PhraseCut::unusable`]).
+    /// The threshold sweep of each sample, keyed by its index among the records of the split: first the
+    /// usable phrases ([`PhraseCut::phrases`]), then the others ([`PhraseCut::unusable`]).
     pub sweeps: Grouped<usize, ThresholdSweep>,
-    /// What was not scored, and why.
+    /// The phrases that were not scored, by reason.
     pub exceptions: Vec<Exception>,
 }
 
 impl ClipSegEvaluation {
-    /// The figures; the paper's are those of [`SweepDefinition::ClipSeg`], with each sample as a class
-    /// of its own.
+    /// Computes the scores. Those of the paper are [`SweepDefinition::ClipSeg`], in which each sample is a
+    /// separate class.
     pub fn scores(&self, definition: SweepDefinition) -> SweepScores {
         self.sweeps.scores(definition)
     }
 }
 
-const WITHOUT: &str = "they are left out; CLIPSeg's own code ends with an error there";
+const WITHOUT: &str = "they are left out; CLIPSeg's own code stops with an error on them";
 const AS_THERE: &str = "they are left out, as in CLIPSeg's own code";
 const SKIPPED: [&str; 2] = [
     "one of the 17 pictures whose size is not the recorded one",
     AS_THERE,
 ];
-const NO_AREA: [&str; 2] = ["boxes without an area", AS_THERE];
+const NO_AREA: [&str; 2] = ["instance boxes without an area", AS_THERE];
 const NO_POLYGON: [&str; 2] = ["no polygon at all", WITHOUT];
 const NO_PICTURE: [&str; 2] = [
     "a picture that is not listed, or with an impossible size",
@@ -48,31 +48,32 @@ const NO_PICTURE: [&str; 2] = [
 ];
 const UNREADABLE: [&str; 2] = ["a picture that cannot be read", WITHOUT];
 
-/// Scores a function by the protocol of the CLIPSeg paper (Lüddecke and Ecker 2022, arXiv:2112.10003), after
+/// Scores any model by the protocol of the CLIPSeg paper (Lüddecke and Ecker 2022, arXiv:2112.10003), as in
 /// `datasets/phrasecut.py` and `metrics.py` of timojl/clipseg.
 ///
 /// - The [17 pictures](OTHER_SIZE_PICTURES) are skipped, and so are samples whose instance boxes have no
-///   area. What else is left out is in [`exceptions`](ClipSegEvaluation::exceptions).
-/// - Pictures are squashed to `side` × `side` pixels by [`Preprocessing::ClipSeg`], their pixels where they
-///   are stored.
-/// - The truth is the union of all polygons by [`RasterRule::PixelCentre`] at the picture's recorded size,
-///   resized by PyTorch's `nearest` ([`Mask::resize_floor`](clipseg_data::Mask::resize_floor)). It may be
-///   empty.
-/// - Of records with one task id, each is a sample.
+///   area. Other phrases that are left out are listed in [`exceptions`](ClipSegEvaluation::exceptions).
+/// - Pictures are resized to `side` × `side` pixels by [`Preprocessing::ClipSeg`], without applying their
+///   EXIF orientation.
+/// - The ground truth is the union of all polygons by [`RasterRule::PixelCentre`] at the recorded size of
+///   the picture, resized by PyTorch's `nearest`
+///   ([`Mask::resize_floor`](clipseg_data::Mask::resize_floor)). It may be empty.
+/// - If several records have the same task id, each is a sample.
 ///
-/// PhraseCut's protocol ([`evaluate_phrasecut`](crate::evaluate_phrasecut)) differs in all of these: it
-/// compares at the pictures' own sizes, with truths that are filled by another rule, at one threshold, and
-/// counts every record.
+/// The protocol of PhraseCut ([`evaluate_phrasecut`](crate::evaluate_phrasecut)) differs in all of these:
+/// it compares at the size of each picture, fills polygons by another rule, uses one threshold, and counts
+/// every record.
 ///
-/// `encode` is handed a picture as `[3, side, side]`, from 0 to 1 and not normalised; `decode` what `encode`
-/// made of it and some of its phrases, and gives their logits, `[phrases, side, side]`.
+/// `encode` is called with a picture as `[3, side, side]`, from 0 to 1 and not normalised. `decode` is
+/// called with the result of `encode` and some phrases of the picture, and returns their logits,
+/// `[phrases, side, side]`.
 ///
-/// In memory are one picture, the logits of 16 phrases, and 800 bytes for each sample.
+/// The memory holds one picture, the logits of 16 phrases, and 800 bytes for each sample.
 ///
 /// # Errors
 ///
-/// If the split has no polygons, no sample is left, there are not `side · side` logits for each phrase, one
-/// is infinite or NaN, or `encode` or `decode` fails.
+/// If the split has no polygons, no sample is left, `decode` does not return `side · side` logits for each
+/// phrase, a logit is NaN or infinite, or `encode` or `decode` fails.
 pub fn evaluate_clipseg<E>(
     data: &PhraseCut,
     split: Split,
@@ -147,7 +148,7 @@ pub fn evaluate_clipseg<E>(
     })
 }
 
-/// Why a record is no sample.
+/// The reason and the effect for a record that is not a sample; `None` if it is one.
 fn obstacle(data: &PhraseCut, record: &Record<'_>) -> Option<[&'static str; 2]> {
     let Some(image) = record.image(data) else {
         return Some(NO_PICTURE);
@@ -169,7 +170,7 @@ fn obstacle(data: &PhraseCut, record: &Record<'_>) -> Option<[&'static str; 2]> 
     }
 }
 
-/// From channels that lie together to one plane for each, from 255 levels to 1.
+/// Converts interleaved channels from 0 to 255 to one plane for each channel from 0 to 1.
 fn planes(levels: &[f32]) -> Vec<f32> {
     (0..3)
         .flat_map(|channel| levels.iter().skip(channel).step_by(3))
@@ -177,13 +178,14 @@ fn planes(levels: &[f32]) -> Vec<f32> {
         .collect()
 }
 
-/// Scores a model by CLIPSeg's protocol ([`evaluate_clipseg`]), at the size that the checkpoint's
-/// preprocessing squashes pictures to and with its mean and deviation; how pictures are squashed is the
-/// protocol's. `on_phrase` is called after each sample.
+/// Scores a model by CLIPSeg's protocol ([`evaluate_clipseg`]).
+///
+/// The size, the mean and the standard deviation are those of the checkpoint's preprocessing. Pictures are
+/// resized as the protocol prescribes. `on_phrase` is called after each sample.
 ///
 /// # Errors
 ///
-/// As [`evaluate_clipseg`], and if the checkpoint's preprocessing does not squash to a square.
+/// As [`evaluate_clipseg`], and if the checkpoint's preprocessing does not resize to a square.
 ///
 /// # Example
 ///
@@ -210,7 +212,7 @@ pub fn score_model_by_clipseg(
     let side = square(processor)?;
     let patch = model.clip().vision_model().patch_size();
     if side == 0 || !(side as usize).is_multiple_of(patch) {
-        let message = format!("{side}, which patches of {patch} pixels do not fill");
+        let message = format!("{side}, expected a multiple of the patch size, {patch} pixels");
         return Err(TrainError::field("size", message));
     }
     let device = model.clip().device();
@@ -235,13 +237,13 @@ pub fn score_model_by_clipseg(
     )
 }
 
-/// The side of the square that a checkpoint's pictures are squashed to.
+/// The side of the square that a checkpoint's preprocessing resizes pictures to.
 fn square(processor: &ImageProcessor) -> Result<u32> {
     match (processor.size, processor.crop) {
         (Some(TargetSize::Exact { height, width }), None) if height == width => Ok(width),
         _ => Err(TrainError::field(
             "size",
-            "the checkpoint's preprocessing does not squash pictures to a square, as CLIPSeg's \
+            "the checkpoint's preprocessing does not resize pictures to a square, as CLIPSeg's \
              protocol does",
         )),
     }

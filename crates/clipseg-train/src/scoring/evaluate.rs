@@ -1,4 +1,4 @@
-//! Scoring a decoder on phrases, at the model's resolution.
+//! Scoring a decoder on phrases, at the resolution of the model.
 
 use crate::error::{Result, TrainError};
 use crate::frozen::encoding::FrozenClip;
@@ -16,14 +16,15 @@ use std::collections::HashMap;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct EvaluateOptions {
-    /// Phrases at a time. Default: 16.
+    /// Phrases that are decoded at a time. Default: 16.
     pub batch_size: usize,
-    /// Probability above which a pixel is inside. Default: 0.5.
+    /// Probability above which a pixel counts as inside. Default: 0.5.
     pub threshold: f32,
-    /// What else is computed. Default: BCE.
+    /// The loss that is computed beside the scores. Default: BCE.
     pub loss: Loss,
-    /// Ask for each phrase's mask with a phrase of another picture, drawn by this seed: what is left
-    /// of the scores is what a decoder gets without the text. Default: no.
+    /// The random seed of a control: each mask is predicted with a phrase of another picture as the
+    /// prompt. The scores show what a decoder reaches without the right text. Default: none, each mask
+    /// is predicted with its own phrase.
     pub shuffled_text: Option<u64>,
 }
 
@@ -38,20 +39,50 @@ impl Default for EvaluateOptions {
     }
 }
 
+impl EvaluateOptions {
+    /// Sets the number of phrases that are decoded at a time.
+    #[must_use]
+    pub fn with_batch_size(mut self, phrases: usize) -> Self {
+        self.batch_size = phrases;
+        self
+    }
+
+    /// Sets the probability above which a pixel counts as inside.
+    #[must_use]
+    pub fn with_threshold(mut self, threshold: f32) -> Self {
+        self.threshold = threshold;
+        self
+    }
+
+    /// Sets the loss that is computed beside the scores.
+    #[must_use]
+    pub fn with_loss(mut self, loss: Loss) -> Self {
+        self.loss = loss;
+        self
+    }
+
+    /// Prompts the decoder for each mask with a phrase of another picture, drawn with this random seed.
+    #[must_use]
+    pub fn with_shuffled_text(mut self, seed: u64) -> Self {
+        self.shuffled_text = Some(seed);
+        self
+    }
+}
+
 /// The scores of a decoder on some phrases.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Evaluation {
-    /// The phrases, by their places in the data set.
+    /// The indices of the phrases in the data set.
     pub phrases: Vec<usize>,
-    /// The counts of each of them, in this order.
+    /// The confusion counts of each phrase, in the same order.
     pub tally: Tally,
-    /// The loss, a mean over phrases.
+    /// The mean loss over the phrases.
     pub loss: f64,
 }
 
 impl Evaluation {
-    /// The counts of the phrases for which `keep` is true.
+    /// The counts of the phrases for whose index `keep` returns true.
     pub fn subset(&self, keep: impl Fn(usize) -> bool) -> Tally {
         let pairs = self.phrases.iter().zip(self.tally.masks());
         pairs
@@ -61,8 +92,8 @@ impl Evaluation {
     }
 }
 
-/// Intersection over union of one phrase as a protocol has it: CLIPSeg's evaluation adds one to the
-/// denominator.
+/// The intersection over union of one phrase, as the protocol of a preprocessing defines it: CLIPSeg's
+/// evaluation adds one to the denominator.
 pub(crate) fn phrase_iou(preprocessing: Preprocessing) -> fn(&Confusion) -> f64 {
     match preprocessing {
         Preprocessing::ClipSeg => |counts| {
@@ -73,11 +104,11 @@ pub(crate) fn phrase_iou(preprocessing: Preprocessing) -> fn(&Confusion) -> f64 
     }
 }
 
-/// Scores a decoder.
+/// Scores a decoder on phrases, at the resolution of the model.
 ///
 /// # Errors
 ///
-/// If there is no phrase, a sample cannot be read, or a prediction is not a number.
+/// If there is no phrase, a sample cannot be read, or a logit is NaN.
 pub fn evaluate(
     clip: &mut FrozenClip,
     decoder: &Decoder,
@@ -99,8 +130,8 @@ pub fn evaluate(
     Ok(evaluation)
 }
 
-/// Hands the logits and masks `[phrases, height, width]` of every batch, with the numbers of its
-/// phrases, to `score`.
+/// Calls `score` with the phrase indices, the logits and the masks of every batch, both
+/// `[phrases, height, width]`.
 pub(crate) fn for_each_batch(
     clip: &mut FrozenClip,
     decoder: &Decoder,
@@ -131,7 +162,8 @@ pub(crate) fn for_each_batch(
     Ok(())
 }
 
-/// For each phrase the words of one of another picture; its own if there is only one picture.
+/// For each phrase, by index, the text of a phrase of another picture; its own text if there is only one
+/// picture.
 fn texts_of_other_pictures(phrases: &Phrases, seed: u64) -> HashMap<usize, String> {
     let mut order: Vec<_> = phrases.iter().collect();
     order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
@@ -153,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn phrases_are_scored_apart_by_their_places() {
+    fn a_subset_is_chosen_by_index() {
         let counts = |true_positive| Confusion {
             true_positive,
             ..Confusion::default()

@@ -1,4 +1,4 @@
-//! What was not scored like the rest, counted by reason.
+//! Phrases that were not scored like the others, counted by reason.
 
 use clipseg_data::ProblemKind;
 use serde::Serialize;
@@ -6,18 +6,18 @@ use std::fmt::{self, Display, Formatter};
 
 /// Phrases that were not scored like the others, for one reason.
 ///
-/// Shown, it is one line: `2 phrases with a picture that is not listed, such as 99__1: they count as
+/// Displayed as one line: `2 phrases with a picture that is not listed, such as 99__1: they count as
 /// phrases without a prediction`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Exception {
-    /// What they have in common.
+    /// The reason, which all of them share.
     pub reason: &'static str,
-    /// What follows for the figures.
+    /// The effect on the scores.
     pub effect: &'static str,
-    /// How many there are.
+    /// The number of phrases.
     pub phrases: usize,
-    /// The `task_id` of the first, or what is wrong with its picture.
+    /// The `task_id` of the first phrase, or the error of its picture.
     pub example: String,
 }
 
@@ -37,12 +37,12 @@ impl Display for Exception {
     }
 }
 
-/// The exceptions of one evaluation, in the order in which their reasons came up.
+/// The exceptions of one evaluation, in the order in which their reasons were first seen.
 #[derive(Debug, Default)]
 pub(crate) struct Exceptions(Vec<Exception>);
 
 impl Exceptions {
-    /// Counts a phrase.
+    /// Counts one more phrase with a reason and its effect.
     pub(crate) fn add(&mut self, [reason, effect]: [&'static str; 2], example: impl Display) {
         match self.0.iter_mut().find(|known| known.reason == reason) {
             Some(known) => known.phrases += 1,
@@ -62,18 +62,18 @@ impl Exceptions {
 
 const WITHOUT: &str = "they count as phrases without a prediction";
 
-/// What becomes of a phrase with a problem by the rules of PhraseCut's evaluator; `None` if it is scored
-/// like the others.
+/// The reason and the effect for a phrase with a problem, by the rules of PhraseCut's evaluator; `None` if
+/// the phrase is scored like the others.
 pub(crate) fn in_phrasecut(problem: ProblemKind) -> Option<[&'static str; 2]> {
     Some(match problem {
         ProblemKind::NoPolygon => [
             "no polygon that can be drawn",
-            "their truth is empty and their IoU 0, as in the official evaluator",
+            "their ground truth is empty and their IoU is 0, as in the official evaluator",
         ],
         ProblemKind::RepeatedTask => [
             "the task id of an earlier phrase",
-            "each is scored against its own polygons by the task's one prediction, in the earlier \
-             one's subsets, as in the official evaluator",
+            "the one prediction of the task is scored against the polygons of each, in the subsets of \
+             the earlier phrase, as in the official evaluator",
         ],
         ProblemKind::UnknownPicture => ["a picture that is not listed", WITHOUT],
         ProblemKind::ImpossibleSize => {

@@ -1,4 +1,4 @@
-//! Scoring a whole model on a split, at the pictures' own sizes.
+//! Scoring a complete model on a split by the protocol of PhraseCut.
 
 use crate::error::{Result, TrainError};
 use crate::readback::floats;
@@ -10,30 +10,33 @@ use clipseg_metrics::{Grouped, ThresholdSweep};
 use clipseg_model::{EncodedImage, ModelError, Segmenter, SoftMask};
 use std::collections::HashMap;
 
-/// Phrases decoded at a time, whose logits are in memory together.
+/// The number of phrases that are decoded at a time.
 pub(crate) const DECODED_PHRASES: usize = 16;
 
-/// What is said of phrases whose picture cannot be read.
+/// The reason and the effect for phrases whose picture cannot be read.
 const UNREADABLE: [&str; 2] = [
     "a picture that cannot be read",
-    "they have no prediction, so they are left out of the mean and count as 0 in the mean of all",
+    "they have no prediction, so the mean leaves them out and the mean of all counts them as 0",
 ];
 
 const LEFT_OUT: [&str; 2] = [UNREADABLE[0], "they are left out"];
 
-/// Scores a model by PhraseCut's protocol: each picture is prepared as the checkpoint says, logits are
-/// interpolated to the recorded size, and pixels whose probability is above the threshold are inside.
-/// The rules are those of [`evaluate_phrasecut`](crate::evaluate_phrasecut).
+/// Scores a model by the protocol of PhraseCut.
 ///
-/// `on_mask` is handed the mask of every record, `None` where its picture cannot be read or is not
-/// listed. A task has one mask: where a task id comes up again, it is not asked for again.
+/// Each picture goes through the preprocessing of the checkpoint. Logits are interpolated to the recorded
+/// size, and pixels whose probability is above the threshold count as inside. The rules are those of
+/// [`evaluate_phrasecut`](crate::evaluate_phrasecut).
 ///
-/// In memory are one picture, its encoding, the logits of 16 phrases, and for each task some 300 bytes.
+/// `on_mask` is called with the mask of each record, or with `None` if its picture cannot be read or is
+/// not listed. Records with the same task id share one mask; `on_mask` is called with it only once.
+///
+/// The memory holds one picture, its encoding, the logits of 16 phrases, and about 300 bytes for each
+/// task.
 ///
 /// # Errors
 ///
-/// If the split has no phrase or no polygons, the threshold is no probability, a logit is infinite or
-/// NaN, or `on_mask` fails.
+/// If the split has no phrase or no polygons, the threshold is not between 0 and 1, a logit is NaN or
+/// infinite, or `on_mask` fails.
 ///
 /// # Example
 ///
@@ -69,7 +72,7 @@ pub fn score_model(
     let records = &tasks.records;
     let mut scores: Vec<Option<Scored>> = vec![None; records.len()];
     let mut exceptions = Exceptions::default();
-    // Masks that records further down are scored by, too.
+    // Masks by which later records with the same task id are scored, too.
     let mut kept = HashMap::<usize, Mask>::new();
     let is_asked =
         |&place: &usize| records[place].image(data).is_some() && tasks.first(place) == place;
@@ -116,16 +119,18 @@ pub fn score_model(
     Ok(tasks.evaluation(all, exceptions))
 }
 
-/// The counts of a model at all thresholds, at its own resolution, on at most so many phrases of a
-/// split, evenly spread: to choose a threshold by. The truth is drawn by the evaluator's rule and resized
-/// to the nearest pixels. Phrases whose pictures cannot be read are left out, with a warning that counts
-/// them. `on_phrase` is called after each.
+/// Counts a model's pixels at all thresholds, to choose a threshold.
 ///
-/// The groups are the phrases' places in the split, with 800 bytes each.
+/// The counts are those of at most `at_most` phrases, evenly spread over the split, at the resolution of
+/// the model. The ground truth is drawn by the rule of PhraseCut's evaluator and resized by nearest
+/// neighbour. Phrases whose pictures cannot be read are left out and counted in a warning. `on_phrase` is
+/// called after each phrase.
+///
+/// The groups are keyed by the index of the phrase in the split and take 800 bytes each.
 ///
 /// # Errors
 ///
-/// If the split has no phrase or no polygons, no picture can be read, or a logit is infinite or NaN.
+/// If the split has no phrase or no polygons, no picture can be read, or a logit is NaN or infinite.
 pub fn sweep_model(
     segmenter: &Segmenter,
     data: &PhraseCut,
@@ -174,7 +179,7 @@ pub fn sweep_model(
     Ok(sweeps)
 }
 
-/// A phrase's logits, row by row.
+/// The logits of a phrase, row by row.
 #[derive(Clone, Copy)]
 struct Logits<'a> {
     values: &'a [f32],
@@ -182,7 +187,8 @@ struct Logits<'a> {
     size: [u32; 2],
 }
 
-/// Hands on the logits of each phrase, picture by picture; where the picture cannot be read, the reason.
+/// Calls `score` with the index and the logits of each phrase, picture by picture, or with the error
+/// message if the picture cannot be read.
 fn for_each_phrase(
     segmenter: &Segmenter,
     data: &PhraseCut,

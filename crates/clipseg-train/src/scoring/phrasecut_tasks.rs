@@ -1,4 +1,4 @@
-//! PhraseCut's phrases as tasks of its evaluator.
+//! Scoring predictions by the protocol of PhraseCut.
 
 use crate::error::Result;
 use crate::scoring::exceptions::{Exception, Exceptions, in_phrasecut};
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-/// How frequent categories and attributes are, from `name_att_rel_count.json`.
+/// Frequency ranks of categories and attributes, from `name_att_rel_count.json`.
 #[derive(Debug, Clone, Default)]
 pub struct WordRanks {
     categories: HashMap<String, usize>,
@@ -23,7 +23,7 @@ pub struct WordRanks {
 }
 
 impl WordRanks {
-    /// Reads the file of a data set's folder; `None` if it has none.
+    /// Reads the file in the folder of a data set; `None` if the folder has no such file.
     ///
     /// # Errors
     ///
@@ -40,8 +40,8 @@ impl WordRanks {
         }
         let counts: Counts = read_json(&path)?;
         Ok(Some(Self {
-            categories: places(counts.cat),
-            attributes: places(counts.att),
+            categories: indices(counts.cat),
+            attributes: indices(counts.att),
         }))
     }
 
@@ -57,10 +57,10 @@ impl WordRanks {
     }
 }
 
-/// The place of each word in a list; of a word that comes twice, the first.
-fn places(list: Vec<(String, u64)>) -> HashMap<String, usize> {
+/// The index of each word in a list; for a word that occurs twice, the first index.
+fn indices(list: Vec<(String, u64)>) -> HashMap<String, usize> {
     let words = list.into_iter().map(|(word, _)| word);
-    // From the end, so that the first one is what stays.
+    // In reverse, so that the first index of a word is inserted last.
     words
         .enumerate()
         .collect::<Vec<_>>()
@@ -70,7 +70,7 @@ fn places(list: Vec<(String, u64)>) -> HashMap<String, usize> {
         .collect()
 }
 
-/// What the evaluator knows about a phrase.
+/// Returns the task of a phrase: what PhraseCut's evaluator needs to know about it.
 ///
 /// # Errors
 ///
@@ -88,7 +88,7 @@ pub fn phrasecut_task(
     Ok(task_of(Some(image), phrase, ranks))
 }
 
-/// The task of a phrase; without a picture that could be drawn on, it has no pixels.
+/// The task of a phrase; without a listed picture its size is 0 × 0.
 fn task_of(
     image: Option<&ImageRecord>,
     phrase: &Phrase,
@@ -107,44 +107,45 @@ fn task_of(
         ranks: ranks.map(|ranks| ranks.of(phrase)),
         coco_category: is_coco_category(&structure.name),
         stuff: is_stuff(&structure.name),
-        // The official evaluator takes 0 for no number too.
+        // The official evaluator, too, treats 0 as a missing id.
         coco_picture: image
             .and_then(|image| image.coco_id)
             .is_some_and(|id| id != 0),
     }
 }
 
-/// How predictions for a split compare with its truth, by the rules of PhraseCut's official evaluator.
+/// The scores of predictions for a split, by the rules of PhraseCut's official evaluator.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PhraseCutEvaluation {
-    /// The score of every record of the split's files: the usable phrases in their order
+    /// The score of every record of the split's files: first the usable phrases in their order
     /// ([`PhraseCut::phrases`]), then the others ([`PhraseCut::unusable`]).
     pub evaluator: PhraseCutEvaluator,
-    /// What was not scored like the rest.
+    /// The phrases that were not scored like the others.
     pub exceptions: Vec<Exception>,
 }
 
-/// Scores predictions for a split at the pictures' recorded sizes, several at a time.
+/// Scores predictions for a split at the recorded sizes of the pictures, on several threads.
 ///
-/// `predict` gives the mask of a task, or `None` if there is no prediction; it may be called from several
-/// threads. Every record of the split counts, as in the official evaluator:
+/// `predict` returns the mask of a task, or `None` if there is no prediction; it may be called from
+/// several threads. Every record of the split counts, as in the official evaluator:
 ///
-/// - Without a polygon that can be drawn, the truth is empty and the IoU 0.
-/// - Of records with one task id, each is scored against its own polygons, in the subsets of the first.
-/// - Where a picture is not listed, or with an impossible size, `predict` is not asked: there is no
-///   prediction. The official evaluator cannot score a prediction for it either.
-/// - A prediction may have the size of its picture's file where that is not the recorded one, as for
-///   [17 pictures](clipseg_data::OTHER_SIZE_PICTURES); then the truth is drawn at that size. The official
-///   evaluator draws it at any prediction's size, which gives figures without a meaning where masks were
-///   resized.
+/// - If no polygon can be drawn, the ground truth is empty and the IoU is 0.
+/// - If several records have the same task id, each is scored against its own polygons, in the subsets of
+///   the first.
+/// - If a picture is not listed, or is listed with an impossible size, `predict` is not called and the
+///   record counts as one without a prediction. The official evaluator cannot score it either.
+/// - If the picture's file does not have the recorded size, as for
+///   [17 pictures](clipseg_data::OTHER_SIZE_PICTURES), a prediction may have the size of the file. The
+///   ground truth is then drawn at that size. The official evaluator draws it at the size of any
+///   prediction, which gives meaningless scores if masks were resized.
 ///
-/// In memory are the masks of as many tasks as there are threads, and for each task some 300 bytes.
+/// The memory holds the masks of as many tasks as there are threads, and about 300 bytes for each task.
 ///
 /// # Errors
 ///
-/// If the split has no phrase or no polygons, a mask has neither of its picture's two sizes, or `predict`
-/// fails; of several failures, the first in the file is told.
+/// If the split has no phrase or no polygons, if a mask has neither of the two sizes of its picture, or
+/// if `predict` fails. If several tasks fail, the error is that of the first in the file.
 pub fn evaluate_phrasecut(
     data: &PhraseCut,
     split: Split,
@@ -167,10 +168,11 @@ pub fn evaluate_phrasecut(
     Ok(tasks.evaluation(scores?, Exceptions::default()))
 }
 
-/// The score of a task, and whether its prediction had the size of its picture's file.
+/// The score of a task, and whether its prediction had the size of the picture's file instead of the
+/// recorded one.
 pub(crate) type Scored = (TaskScore, bool);
 
-/// What two records with one task have in common.
+/// The task id and the picture of a record, which records of one task share.
 fn key<'a>(record: &Record<'a>) -> (&'a str, u64) {
     (record.phrase.task_id.as_str(), record.phrase.image_id)
 }
@@ -180,7 +182,7 @@ pub(crate) struct Tasks<'a> {
     data: &'a PhraseCut,
     ranks: Option<&'a WordRanks>,
     pub(crate) records: Vec<Record<'a>>,
-    /// For a task id and picture that comes up again, the first record with it.
+    /// For each task id and picture that occur repeatedly, the index of their first record.
     first: HashMap<(&'a str, u64), usize>,
 }
 
@@ -209,13 +211,13 @@ impl<'a> Tasks<'a> {
         })
     }
 
-    /// The place of the first record with this one's task id, on the same picture.
+    /// The index of the first record with the same task id and picture.
     pub(crate) fn first(&self, place: usize) -> usize {
         let first = self.first.get(&key(&self.records[place]));
         first.copied().unwrap_or(place)
     }
 
-    /// Whether several records have this one's task id.
+    /// Whether several records have the same task id and picture.
     pub(crate) fn comes_again(&self, place: usize) -> bool {
         self.first.contains_key(&key(&self.records[place]))
     }
@@ -251,7 +253,7 @@ impl<'a> Tasks<'a> {
         Ok((score?, of_file))
     }
 
-    /// Everything that was found, one score for each record.
+    /// Collects the scores, one for each record, and counts the exceptions.
     pub(crate) fn evaluation(
         &self,
         scores: Vec<Scored>,
@@ -275,7 +277,7 @@ impl<'a> Tasks<'a> {
 
 const OF_FILE: [&str; 2] = [
     "a prediction of the size of their picture's file, which is not the recorded one",
-    "their truth is drawn at that size, as in the official evaluator",
+    "their ground truth is drawn at that size, as in the official evaluator",
 ];
 
 pub(crate) struct Pixels {
@@ -305,7 +307,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranks_are_places_in_the_lists() {
+    fn ranks_are_indices_in_the_lists() {
         let folder = tempfile::tempdir().unwrap();
         assert!(WordRanks::open(folder.path()).unwrap().is_none());
         let write = |text: &str| {

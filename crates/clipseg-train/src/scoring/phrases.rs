@@ -1,11 +1,12 @@
-//! The phrases that a decoder is scored on.
+//! A choice of phrases to score a decoder on.
 
 use crate::error::Result;
 use burn::prelude::*;
 use clipseg_data::{Phrase, PhraseCutDataset, SegmentationBatch};
 use std::sync::Arc;
 
-/// Some phrases of a data set, as they are: nothing about them should be random.
+/// A choice of the phrases of a data set, to score a decoder on. The data set should have no random
+/// augmentation.
 #[derive(Debug, Clone)]
 pub struct Phrases {
     dataset: Arc<PhraseCutDataset>,
@@ -19,7 +20,7 @@ impl Phrases {
         Self { dataset, chosen }
     }
 
-    /// None of them.
+    /// No phrase.
     pub(crate) fn none(dataset: Arc<PhraseCutDataset>) -> Self {
         Self {
             dataset,
@@ -27,7 +28,7 @@ impl Phrases {
         }
     }
 
-    /// Those for which `keep` is true.
+    /// Keeps the phrases for which `keep` returns true.
     #[must_use]
     pub fn retain(mut self, keep: impl Fn(&Phrase) -> bool) -> Self {
         self.chosen
@@ -35,7 +36,7 @@ impl Phrases {
         self
     }
 
-    /// At most so many, evenly spread, always the same ones.
+    /// Keeps at most `count` phrases, evenly spread and always the same.
     #[must_use]
     pub fn spread(mut self, count: usize) -> Self {
         let all = self.chosen.len();
@@ -52,18 +53,17 @@ impl Phrases {
         self.chosen.len()
     }
 
-    /// Whether there is none.
+    /// Whether there is no phrase.
     pub fn is_empty(&self) -> bool {
         self.chosen.is_empty()
     }
 
-    /// The data set that they are from.
+    /// The data set of the phrases.
     pub fn dataset(&self) -> &Arc<PhraseCutDataset> {
         &self.dataset
     }
 
-    /// The phrases, with their places in the data set, which [`evaluate`](crate::evaluate) names them
-    /// by.
+    /// The phrases with their indices in the data set, which [`Evaluation`](crate::Evaluation) uses.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &Phrase)> {
         let chosen = self.chosen.iter();
         chosen.map(|&index| (index, self.dataset.record(index)))

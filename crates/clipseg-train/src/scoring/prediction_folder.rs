@@ -1,4 +1,4 @@
-//! Predictions in a folder of pictures, one for each task.
+//! Predictions as picture files in a folder, one for each task.
 
 use crate::error::Result;
 use crate::scoring::scored_records::file_size;
@@ -14,16 +14,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Bytes that common systems allow in a file's name.
 const LONGEST_NAME: usize = 255;
 
-/// A folder of `<task_id>.png`, each of its picture's size, in which any pixel but a black one is inside,
-/// as PhraseCut's official evaluator reads them.
+/// A folder of predictions named `<task_id>.png`, each of the size of its picture.
 ///
-/// Transparency does not count. Where a PNG has a palette its colours count, not their numbers as in
-/// the official evaluator. No file can have a name of more than 255 bytes on common systems, so a
-/// task of many instances, whose id is longer, has no prediction here and none there: it is missing.
+/// Every pixel that is not black counts as inside, as in PhraseCut's official evaluator. The alpha channel
+/// is ignored. In a PNG with a palette the colours count, not the palette indices as in the official
+/// evaluator. Common file systems limit a name to 255 bytes, so a task of many instances, whose id is
+/// longer, has no prediction, neither here nor there: it counts as missing.
 #[derive(Debug, Clone)]
 pub struct PredictionFolder {
     files: BTreeMap<String, PathBuf>,
-    passed_over: Vec<PathBuf>,
+    ignored: Vec<PathBuf>,
     shaded: Arc<AtomicUsize>,
 }
 
@@ -39,7 +39,7 @@ impl PredictionFolder {
             path: folder.to_owned(),
             source,
         };
-        let (mut files, mut passed_over) = (BTreeMap::new(), Vec::new());
+        let (mut files, mut ignored) = (BTreeMap::new(), Vec::new());
         for entry in std::fs::read_dir(folder).map_err(io)? {
             let path = entry.map_err(io)?.path();
             let name = path.file_name().and_then(|name| name.to_str());
@@ -47,19 +47,19 @@ impl PredictionFolder {
                 Some(task_id) => {
                     files.insert(task_id.to_owned(), path);
                 }
-                None => passed_over.push(path),
+                None => ignored.push(path),
             }
         }
-        passed_over.sort();
+        ignored.sort();
         Ok(Self {
             files,
-            passed_over,
+            ignored,
             shaded: Arc::default(),
         })
     }
 
-    /// What the prediction of a task is called; `None` if no file can be called so, because the name is
-    /// too long or would lie in another folder. Then nobody will find a prediction.
+    /// The file name of the prediction of a task. `None` if no file can have that name, because it is too
+    /// long or names a path outside the folder; the task then has no prediction.
     pub fn file_name(task_id: &str) -> Option<String> {
         let name = format!("{task_id}.png");
         let is_plain = Path::new(&name).file_name() == Some(OsStr::new(&name))
@@ -67,9 +67,9 @@ impl PredictionFolder {
         (is_plain && name.len() <= LONGEST_NAME).then_some(name)
     }
 
-    /// What is in the folder besides predictions, such as files of another ending.
-    pub fn passed_over(&self) -> &[PathBuf] {
-        &self.passed_over
+    /// The other entries of the folder, such as files with another extension. They are ignored.
+    pub fn ignored(&self) -> &[PathBuf] {
+        &self.ignored
     }
 
     /// Number of predictions.
@@ -82,20 +82,20 @@ impl PredictionFolder {
         self.files.is_empty()
     }
 
-    /// The predictions, by name without ending, that belong to none of these tasks.
+    /// The predictions, by name without extension, that belong to none of these tasks.
     pub fn unknown<'a>(&self, task_ids: impl IntoIterator<Item = &'a str>) -> Vec<&str> {
         let known: HashSet<&str> = task_ids.into_iter().collect();
         let names = self.files.keys().map(String::as_str);
         names.filter(|name| !known.contains(name)).collect()
     }
 
-    /// How many of the predictions that were loaded, by this list or a clone of it, have more than two
-    /// shades, as probabilities have, or masks that went through JPEG. All but black counts as inside.
+    /// The number of loaded predictions with more than two shades, such as probabilities, or masks that
+    /// went through JPEG. Every pixel that is not black counts as inside. Clones share the number.
     pub fn shaded(&self) -> usize {
         self.shaded.load(Ordering::Relaxed)
     }
 
-    /// Reads the prediction of a task of a data set, if there is one.
+    /// Reads the prediction of a task, if there is one.
     ///
     /// # Errors
     ///
@@ -132,7 +132,7 @@ impl PredictionFolder {
                 let shades = count_shades(picture.pixels().map(|pixel| pixel.0));
                 (picture.into_raw(), shades)
             }
-            // Sixteen bits, so that the faintest pixel is still not black.
+            // Sixteen bits, so that the darkest pixel is not rounded to black.
             other => {
                 let picture = other.into_rgb16();
                 let shades = count_shades(picture.pixels().map(|pixel| pixel.0));
@@ -147,7 +147,7 @@ impl PredictionFolder {
     }
 }
 
-/// How many different values there are, up to three.
+/// The number of different values, at most three.
 fn count_shades<P: PartialEq>(pixels: impl Iterator<Item = P>) -> usize {
     let mut known = Vec::with_capacity(3);
     for pixel in pixels {
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn any_pixel_but_a_black_one_is_inside() {
+    fn every_pixel_that_is_not_black_is_inside() {
         let folder = tempfile::tempdir().unwrap();
         let found = folder.path().join("found");
         std::fs::create_dir(&found).unwrap();
@@ -215,7 +215,7 @@ mod tests {
         let predictions = PredictionFolder::open(&folder.path().join("found")).unwrap();
         assert_eq!(predictions.len(), 4);
         assert_eq!(
-            predictions.passed_over(),
+            predictions.ignored(),
             [folder.path().join("found/notes.txt")]
         );
         for name in ["1__1", "1__2", "1__3", "1__4"] {

@@ -1,11 +1,11 @@
-//! All phrases of a split, also those that cannot be learnt from: evaluators count them.
+//! All phrases of a split, including those that cannot be used for training: evaluators count them.
 
 use crate::error::{Result, TrainError};
 use clipseg_data::{ImageRecord, Phrase, PhraseCut, ProblemKind, Split};
 use image::ImageReader;
 use std::collections::BTreeMap;
 
-/// A phrase of a split's file, and what makes it unusable otherwise.
+/// A phrase of a split's file, and the problem that makes it unusable for training, if it has one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Record<'a> {
     pub(crate) phrase: &'a Phrase,
@@ -31,7 +31,7 @@ impl<'a> Record<'a> {
         Ok(records)
     }
 
-    /// Its picture, if it is listed with a size that a picture can have.
+    /// The record of its picture, if the picture is listed with a possible size.
     pub(crate) fn image(&self, data: &'a PhraseCut) -> Option<&'a ImageRecord> {
         match self.problem {
             Some(ProblemKind::UnknownPicture | ProblemKind::ImpossibleSize) => None,
@@ -40,7 +40,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// The places of the records of each picture.
+/// The indices of the records of each picture.
 pub(crate) fn by_picture(records: &[Record<'_>]) -> BTreeMap<u64, Vec<usize>> {
     let mut of_picture = BTreeMap::<u64, Vec<usize>>::new();
     for (place, record) in records.iter().enumerate() {
@@ -50,7 +50,7 @@ pub(crate) fn by_picture(records: &[Record<'_>]) -> BTreeMap<u64, Vec<usize>> {
     of_picture
 }
 
-/// Width and height of a picture's file, if it can be found out.
+/// Width and height of a picture's file, if its header can be read.
 pub(crate) fn file_size(data: &PhraseCut, image_id: u64) -> Option<(u32, u32)> {
     let reader = ImageReader::open(data.image_path(image_id)).ok()?;
     reader.with_guessed_format().ok()?.into_dimensions().ok()

@@ -1,10 +1,10 @@
-//! Gradients of all weights together.
+//! Scaling and clipping gradients over all weights.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 
-/// Multiplies every gradient.
+/// Multiplies every gradient by a factor.
 pub(crate) fn scaled<M: Module>(
     module: &M,
     mut gradients: GradientsParams,
@@ -19,7 +19,7 @@ pub(crate) fn scaled<M: Module>(
     gradients
 }
 
-/// Length of the gradient of all weights together, `[1]`; `None` without a gradient.
+/// The gradient norm over all weights, `[1]`; `None` if there is no gradient.
 pub(crate) fn norm<M: Module>(module: &M, gradients: &GradientsParams) -> Option<Tensor<1>> {
     let mut squares = Squares {
         gradients,
@@ -29,11 +29,11 @@ pub(crate) fn norm<M: Module>(module: &M, gradients: &GradientsParams) -> Option
     squares.sum.map(Tensor::sqrt)
 }
 
-/// Shortens the gradient of all weights together to a length, if it is longer, and gives its length
-/// before, `[1]`.
+/// Scales the gradients down to a norm over all weights, if theirs is larger, and returns the norm before,
+/// `[1]`.
 ///
-/// Burn clips each tensor alone; this is PyTorch's `clip_grad_norm_`, with its 1e-6 in the
-/// denominator, and like it never reads the length back from the device.
+/// Burn clips each tensor separately. This is PyTorch's `clip_grad_norm_`, with its 1e-6 in the
+/// denominator. Like PyTorch, it does not read the norm back from the device.
 pub(crate) fn clipped<M: Module>(
     module: &M,
     mut gradients: GradientsParams,
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
     use burn::nn::{Linear, LinearConfig};
 
-    /// A map whose gradients are 3 for each of its four weights and 4 for its bias of one.
+    /// A linear layer whose gradients are 3 for each of its four weights and 8 for its one bias.
     fn module_and_gradients() -> (Linear, GradientsParams) {
         let device = Device::flex().autodiff();
         let linear = LinearConfig::new(4, 1).init(&device);
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_length_is_that_of_all_weights_together() {
+    fn the_norm_is_over_all_weights() {
         // √(4 · 3² + 8²) = 10
         let (linear, gradients) = module_and_gradients();
         let alone = norm(&linear, &gradients).unwrap();
@@ -134,7 +134,7 @@ mod tests {
         let (gradients, _) = clipped(&linear, gradients, 6.0);
         assert!(
             (values(&linear, &gradients)[4] - 4.0).abs() < 1e-5,
-            "short enough"
+            "small enough"
         );
     }
 

@@ -1,9 +1,8 @@
-//! CLIPSeg's decoder in Burn's own training loop, with its dashboard and its strategies for several
-//! devices (feature `burn-train`).
+//! Training a decoder with Burn's own training loop (feature `burn-train`).
 
 use crate::frozen::encoding::FrozenClip;
 use crate::scoring::phrases::Phrases;
-use crate::step::trainer::StepInput;
+use crate::step::input::StepInput;
 use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
 use burn::data::dataset::{Dataset, DatasetError};
@@ -13,17 +12,31 @@ use clipseg_metrics::{Loss, Segmented};
 use clipseg_model::{Decoder, ImageFeatures};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A decoder and what it minimises, in Burn's own training loop.
+/// A decoder with its loss, for Burn's own training loop with its dashboard and its strategies for several
+/// devices.
 ///
-/// Burn's loop saves whole epochs and cannot go on exactly where it was, which is why
-/// [`Engine`](crate::Engine) exists. What it has beyond that is `ExecutionStrategy`: `single`; `multi`,
-/// one process whose devices each take a part of the batches, with the gradients summed on the first
-/// device or the optimizer split over all; and `ddp`, which needs CUDA and NCCL. They apply here
-/// without further ado: the frozen CLIP is in the data set and not in the module, so it stays on its
-/// own device, and each worker gets hidden states on its device.
+/// One step computes the loss and the gradients of [`Engine`](crate::Engine), but this is not the same
+/// training. Of a [`TrainConfig`](crate::TrainConfig) it uses the model, the data and the loss only. It
+/// does not do the following, which Burn's loop or the caller has to do:
 ///
-/// Tested is `single`, and `multi` as far as one machine with one processor allows: twice the same
-/// device. `multi` on several GPUs and `ddp` are untested.
+/// - `optimizer`, `schedule.clip_norm` and `schedule.accumulation`: the caller passes one of Burn's
+///   optimizers and sets Burn's gradient clipping and accumulation. Burn clips each tensor separately, and
+///   does not weight accumulated batches by their number of phrases.
+/// - The learning rates of `schedule`: the caller passes one of Burn's schedulers.
+/// - `schedule.group_by_picture`: each phrase is encoded separately.
+/// - Visual prompts (`augment.visual`), and augmentation in later epochs: every epoch sees the samples of
+///   epoch 0.
+/// - Dropout that depends on the random seed and the step only.
+/// - Resuming at any step bit for bit: Burn saves at the end of each epoch.
+/// - The best checkpoint, the final table, curves, examples and the report.
+///
+/// Burn's `ExecutionStrategy` offers `single`, `multi` and `ddp`. With `multi` one process uses several
+/// devices, each for a part of the batches; gradients are summed on the first device, or the optimizer is
+/// distributed. `ddp` needs CUDA and NCCL. The frozen CLIP is part of the data set and not of the module, so
+/// it stays on its device, and each worker gets hidden states on its own device.
+///
+/// `single` is tested, and `multi` with the same device twice. `multi` on several GPUs and `ddp` are not
+/// tested.
 ///
 /// # Example
 ///
@@ -69,7 +82,7 @@ pub struct DecoderLearner {
 }
 
 impl DecoderLearner {
-    /// A decoder to train.
+    /// Wraps a decoder for training.
     pub fn new(decoder: Decoder, loss: Loss) -> Self {
         Self {
             decoder: decoder.train(),
@@ -77,7 +90,7 @@ impl DecoderLearner {
         }
     }
 
-    /// The decoder, on the plain device.
+    /// Returns the decoder, on the plain device.
     pub fn into_decoder(self) -> Decoder {
         self.decoder.valid()
     }
@@ -94,7 +107,7 @@ impl DecoderLearner {
     }
 }
 
-/// What is left of a batch beside the decoder's input.
+/// The part of a batch that is not an input of the decoder.
 struct Masked {
     picture_of: Vec<usize>,
     masks: Tensor<3>,
@@ -129,11 +142,11 @@ impl InferenceStep for DecoderLearner {
     }
 }
 
-/// Phrases that the frozen CLIP encodes when they are asked for, and remembers if it has a cache.
+/// A data set of phrases that the frozen CLIP encodes on access, with its caches.
 ///
-/// [`loader`](Self::loader) holds one batch at a time. Burn's loaders with workers queue up to 100
-/// encoded batches, which is 450 MB of hidden states for each phrase of a batch at 352 pixels; a worker
-/// would gain little, because all of them wait for the one CLIP.
+/// [`loader`](Self::loader) holds one batch at a time. Burn's loaders with workers queue up to 100 encoded
+/// batches, which take 450 MB of hidden states for each phrase of a batch at 352 pixels. Workers would gain
+/// little, because all of them wait for the same CLIP.
 #[derive(Debug, Clone)]
 pub struct EncodedPhrases {
     clip: Arc<Mutex<FrozenClip>>,
@@ -142,7 +155,7 @@ pub struct EncodedPhrases {
 }
 
 impl EncodedPhrases {
-    /// Takes the encoders; clones of this share them.
+    /// Creates the data set. Its clones share the CLIP.
     pub fn new(clip: FrozenClip, phrases: Phrases) -> Self {
         let indices = phrases.iter().map(|(index, _)| index).collect();
         Self {
@@ -152,8 +165,8 @@ impl EncodedPhrases {
         }
     }
 
-    /// Batches of these phrases for `device`, in an order that `seed` decides, if there is one; each is
-    /// made when it is asked for.
+    /// Returns a loader of batches on `device`, shuffled with the random seed if there is one. Each batch is
+    /// encoded when it is requested.
     pub fn loader(
         &self,
         batch_size: usize,
@@ -186,7 +199,7 @@ impl Dataset<StepInput> for EncodedPhrases {
     }
 }
 
-/// Puts encoded phrases together, on the device of the worker that asks.
+/// Concatenates encoded phrases into a batch on the device of the worker.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StepBatcher;
 
@@ -233,8 +246,9 @@ impl Batcher<StepInput, StepInput> for StepBatcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::adamw_options::AdamWOptions;
     use crate::config::decoder_choice::{DecoderChoice, TransformerChoice};
-    use crate::config::train_config::{AdamWOptions, TrainConfig};
+    use crate::config::train_config::TrainConfig;
     use crate::run::setup::Setup;
     use crate::step::trainer::DecoderTrainer;
     use burn::module::{ModuleVisitor, Param};
@@ -262,7 +276,7 @@ mod tests {
         Setup::new(&config, &Device::flex(), |_| {}).unwrap()
     }
 
-    /// Compares the gradients of every parameter.
+    /// Compares the gradients of every parameter with those of the engine.
     struct SameGradients<'a> {
         expected: &'a GradientsParams,
         found: &'a GradientsParams,
@@ -278,7 +292,7 @@ mod tests {
                     .into_data()
             };
             let (expected, found) = (read(self.expected), read(self.found));
-            // An attention's keys have a bias without an effect, whose gradient is rounding alone.
+            // The bias of an attention's keys has no effect, so its gradient is rounding error only.
             found.assert_approx_eq::<f32>(&expected, Tolerance::rel_abs(1e-4, 1e-6));
             self.parameters += 1;
         }
@@ -338,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn two_devices_do_what_one_does() {
+    fn two_devices_give_the_result_of_one() {
         let folder = tempfile::tempdir().unwrap();
         let setup = setup(folder.path());
         let device = setup.clip.device().clone();
@@ -384,9 +398,9 @@ mod tests {
             let pairs = expected.iter().zip(other);
             pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
         };
-        // Two steps move a weight by 2e-3 at most. Where a gradient is rounding alone, AdamW makes a
-        // whole step of it, so a few may differ.
-        assert!(largest(&before) > 1e-3, "it learnt");
+        // Two steps change a weight by at most 2e-3. If a gradient is only rounding error, AdamW still does
+        // a full step, so a few weights may differ.
+        assert!(largest(&before) > 1e-3, "it has learned");
         let differing = expected
             .iter()
             .zip(&found)

@@ -1,4 +1,4 @@
-//! Examples in the place of words: how the embeddings of pictures come into those of phrases.
+//! Visual prompts: mixing the embeddings of pictures into those of phrases.
 
 use crate::error::Result;
 use crate::frozen::encoding::FrozenClip;
@@ -6,7 +6,7 @@ use burn::prelude::*;
 use clipseg_data::Support;
 use rand::{Rng, RngExt};
 
-/// Mixes the embeddings of phrases with those of pictures: `(1 − share) · text + share · visual`.
+/// Mixes the embeddings of phrases with those of pictures: `(1 − weight) · text + weight · visual`.
 ///
 /// # Shapes
 ///
@@ -15,17 +15,17 @@ use rand::{Rng, RngExt};
 ///
 /// # Panics
 ///
-/// If there is not one share for each phrase.
+/// If the number of weights is not the number of phrases.
 pub fn mix_embeddings(text: Tensor<2>, visual: Tensor<2>, shares: &[f32]) -> Tensor<2> {
     let [phrases, _] = text.dims();
-    assert_eq!(shares.len(), phrases, "one share for each phrase");
+    assert_eq!(shares.len(), phrases, "one weight for each phrase");
     let data = TensorData::new(shares.to_vec(), [phrases, 1]);
     let share = Tensor::<2>::from_data(data, &text.device());
     text.clone() + (visual - text) * share
 }
 
-/// Mixes examples into the embeddings of the phrases that have one, each with a share of its own
-/// between two numbers.
+/// Mixes visual prompts into the embeddings of the phrases that have one, with a weight that is drawn for
+/// each phrase between `least` and `most`.
 pub(crate) fn mix_examples(
     clip: &FrozenClip,
     text: Tensor<2>,
@@ -33,7 +33,7 @@ pub(crate) fn mix_examples(
     [least, most]: [f32; 2],
     random: &mut impl Rng,
 ) -> Result<Tensor<2>> {
-    // An example too small to have a pixel shows nothing.
+    // The mask of a very small example may have no pixel.
     let shown = |support: &&Support| support.mask.area() > 0;
     let supports: Vec<Option<&Support>> = supports
         .iter()
@@ -48,7 +48,7 @@ pub(crate) fn mix_examples(
     let mut next = 0;
     for support in &supports {
         let share = least + (most - least) * random.random::<f32>();
-        // Phrases without an example take the first one's row, with no weight.
+        // Phrases without a visual prompt get the first row with weight 0.
         rows.push(if support.is_some() { next } else { 0 });
         shares.push(if support.is_some() { share } else { 0.0 });
         next += i64::from(support.is_some());
@@ -69,7 +69,7 @@ mod tests {
     };
     use std::sync::Arc;
 
-    /// Phrases of generated scenes with an example each, where there is one.
+    /// Phrases of generated scenes, with visual prompts where there are any.
     fn embeddings() -> (Setup, Vec<String>, Vec<Option<Support>>, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let scenes = folder.path().join("scenes");
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_is_that_of_the_picture() {
+    fn the_weight_is_that_of_the_picture() {
         let (mut setup, phrases, supports, _folder) = embeddings();
         let shown: Vec<&Support> = supports.iter().flatten().collect();
         assert!(
@@ -122,7 +122,7 @@ mod tests {
         let (half, drawn, again) = (mixed(paper, 0), mixed(paper, 1), mixed(paper, 0));
         assert!(
             half == again && half != drawn,
-            "the place in the run decides"
+            "the weights depend on the position in the run"
         );
         let row = |values: &'_ [f32], index: usize| -> Vec<f32> {
             values[index * width..][..width].to_vec()
@@ -132,7 +132,7 @@ mod tests {
             let words = row(&words, index);
             assert_eq!(row(&none, index), words);
             if support.is_none() {
-                assert_eq!(row(&half, index), words, "without an example");
+                assert_eq!(row(&half, index), words, "without a visual prompt");
                 continue;
             }
             let picture = row(&visual, example);

@@ -1,6 +1,6 @@
-//! AdamW as a run needs it: Burn's, with moments that are read back onto the device they belong to.
+//! Burn's AdamW, with moments that are loaded onto the device of their parameter.
 
-use crate::config::train_config::AdamWOptions;
+use crate::config::adamw_options::AdamWOptions;
 use burn::module::ParamGroup;
 use burn::optim::{
     AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, LearningRate, ModuleOptimizer,
@@ -11,7 +11,7 @@ use burn::prelude::*;
 /// Names of biases and of the weights of norms in Burn's modules, and of CLIP's temperature.
 const NOT_DECAYED: &str = r"(^|\.)(bias|gamma|beta|logit_scale)$";
 
-/// The optimizer of a configuration.
+/// Creates the optimizer of a configuration.
 pub(crate) fn adamw(options: &AdamWOptions) -> ModuleOptimizer {
     let config = AdamWConfig::new()
         .with_weight_decay(options.weight_decay)
@@ -31,12 +31,11 @@ pub(crate) fn adamw(options: &AdamWOptions) -> ModuleOptimizer {
     }
 }
 
-/// Burn's AdamW, except that a record's moments stay in main memory until their parameter's device
-/// is known.
+/// Burn's AdamW, except that the moments of a record stay in main memory until the device of their
+/// parameter is known.
 ///
-/// Burn puts them on `Device::default()` first, which goes by what was compiled in: a build with
-/// CUDA would ask for a card to go on with a run on the processor (`load_record` of
-/// `burn-optim` 0.22.1).
+/// Burn loads them onto `Device::default()` first, which depends on the compiled features: a build with
+/// CUDA would need a GPU to resume a run on the CPU (`load_record` of `burn-optim` 0.22.1).
 #[derive(Clone)]
 struct OnItsDevice(AdamW);
 
@@ -49,7 +48,7 @@ struct Moments<const D: usize> {
 #[derive(Clone)]
 #[allow(
     clippy::large_enum_variant,
-    reason = "there is one for each parameter, nearly always the larger variant"
+    reason = "there is one for each parameter, nearly always of the larger variant"
 )]
 enum Place<const D: usize> {
     Device {
@@ -99,7 +98,7 @@ impl Optimizer for OnItsDevice {
             let time = state.time;
             let (first, second) = match Self::to_device(state, &device).place {
                 Place::Device { first, second } => (first, second),
-                Place::Memory { .. } => unreachable!("it was put on the device"),
+                Place::Memory { .. } => unreachable!("it was moved to the device"),
             };
             AdamWState::new(AdaptiveMomentumState::new(time, first, second))
         });
@@ -156,7 +155,7 @@ mod tests {
     fn step(module: Two, optimizer: &mut ModuleOptimizer) -> Two {
         let input = Tensor::<2>::ones([2, 3], &Device::flex()).autodiff();
         let loss = module.norm.forward(module.map.forward(input)).square();
-        // Squares of a normalised row have a constant sum; weigh them so that there is a gradient.
+        // The squares of a normalised row have a constant sum; weights give them a gradient.
         let weights = Tensor::<2>::from_floats([[1.0, 2.0, 4.0]], &Device::flex()).autodiff();
         let gradients = (loss * weights).sum().backward();
         let gradients = GradientsParams::from_grads(gradients, &module);
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_survive_being_written_bit_for_bit() {
+    fn moments_are_read_back_bit_for_bit() {
         let options = AdamWOptions {
             decay_biases_and_norms: false,
             ..AdamWOptions::default()
@@ -183,7 +182,7 @@ mod tests {
         let bytes = optimizer.into_bytes().unwrap();
         let record = OptimizerRecord::from_bytes(bytes).unwrap();
         let restored = adamw(&options).load_record(record);
-        // Written once more before any step, as a run that is stopped right after it went on.
+        // Written again before any step, as by a run that is stopped right after it was resumed.
         let bytes = restored.into_bytes().unwrap();
         let record = OptimizerRecord::from_bytes(bytes).unwrap();
         let mut restored = adamw(&options).load_record(record);
@@ -192,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn biases_and_norms_can_be_left_out_of_the_decay() {
+    fn biases_and_norms_can_be_excluded_from_weight_decay() {
         let decayed_by = |decay_biases_and_norms| {
             let optimizer = |weight_decay| {
                 adamw(&AdamWOptions {

@@ -1,31 +1,32 @@
-//! Everything that Burn draws at random for a run.
+//! Random seeds of a run, by purpose and position.
 
 use burn::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A device has one generator for the whole process, so runs in one process take turns.
+/// A device has one random generator for the entire process, so runs in one process take turns.
 static DRAWING: Mutex<()> = Mutex::new(());
 
-/// Seeds the device's generator, and keeps other runs of this process from it while the guard lives.
+/// Seeds the device's random generator. Other runs of this process cannot use it until the guard is
+/// dropped.
 pub(crate) fn drawing(device: &Device, seed: u64) -> MutexGuard<'static, ()> {
     let alone = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
     device.seed(seed);
     alone
 }
 
-/// What is drawn at random for a batch of a run, other than its samples.
+/// The purpose of random numbers for a batch, except its samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Draw {
-    /// How much of an example is mixed into each phrase.
+    /// The weights of visual prompts.
     VisualShares,
-    /// What the decoder drops.
+    /// Dropout in the decoder.
     Dropout,
 }
 
-/// A generator that depends on the seed of a run, the place of a batch in it and the purpose, and on
-/// nothing else, so that a run can go on anywhere.
+/// A random generator that depends on the seed of a run, the position of a batch in the run and the
+/// purpose only, so that a run can resume at any step.
 pub(crate) fn of_batch(seed: u64, position: usize, purpose: Draw) -> ChaCha8Rng {
     let purpose = match purpose {
         Draw::VisualShares => 0x0000_7669_7375_616c,
@@ -36,7 +37,7 @@ pub(crate) fn of_batch(seed: u64, position: usize, purpose: Draw) -> ChaCha8Rng 
     random
 }
 
-/// The seed of what the decoder drops in a batch.
+/// The random seed of dropout in a batch.
 pub(crate) fn dropout_seed(seed: u64, position: usize) -> u64 {
     of_batch(seed, position, Draw::Dropout).next_u64()
 }
@@ -46,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seed_place_and_purpose_decide() {
+    fn the_generator_depends_on_seed_position_and_purpose() {
         let first = |seed, position, purpose| of_batch(seed, position, purpose).next_u64();
         let draws = [
             first(1, 0, Draw::Dropout),

@@ -1,26 +1,28 @@
-//! One step: what it learns from, its loss and its gradients.
+//! The loss and the gradients of one training step.
 
 use crate::config::train_config::TrainConfig;
 use crate::error::{Result, TrainError};
 use crate::frozen::encoding::FrozenClip;
 use crate::run::feed::Feed;
+use crate::step::input::StepInput;
 use crate::step::mixing::mix_examples;
 use crate::step::randomness::{Draw, drawing, dropout_seed, of_batch};
-use crate::step::trainer::{DecoderTrainer, StepInput};
+use crate::step::trainer::DecoderTrainer;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
 use clipseg_data::{PhraseCutDataset, SampleBatch, SampleOptions};
 use clipseg_model::DecoderConfig;
-use std::path::PathBuf;
 
-/// What one step did.
+/// The result of a step before the optimizer is applied.
 pub(crate) struct Step {
     pub(crate) gradients: GradientsParams,
     pub(crate) loss: f32,
-    /// Length of the gradient before it was shortened.
+    /// The gradient norm before clipping.
     pub(crate) gradient_norm: Option<f32>,
     pub(crate) epoch: u64,
     pub(crate) phrases: usize,
+    /// The `task_id`s of the phrases.
+    pub(crate) tasks: Vec<String>,
 }
 
 /// Computes the gradients of steps.
@@ -31,13 +33,12 @@ pub(crate) struct Stepper<'a> {
 }
 
 impl Stepper<'_> {
-    /// The gradients of a step, counted from 0; `checkpoint` is named if they are no numbers.
+    /// Computes the loss and the gradients of a step, counted from 0.
     pub(crate) fn step(
         &mut self,
         trainer: &DecoderTrainer,
         step: usize,
         feed: &mut Feed,
-        checkpoint: impl FnOnce() -> Option<PathBuf>,
     ) -> Result<Step> {
         let accumulation = self.config.schedule.accumulation;
         let positions = step * accumulation..(step + 1) * accumulation;
@@ -75,28 +76,17 @@ impl Stepper<'_> {
             None => trainer.gradient_norm(&gradients),
         };
         let gradient_norm = norm.map(scalar).transpose()?;
-        let numbers = [("loss", Some(loss)), ("gradient norm", gradient_norm)];
-        for (quantity, value) in numbers {
-            if let Some(value) = value.filter(|value| !value.is_finite()) {
-                return Err(TrainError::Diverged {
-                    quantity,
-                    value,
-                    step: step + 1,
-                    tasks,
-                    checkpoint: checkpoint(),
-                });
-            }
-        }
         Ok(Step {
             gradients,
             loss,
             gradient_norm,
             epoch,
             phrases,
+            tasks,
         })
     }
 
-    /// What the decoder needs of a batch, with examples mixed into its phrases.
+    /// Encodes a batch and mixes visual prompts into the embeddings of its phrases.
     fn encode(&mut self, batch: SampleBatch, position: usize) -> Result<StepInput> {
         let mut batch = batch.into_tensors(self.clip.device());
         let supports = std::mem::take(&mut batch.supports);
@@ -112,8 +102,8 @@ impl Stepper<'_> {
         Ok(input)
     }
 
-    /// Loss and gradients of a batch. What a decoder drops depends on the seed and the place of the
-    /// batch alone.
+    /// Computes the loss and the gradients of a batch. Dropout depends on the random seed and the
+    /// position of the batch in the run only.
     fn gradients(
         &self,
         trainer: &DecoderTrainer,
@@ -130,13 +120,13 @@ impl Stepper<'_> {
         let seed = dropout_seed(self.config.seed, position);
         let _alone = drawing(self.clip.device(), seed);
         let (loss, gradients) = trainer.gradients(input);
-        // A device that works behind may draw only now.
+        // Reading the loss waits for an asynchronous device, which may draw its dropout only now.
         scalar(loss.clone())?;
         Ok((loss, gradients))
     }
 }
 
-/// Whether what is seen of a picture is worth remembering for the next pass.
+/// Whether the same pixels come again in the next epoch, so that caching their hidden states helps.
 fn pictures_come_again(options: &SampleOptions) -> bool {
     options.crop.is_none() && options.colour_jitter == 0.0
 }

@@ -1,31 +1,19 @@
 //! One step of the optimizer on the decoder.
 
-use crate::config::train_config::AdamWOptions;
+use crate::config::adamw_options::AdamWOptions;
 use crate::error::Result;
 use crate::run::checkpoint::{self, Resumable};
 use crate::step::gradients;
+use crate::step::input::StepInput;
 use crate::step::optimizer::adamw;
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use burn::tensor::Bytes;
 use clipseg_metrics::Loss;
-use clipseg_model::{Decoder, ImageFeatures};
+use clipseg_model::Decoder;
 
-/// What a step learns from, all of it on the plain device.
-#[derive(Debug, Clone)]
-pub struct StepInput {
-    /// What the frozen vision tower made of the pictures.
-    pub features: ImageFeatures,
-    /// The prompts, `[phrases, projection_dim]`.
-    pub conditional_embedding: Tensor<2>,
-    /// The picture of each phrase.
-    pub picture_of: Vec<usize>,
-    /// The truth, `[phrases, height, width]` of zeros and ones.
-    pub masks: Tensor<3>,
-}
-
-/// A decoder on the autodiff device with its optimizer.
+/// A decoder on the autodiff device with its optimizer and its loss.
 pub struct DecoderTrainer {
     decoder: Decoder,
     optimizer: ModuleOptimizer,
@@ -50,7 +38,7 @@ impl DecoderTrainer {
         }
     }
 
-    /// The loss, `[1]` on the autodiff device.
+    /// Computes the loss, `[1]` on the autodiff device.
     pub fn loss(&self, input: &StepInput) -> Tensor<1> {
         let logits = self.decoder.forward_grouped(
             &input.features.autodiff(),
@@ -60,25 +48,25 @@ impl DecoderTrainer {
         self.loss.forward(logits, input.masks.clone().autodiff())
     }
 
-    /// The loss and its gradients.
+    /// Computes the loss, `[1]`, and its gradients.
     pub fn gradients(&self, input: &StepInput) -> (Tensor<1>, GradientsParams) {
         let loss = self.loss(input);
         let gradients = GradientsParams::from_grads(loss.backward(), &self.decoder);
         (loss.without_autodiff(), gradients)
     }
 
-    /// Multiplies gradients, as accumulating them over batches asks for.
+    /// Multiplies all gradients by a factor, to accumulate them over batches.
     pub fn scale(&self, gradients: GradientsParams, factor: f64) -> GradientsParams {
         gradients::scaled(&self.decoder, gradients, factor)
     }
 
-    /// Length of the gradient of all weights together, `[1]`; `None` without a gradient.
+    /// The gradient norm over all weights, `[1]`; `None` if there is no gradient.
     pub fn gradient_norm(&self, gradients: &GradientsParams) -> Option<Tensor<1>> {
         gradients::norm(&self.decoder, gradients)
     }
 
-    /// Shortens the gradient of all weights together to a length, if it is longer, as PyTorch's
-    /// `clip_grad_norm_`; its length before is `[1]`.
+    /// Scales the gradients down to a norm over all weights, if theirs is larger, as PyTorch's
+    /// `clip_grad_norm_`. The norm before is `[1]`.
     pub fn clip(
         &self,
         gradients: GradientsParams,
@@ -87,18 +75,18 @@ impl DecoderTrainer {
         gradients::clipped(&self.decoder, gradients, longest)
     }
 
-    /// Moves the weights against the gradients.
+    /// Does a step of the optimizer.
     pub fn apply(&mut self, gradients: GradientsParams, learning_rate: f64) {
         let decoder = self.decoder.clone();
         self.decoder = self.optimizer.step(learning_rate, decoder, gradients);
     }
 
-    /// The decoder as it is now, on the plain device.
+    /// The current decoder, on the plain device.
     pub fn decoder(&self) -> Decoder {
         self.decoder.valid()
     }
 
-    /// The decoder as it is trained.
+    /// The current decoder, on the autodiff device.
     pub(crate) fn module(&self) -> &Decoder {
         &self.decoder
     }
@@ -106,6 +94,12 @@ impl DecoderTrainer {
 
 impl Resumable for DecoderTrainer {
     const MODULE: &'static str = "decoder";
+
+    type Module = Decoder;
+
+    fn plain(&self) -> Decoder {
+        self.decoder()
+    }
 
     fn to_bytes(&self) -> Result<[Bytes; 2]> {
         checkpoint::to_bytes(&self.decoder, &self.optimizer)

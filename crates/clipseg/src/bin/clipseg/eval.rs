@@ -233,7 +233,7 @@ fn score(
     let task_ids = records(data, split).map(|(phrase, _)| phrase.task_id.as_str());
     let unknown = predictions.unknown(task_ids);
     let shown = folder.display();
-    let others = predictions.passed_over();
+    let others = predictions.ignored();
     if let Some(first) = others.first() {
         let (count, first) = (others.len(), first.display());
         tell(format_args!(

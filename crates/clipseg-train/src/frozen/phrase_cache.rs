@@ -1,24 +1,23 @@
-//! Embeddings of phrases, remembered as far as there is room.
+//! A cache of the embeddings of phrases, bounded in bytes.
 //!
-//! What is in stays in, as with pictures: a pass over the data comes to every phrase once before it
-//! comes to any of them again.
+//! Nothing is evicted, as with pictures: an epoch visits every phrase once before any phrase comes again.
 
 use burn::prelude::*;
 use std::collections::HashMap;
 
-/// What an entry takes beside its text and its numbers, rounded up: the map's entry, the tensor's
-/// handle, shape and strides, and the headers of what the allocator gives out.
+/// The bytes of an entry beside its text and its values, rounded up: the map's entry, the tensor's handle,
+/// shape and strides, and the allocator's headers.
 const OVERHEAD: u64 = 512;
 
-/// A bounded memory.
+/// A cache of the embeddings of phrases, bounded in bytes.
 #[derive(Debug)]
-pub(crate) struct PhraseMemory {
+pub(crate) struct PhraseCache {
     known: HashMap<String, Tensor<1>>,
     used: u64,
     limit: u64,
 }
 
-impl PhraseMemory {
+impl PhraseCache {
     pub(crate) fn new(limit: u64) -> Self {
         Self {
             known: HashMap::new(),
@@ -51,17 +50,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_bounded_and_what_is_in_stays_in() {
+    fn memory_is_bounded_and_nothing_is_evicted() {
         let embedding = Tensor::<1>::zeros([8], &Device::flex());
         let one = 1 + 4 * 8 + OVERHEAD;
-        let mut memory = PhraseMemory::new(3 * one + one / 2);
+        let mut memory = PhraseCache::new(3 * one + one / 2);
         for phrase in ["a", "b", "a", "c", "d", "e"] {
             memory.put(phrase, &embedding);
         }
-        assert_eq!(memory.used(), 3 * one, "the same phrase takes room once");
+        assert_eq!(memory.used(), 3 * one, "the same phrase is counted once");
         let known = ["a", "b", "c", "d", "e"].map(|phrase| memory.get(phrase).is_some());
         assert_eq!(known, [true, true, true, false, false]);
-        let mut none = PhraseMemory::new(0);
+        let mut none = PhraseCache::new(0);
         none.put("a", &embedding);
         assert!(none.get("a").is_none() && none.used() == 0);
     }

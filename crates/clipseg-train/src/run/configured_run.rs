@@ -1,4 +1,4 @@
-//! Everything that a configuration asks for, in a folder.
+//! A complete training run of a configuration, in a folder.
 
 use crate::config::train_config::TrainConfig;
 use crate::error::Result;
@@ -14,26 +14,26 @@ use burn::prelude::*;
 use std::path::Path;
 use std::time::Instant;
 
-/// What a run ends with.
+/// The result of a training run.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RunOutcome {
-    /// What the training loop ended with.
+    /// The result of the training loop.
     pub training: TrainOutcome,
-    /// The final table; none if the run was stopped before its end.
+    /// The final table; `None` if the run was stopped before its end.
     pub table: Option<Table>,
 }
 
-/// Trains as a configuration says and leaves everything in a folder: metrics, checkpoints, curves,
-/// examples, the model and a report ([`RunFolder`] says under which names).
+/// Trains a decoder as configured and writes everything into a folder: metrics, checkpoints, curves,
+/// examples, the model and a report. [`RunFolder`] lists the names.
 ///
-/// With [`Start::Resume`] the run in the folder goes on, and on the processor it comes to the same weights,
-/// bit for bit, as if it had not been interrupted, whenever it was.
+/// With [`Start::Resume`] the run in the folder is resumed. On the CPU the weights are then the same, bit
+/// for bit, as without the interruption, whenever it happened.
 ///
 /// # Errors
 ///
-/// If anything is missing or cannot be written, or the loss stops being a number; the last
-/// checkpoint is then whole.
+/// If the configuration is invalid, anything cannot be read or written, or the loss, the gradient norm or
+/// a weight becomes NaN or infinite. The last checkpoint is then still complete.
 ///
 /// # Example
 ///
@@ -66,13 +66,13 @@ pub fn run(
     let mut setup = match setup {
         Ok(setup) => setup,
         Err(error) => {
-            // Or the same folder could not be used when what was wrong is mended.
+            // Otherwise the folder could not be used again after the error is fixed.
             folder.abandon();
             return Err(error);
         }
     };
     observer.note(&format!(
-        "{} phrases to train on, {} to validate on, {} to test on, {} of them unseen",
+        "{} phrases for training, {} for validation, {} for the final table, {} of them unseen",
         setup.training.phrases(),
         setup.validation.len(),
         setup.test.len(),
@@ -101,7 +101,7 @@ pub fn run(
     let notes = [
         format!("Encoded: {}", setup.clip.counts()),
         format!(
-            "Hidden states and phrases remembered in memory at the end: {:.1} MiB",
+            "Hidden states and phrases cached in memory at the end: {:.1} MiB",
             setup.clip.cached_bytes() as f64 / f64::from(1 << 20)
         ),
         format!(
@@ -118,16 +118,11 @@ pub fn run(
 }
 
 fn final_table(setup: &mut Setup, training: &TrainOutcome, config: &TrainConfig) -> Result<Table> {
-    let options = EvaluateOptions {
-        batch_size: config.schedule.batch_size,
-        threshold: config.validation.threshold,
-        loss: config.loss.clone(),
-        shuffled_text: None,
-    };
-    let shuffled = EvaluateOptions {
-        shuffled_text: Some(config.seed),
-        ..options.clone()
-    };
+    let options = EvaluateOptions::default()
+        .with_batch_size(config.schedule.batch_size)
+        .with_threshold(config.validation.threshold)
+        .with_loss(config.loss.clone());
+    let shuffled = options.clone().with_shuffled_text(config.seed);
     let iou = phrase_iou(setup.training.options().preprocessing);
     let mut table = Table::default();
     if !setup.learnt.is_empty() {
