@@ -167,20 +167,7 @@ mod tests {
     use image::{GrayImage, ImageBuffer, Luma, LumaA, Rgb, RgbImage};
 
     fn task(task_id: &str) -> PhraseCutTask {
-        PhraseCutTask {
-            task_id: task_id.into(),
-            image_id: 1,
-            width: 2,
-            height: 1,
-            instances: 1,
-            attributes: 0,
-            relations: 0,
-            phrase_type: None,
-            ranks: None,
-            coco_category: false,
-            stuff: false,
-            coco_picture: false,
-        }
+        PhraseCutTask::new(task_id, 1, 2, 1)
     }
 
     /// A data set with one picture, which is not there.
