@@ -175,7 +175,8 @@ fn a_stopped_pretraining_run_goes_on_bit_for_bit() {
 fn a_checkpoint_is_trained_further_on_a_plain_list() {
     let folder = tempfile::tempdir().unwrap();
     let first = folder.path().join("first");
-    whole(&config(&["schedule.steps=2"]), &first, Start::New);
+    let short = ["schedule.steps=2", "schedule.warmup_steps=1"];
+    whole(&config(&short), &first, Start::New);
     let data = folder.path().join("data");
     std::fs::create_dir(&data).unwrap();
     let mut list = String::new();
