@@ -642,8 +642,11 @@ fn held_out_words_that_do_not_occur_are_named() {
         "field `data.held_out`: no phrase of the split `train` contains `zebra` or `starfish`, so \
          holding out has no effect"
     );
-    let error = setup(&["list:pascal-5i-2"], &mut notes).unwrap_err();
-    assert!(error.to_string().contains("`list:pascal-5i-2`"), "{error}");
+    let error = setup(&["list:pascal-zero-shot-2"], &mut notes).unwrap_err();
+    assert!(
+        error.to_string().contains("`list:pascal-zero-shot-2`"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -654,7 +657,7 @@ fn a_list_of_which_some_words_occur_is_counted() {
     let file = folder.path().join("scenes/refer_train.json");
     let text = std::fs::read_to_string(&file).unwrap();
     let mut records: serde_json::Value = serde_json::from_str(&text).unwrap();
-    records[0]["phrase"] = "a cow".into();
+    records[0]["phrase"] = "an ox".into();
     std::fs::write(&file, records.to_string()).unwrap();
     let list = clipseg::data::held_out_list("pascal-zero-shot-2").unwrap();
     let config = config

@@ -413,8 +413,8 @@ mod tests {
         std::fs::create_dir(&root).unwrap();
         std::fs::write(root.join(MARKER), "something else\n").unwrap();
         let message = open(&root, &config, Start::Resume).unwrap_err();
-        assert!(message.contains("holds `.clipseg-run`"), "{message}");
-        // A run without its settings is not taken for a new one.
+        assert!(message.contains("contains `.clipseg-run`"), "{message}");
+        // A run without its configuration is not treated as a new one.
         let root = folder.path().join("bare");
         open(&root, &config, Start::New).unwrap();
         std::fs::remove_file(root.join("config.toml")).unwrap();
