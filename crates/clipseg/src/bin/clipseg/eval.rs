@@ -1,9 +1,11 @@
 //! `clipseg eval`: scores predictions or a model on a data set.
 
+mod clipseg_protocol;
+mod model;
+mod report;
+mod split;
+
 use crate::Failure;
-use crate::eval_clipseg;
-use crate::eval_model::{ChosenThreshold, ModelArguments};
-use crate::eval_report::{Figures, csv_rows, json_report, summary, table};
 use crate::output::{Output, place, print_line, tell};
 use crate::progress::progress_bar;
 use clipseg::data::{Phrase, PhraseCut, ProblemKind, Split, UnseenPairs};
@@ -12,6 +14,9 @@ use clipseg::metrics::{
     SubsetScores,
 };
 use clipseg::train::{PhraseCutEvaluation, PredictionFolder, WordRanks, evaluate_phrasecut};
+use model::{ChosenThreshold, ModelArguments};
+use report::{Figures, Named, csv_rows, json_report, summary, table};
+use split::{open, records};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
@@ -74,7 +79,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let data = open(&arguments.data, arguments.split)?;
     match arguments.protocol {
         Protocol::PhraseCut => run_phrasecut(arguments, &data),
-        Protocol::ClipSeg => eval_clipseg::run(arguments, &data),
+        Protocol::ClipSeg => clipseg_protocol::run(
+            &data,
+            arguments.split,
+            &arguments.model,
+            arguments.json.as_deref(),
+            arguments.output,
+        ),
     }
 }
 
@@ -125,23 +136,6 @@ fn check(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         return Err("--csv and --json name the same file".into());
     }
     Ok(())
-}
-
-/// Reads one split only, which must have polygons.
-pub(crate) fn open(folder: &Path, split: Split) -> Result<PhraseCut, Box<dyn Error>> {
-    let data = PhraseCut::open_splits(folder, &[split])?;
-    data.require_truth(split)?;
-    Ok(data)
-}
-
-/// The phrases of a split in the order in which they are scored: usable ones first.
-pub(crate) fn records(
-    data: &PhraseCut,
-    split: Split,
-) -> impl Iterator<Item = (&Phrase, Option<ProblemKind>)> {
-    let usable = data.phrases(split).iter().map(|phrase| (phrase, None));
-    let others = data.unusable(split);
-    usable.chain(others.map(|(phrase, problem)| (phrase, Some(problem))))
 }
 
 fn run_phrasecut(arguments: &Arguments, data: &PhraseCut) -> Result<(), Failure> {
@@ -267,8 +261,6 @@ fn score(
     }
     Ok(evaluation?)
 }
-
-pub(crate) type Named<T> = Vec<(&'static str, T)>;
 
 /// Scores of seen and of unseen phrases, if the data set lists unseen pairs.
 fn unseen(

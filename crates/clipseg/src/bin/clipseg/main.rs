@@ -2,9 +2,6 @@
 
 mod data;
 mod eval;
-mod eval_clipseg;
-mod eval_model;
-mod eval_report;
 mod output;
 mod photos;
 mod pretrain;

@@ -1,13 +1,16 @@
 //! The PhraseCut figures of `clipseg eval` as a table, as JSON and as CSV rows.
 
-use crate::eval::{Named, records};
-use crate::eval_model::ChosenThreshold;
+use super::model::ChosenThreshold;
+use super::split::records;
 use clipseg::data::{PhraseCut, ProblemKind, Split};
 use clipseg::metrics::{Comparison, Interval, PhraseCutEvaluator, Subset, SubsetScores};
 use clipseg::train::Exception;
 use serde_json::{Value, json};
 use std::error::Error;
 use std::path::Path;
+
+/// Values by name, in the order in which they are printed.
+pub(crate) type Named<T> = Vec<(&'static str, T)>;
 
 /// All figures of a run.
 pub(crate) struct Figures {

@@ -1,20 +1,28 @@
 //! `clipseg eval --protocol clipseg`: the CLIPSeg paper's protocol.
 
+use super::model::ModelArguments;
+use super::split::records;
 use crate::Failure;
-use crate::eval::{Arguments, records};
-use crate::output::{print_line, tell};
+use crate::output::{Output, print_line, tell};
 use crate::progress::progress_bar;
-use clipseg::data::PhraseCut;
+use clipseg::data::{PhraseCut, Split};
 use clipseg::metrics::{BestThreshold, SweepDefinition, SweepScores, sweep_thresholds};
 use clipseg::train::{ClipSegEvaluation, score_model_by_clipseg};
 use serde_json::json;
+use std::path::Path;
 
 /// Indices of the thresholds that the paper's code reports on PhraseCut.
 const REPORTED: [usize; 2] = [14, 24];
 
-pub(crate) fn run(arguments: &Arguments, data: &PhraseCut) -> Result<(), Failure> {
-    let split = arguments.split;
-    let (name, segmenter) = arguments.model.load()?;
+/// Scores a model on a split, prints the figures, and writes them to `json` if given.
+pub(crate) fn run(
+    data: &PhraseCut,
+    split: Split,
+    model: &ModelArguments,
+    json: Option<&Path>,
+    output: Output,
+) -> Result<(), Failure> {
+    let (name, segmenter) = model.load()?;
     let bar = progress_bar(records(data, split).count(), "phrases").with_message("scoring");
     let scored = score_model_by_clipseg(&segmenter, data, split, || bar.inc(1));
     bar.finish_and_clear();
@@ -25,7 +33,7 @@ pub(crate) fn run(arguments: &Arguments, data: &PhraseCut) -> Result<(), Failure
     let figures = [SweepDefinition::ClipSeg, SweepDefinition::Plain]
         .map(|definition| scored.scores(definition));
     let (side, samples) = (scored.side, scored.sweeps.len());
-    if let Some(path) = &arguments.json {
+    if let Some(path) = json {
         let report = json!({
             "protocol": "clipseg",
             "split": split.name(),
@@ -36,9 +44,7 @@ pub(crate) fn run(arguments: &Arguments, data: &PhraseCut) -> Result<(), Failure
             "thresholds": sweep_thresholds().as_slice(),
             "figures": figures,
         });
-        arguments
-            .output
-            .write(path, format!("{report:#}\n").as_bytes())?;
+        output.write(path, format!("{report:#}\n").as_bytes())?;
     }
     print_line(&format!("{samples} phrases of {split} at {side}x{side}"))?;
     for scores in &figures {

@@ -1,6 +1,6 @@
 //! `clipseg eval --model`: predictions by a model, and the choice of its threshold.
 
-use crate::eval::{open, records};
+use super::split::{open, records};
 use crate::output::{Output, tell};
 use crate::progress::progress_bar;
 use clipseg::clip::resolve;
