@@ -1,0 +1,202 @@
+//! Prints the rate of linear layers in CLIPSeg's sizes, interleaved with the `gemm` crate.
+//!
+//! With `RAYON_NUM_THREADS=1` the times are CPU times, which other programs on the machine hardly
+//! disturb; else they are times of day.
+
+use std::time::Instant;
+
+use clipseg_kernels::{Activation, Attention, LayerNorm, Level, PackedLinear, softmax};
+
+fn main() {
+    let repeats: usize = std::env::args()
+        .nth(1)
+        .and_then(|x| x.parse().ok())
+        .unwrap_or(9);
+    println!(
+        "level {}, {} threads, minimum and median of {repeats}",
+        Level::active(),
+        rayon::current_num_threads()
+    );
+    for (name, rows, inputs, outputs) in [
+        ("vision qkv", 485, 768, 2304),
+        ("vision out", 485, 768, 768),
+        ("vision mlp 1", 485, 768, 3072),
+        ("vision mlp 2", 485, 3072, 768),
+        ("text qkv", 77, 512, 1536),
+        ("text mlp 1", 77, 512, 2048),
+        ("text mlp 2", 77, 2048, 512),
+        ("decoder reduce", 485, 768, 64),
+        ("decoder qkv", 485, 64, 192),
+        ("decoder mlp 1", 485, 64, 2048),
+        ("decoder mlp 2", 485, 2048, 64),
+    ] {
+        let x = numbers(rows * inputs);
+        let w = numbers(inputs * outputs);
+        let b = numbers(outputs);
+        let mut y = vec![0.0; rows * outputs];
+        let mut z = vec![0.0; rows * outputs];
+        let layer = PackedLinear::new(&w, Some(&b), inputs, outputs);
+        let times = interleaved(
+            repeats,
+            &mut [
+                &mut || layer.forward(&x, rows, Activation::Identity, None, &mut y),
+                &mut || {
+                    // SAFETY: the slices have the lengths of their matrices, and `z` overlaps
+                    // neither `x` nor `w`.
+                    unsafe {
+                        gemm::gemm(
+                            rows,
+                            outputs,
+                            inputs,
+                            z.as_mut_ptr(),
+                            1,
+                            outputs as isize,
+                            false,
+                            x.as_ptr(),
+                            1,
+                            inputs as isize,
+                            w.as_ptr(),
+                            1,
+                            outputs as isize,
+                            0.0,
+                            1.0,
+                            false,
+                            false,
+                            false,
+                            gemm::Parallelism::Rayon(0),
+                        );
+                    }
+                },
+            ],
+        );
+        let work = 2e-6 * (rows * inputs * outputs) as f64;
+        let show = |(least, median): (f64, f64)| {
+            format!(
+                "{least:7.3} {median:7.3} ms {:6.0} {:6.0} GFLOP/s",
+                work / least,
+                work / median
+            )
+        };
+        println!(
+            "{name:15} {rows:4} {inputs:4} {outputs:4}  ours {}   gemm {}",
+            show(times[0]),
+            show(times[1])
+        );
+    }
+    operations(repeats);
+}
+
+/// Times of the operations between the linear layers of a vision block and of a decoder layer.
+fn operations(repeats: usize) {
+    let show =
+        |name: &str, (least, median): (f64, f64)| println!("{name:40} {least:7.3} {median:7.3} ms");
+    for (name, tokens, heads, dim, causal) in [
+        ("vision", 485, 12, 64, false),
+        ("text", 77, 8, 64, true),
+        ("decoder", 485, 4, 16, false),
+    ] {
+        let width = heads * dim;
+        let attention = Attention {
+            batch: 1,
+            tokens,
+            heads,
+            dim,
+            causal,
+        };
+        let qkv = numbers(3 * tokens * width);
+        let d_out = numbers(tokens * width);
+        let mut out = vec![0.0; tokens * width];
+        let mut d_qkv = vec![0.0; 3 * tokens * width];
+        let times = interleaved(
+            repeats,
+            &mut [&mut || attention.forward_fused(&qkv, &mut out), &mut || {
+                attention.backward_fused(&qkv, &d_out, &mut d_qkv)
+            }],
+        );
+        show(&format!("{name} attention, forward"), times[0]);
+        show(&format!("{name} attention, backward"), times[1]);
+    }
+    let x: Vec<f32> = numbers(485 * 3072);
+    let mut y = vec![0.0; x.len()];
+    for activation in [
+        Activation::Exp,
+        Activation::Sigmoid,
+        Activation::QuickGelu,
+        Activation::Relu,
+    ] {
+        show(
+            &format!("{activation:?} of 485 x 3072"),
+            interleaved(repeats, &mut [&mut || activation.forward(&x, &mut y)])[0],
+        );
+    }
+    show("softmax of 12 x 485 x 485", {
+        let x = numbers(12 * 485 * 485);
+        let mut y = vec![0.0; x.len()];
+        interleaved(repeats, &mut [&mut || softmax(&x, 485, &mut y)])[0]
+    });
+    let (gamma, beta) = (numbers(768), numbers(768));
+    let norm = LayerNorm {
+        gamma: &gamma,
+        beta: &beta,
+        epsilon: 1e-5,
+    };
+    let x = numbers(485 * 768);
+    let mut y = vec![0.0; x.len()];
+    show(
+        "layer norm of 485 x 768",
+        interleaved(repeats, &mut [&mut || norm.forward(&x, &mut y)])[0],
+    );
+}
+
+/// The CPU time that all threads of this program have used, in milliseconds.
+///
+/// Unlike the time of day it does not grow while another program has the CPU.
+fn cpu_ms() -> f64 {
+    unsafe extern "C" {
+        fn clock_gettime(clock: i32, time: *mut [i64; 2]) -> i32;
+    }
+    const CLOCK_PROCESS_CPUTIME_ID: i32 = 2;
+    let mut time = [0_i64; 2];
+    // SAFETY: on 64-bit Linux, `timespec` is two 64-bit integers, which `time` has room for.
+    let status = unsafe { clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    assert_eq!(status, 0, "clock_gettime failed");
+    time[0] as f64 * 1e3 + time[1] as f64 * 1e-6
+}
+
+/// Least and median time of each piece of work in milliseconds, the pieces run in turn.
+fn interleaved(repeats: usize, work: &mut [&mut dyn FnMut()]) -> Vec<(f64, f64)> {
+    let on_cpu = rayon::current_num_threads() == 1;
+    let mut times = vec![Vec::new(); work.len()];
+    for round in 0..=repeats {
+        for (work, times) in work.iter_mut().zip(&mut times) {
+            let (start, cpu) = (Instant::now(), cpu_ms());
+            work();
+            let elapsed = if on_cpu {
+                cpu_ms() - cpu
+            } else {
+                start.elapsed().as_secs_f64() * 1e3
+            };
+            if round > 0 {
+                times.push(elapsed);
+            }
+        }
+    }
+    times
+        .into_iter()
+        .map(|mut times| {
+            times.sort_by(f64::total_cmp);
+            (times[0], times[times.len() / 2])
+        })
+        .collect()
+}
+
+/// Repeatable numbers between -0.5 and 0.5.
+fn numbers(count: usize) -> Vec<f32> {
+    let mut state = 1_u32;
+    (0..count)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 24) as f32 - 0.5
+        })
+        .collect()
+}

@@ -1,0 +1,309 @@
+//! Linear layers whose weights are packed once.
+
+use std::fmt;
+
+use crate::activation::Activation;
+use crate::level::Level;
+use crate::matmul::{Packed, Store, multiply_parallel};
+use crate::panels::PanelLayout;
+use crate::scratch::Aligned;
+use crate::simd::{Kernel, Simd, dispatch};
+use crate::view::{View, ViewMut};
+
+/// A linear layer, y = activation(x · W + b) + residual, with W laid out for the matrix kernel.
+///
+/// The layout depends on the [`Level`] that was active when the weights were packed; the layer
+/// keeps that level.
+#[derive(Clone)]
+pub struct PackedLinear {
+    layout: PanelLayout,
+    weight: Aligned,
+    bias: Option<Aligned>,
+}
+
+impl fmt::Debug for PackedLinear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PackedLinear")
+            .field("inputs", &self.inputs())
+            .field("outputs", &self.outputs())
+            .field("bias", &self.bias.is_some())
+            .field("level", &self.layout.level)
+            .finish()
+    }
+}
+
+impl PackedLinear {
+    /// Packs `weight`, `[inputs, outputs]` as Burn stores it, and keeps a copy of `bias`,
+    /// `[outputs]`.
+    ///
+    /// # Panics
+    ///
+    /// If the slices do not have these lengths.
+    #[must_use]
+    pub fn new(weight: &[f32], bias: Option<&[f32]>, inputs: usize, outputs: usize) -> Self {
+        assert_eq!(
+            weight.len(),
+            inputs * outputs,
+            "length of the weight of {inputs} x {outputs} numbers"
+        );
+        Self::from_view(View::new(weight, inputs, outputs), bias)
+    }
+
+    /// Packs `weight`, `[outputs, inputs]` as PyTorch stores it, and keeps a copy of `bias`,
+    /// `[outputs]`.
+    ///
+    /// # Panics
+    ///
+    /// If the slices do not have these lengths.
+    #[must_use]
+    pub fn from_transposed(
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        inputs: usize,
+        outputs: usize,
+    ) -> Self {
+        assert_eq!(
+            weight.len(),
+            inputs * outputs,
+            "length of the weight of {outputs} x {inputs} numbers"
+        );
+        Self::from_view(View::new(weight, outputs, inputs).transposed(), bias)
+    }
+
+    fn from_view(weight: View<'_>, bias: Option<&[f32]>) -> Self {
+        let layout = PanelLayout::new(Level::active(), weight.rows, weight.columns);
+        let mut packed = Aligned::zeros(layout.len());
+        layout.pack(weight, packed.as_mut_slice());
+        let bias = bias.map(|bias| {
+            assert_eq!(bias.len(), weight.columns, "length of the bias");
+            let mut copy = Aligned::zeros(bias.len());
+            copy.as_mut_slice().copy_from_slice(bias);
+            copy
+        });
+        Self {
+            layout,
+            weight: packed,
+            bias,
+        }
+    }
+
+    /// Replaces the weights and the bias by others of the same shape, in the memory that is there,
+    /// for the active level.
+    ///
+    /// # Panics
+    ///
+    /// If the slices do not have the lengths of [`PackedLinear::new`], or if a bias is given to a
+    /// layer without one or missing for a layer with one.
+    pub fn repack(&mut self, weight: &[f32], bias: Option<&[f32]>) {
+        let (inputs, outputs) = (self.inputs(), self.outputs());
+        assert_eq!(
+            weight.len(),
+            inputs * outputs,
+            "length of the weight of {inputs} x {outputs} numbers"
+        );
+        assert_eq!(
+            bias.is_some(),
+            self.bias.is_some(),
+            "whether the layer has a bias"
+        );
+        let layout = PanelLayout::new(Level::active(), inputs, outputs);
+        if layout.len() != self.layout.len() {
+            self.weight = Aligned::zeros(layout.len());
+        }
+        self.layout = layout;
+        layout.pack(
+            View::new(weight, inputs, outputs),
+            self.weight.as_mut_slice(),
+        );
+        if let (Some(to), Some(bias)) = (&mut self.bias, bias) {
+            assert_eq!(bias.len(), outputs, "length of the bias");
+            to.as_mut_slice().copy_from_slice(bias);
+        }
+    }
+
+    /// Width of the input.
+    #[must_use]
+    pub fn inputs(&self) -> usize {
+        self.layout.depth
+    }
+
+    /// Width of the output.
+    #[must_use]
+    pub fn outputs(&self) -> usize {
+        self.layout.columns
+    }
+
+    /// Writes activation(x · W + b) + residual to `y`.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[rows, inputs]`
+    /// - `residual` and `y`: `[rows, outputs]`
+    ///
+    /// # Panics
+    ///
+    /// If the slices do not have these lengths.
+    pub fn forward(
+        &self,
+        x: &[f32],
+        rows: usize,
+        activation: Activation,
+        residual: Option<&[f32]>,
+        y: &mut [f32],
+    ) {
+        let (x, y) = self.views(x, rows, y);
+        if let Some(residual) = residual {
+            assert_eq!(
+                residual.len(),
+                rows * self.outputs(),
+                "length of the residual"
+            );
+        }
+        let bias = self.bias.as_ref().map(Aligned::as_slice);
+        let nothing_left =
+            activation == Activation::Identity && bias.is_none() && residual.is_none();
+        let residual = residual.map(|residual| View::new(residual, rows, self.outputs()));
+        multiply_parallel(x, self.packed(), y, Store::Replace, |row, column, part| {
+            if !nothing_left {
+                let bias = bias.map(|bias| &bias[column..column + part.columns]);
+                let residual = residual.map(|residual| {
+                    residual
+                        .rows_from(row, part.rows)
+                        .columns_from(column, part.columns)
+                });
+                dispatch(
+                    self.layout.level,
+                    Finish {
+                        bias,
+                        activation,
+                        residual,
+                        part,
+                    },
+                );
+            }
+        });
+    }
+
+    /// Adds x · W + b to `y`: a linear layer on a residual path.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[rows, inputs]`
+    /// - `y`: `[rows, outputs]`
+    ///
+    /// # Panics
+    ///
+    /// If the slices do not have these lengths.
+    pub fn forward_add(&self, x: &[f32], rows: usize, y: &mut [f32]) {
+        let (x, y) = self.views(x, rows, y);
+        let bias = self.bias.as_ref().map(Aligned::as_slice);
+        multiply_parallel(x, self.packed(), y, Store::Add, |_, column, part| {
+            if let Some(bias) = bias {
+                let bias = Some(&bias[column..column + part.columns]);
+                dispatch(
+                    self.layout.level,
+                    Finish {
+                        bias,
+                        activation: Activation::Identity,
+                        residual: None,
+                        part,
+                    },
+                );
+            }
+        });
+    }
+
+    fn packed(&self) -> Packed<'_> {
+        Packed {
+            layout: self.layout,
+            data: self.weight.as_slice(),
+        }
+    }
+
+    fn views<'x, 'y>(
+        &self,
+        x: &'x [f32],
+        rows: usize,
+        y: &'y mut [f32],
+    ) -> (View<'x>, ViewMut<'y>) {
+        assert_eq!(
+            x.len(),
+            rows * self.inputs(),
+            "length of the input of {rows} x {} numbers",
+            self.inputs()
+        );
+        assert_eq!(
+            y.len(),
+            rows * self.outputs(),
+            "length of the output of {rows} x {} numbers",
+            self.outputs()
+        );
+        (
+            View::new(x, rows, self.inputs()),
+            ViewMut::new(y, rows, self.outputs()),
+        )
+    }
+}
+
+/// What is left to do with a complete part of the product.
+struct Finish<'a> {
+    bias: Option<&'a [f32]>,
+    activation: Activation,
+    residual: Option<View<'a>>,
+    part: ViewMut<'a>,
+}
+
+impl Kernel for Finish<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        // Decided once for all numbers, so that the inner loop has no branches.
+        match self.activation {
+            Activation::Identity => self.with(simd, |x| x),
+            Activation::Relu => self.with(simd, |x| crate::math::relu(simd, x)),
+            Activation::QuickGelu => self.with(simd, |x| crate::math::quick_gelu(simd, x)),
+            Activation::Sigmoid => self.with(simd, |x| crate::math::sigmoid(simd, x)),
+            Activation::Exp => self.with(simd, |x| crate::math::exp(simd, x)),
+        }
+    }
+}
+
+impl Finish<'_> {
+    #[inline(always)]
+    fn with<S: Simd>(&self, simd: S, activation: impl Fn(S::Vector) -> S::Vector) {
+        let columns = self.part.columns;
+        let whole = columns - columns % S::LANES;
+        for row in 0..self.part.rows {
+            // SAFETY: `part` belongs to this call alone, and its rows are taken one at a time.
+            let y = unsafe { self.part.row(row) };
+            let residual = self.residual.map(|residual| residual.row(row));
+            for first in (0..columns).step_by(S::LANES) {
+                let range = first..columns.min(first + S::LANES);
+                let complete = first < whole;
+                let load = |from: &[f32]| {
+                    if complete {
+                        // SAFETY: `range` has `LANES` numbers.
+                        unsafe { simd.load(from[range.clone()].as_ptr()) }
+                    } else {
+                        simd.load_part(&from[range.clone()], 0.0)
+                    }
+                };
+                let mut sum = load(y);
+                if let Some(bias) = self.bias {
+                    sum = simd.add(sum, load(bias));
+                }
+                sum = activation(sum);
+                if let Some(residual) = residual {
+                    sum = simd.add(sum, load(residual));
+                }
+                if complete {
+                    // SAFETY: `range` has `LANES` numbers.
+                    unsafe { simd.store(y[range].as_mut_ptr(), sum) };
+                } else {
+                    simd.store_part(&mut y[range], sum);
+                }
+            }
+        }
+    }
+}
