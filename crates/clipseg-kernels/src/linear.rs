@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::activation::Activation;
 use crate::level::Level;
-use crate::matmul::{Packed, Store, multiply_parallel};
+use crate::matmul::{Packed, Store, multiply_parallel, multiply_unpacked};
 use crate::panels::PanelLayout;
 use crate::scratch::Aligned;
 use crate::simd::{Kernel, Simd, dispatch};
@@ -152,35 +152,10 @@ impl PackedLinear {
         y: &mut [f32],
     ) {
         let (x, y) = self.views(x, rows, y);
-        if let Some(residual) = residual {
-            assert_eq!(
-                residual.len(),
-                rows * self.outputs(),
-                "length of the residual"
-            );
-        }
-        let bias = self.bias.as_ref().map(Aligned::as_slice);
-        let nothing_left =
-            activation == Activation::Identity && bias.is_none() && residual.is_none();
-        let residual = residual.map(|residual| View::new(residual, rows, self.outputs()));
+        let after = After::new(self.bias(), activation, residual, (rows, self.outputs()));
+        let level = self.layout.level;
         multiply_parallel(x, self.packed(), y, Store::Replace, |row, column, part| {
-            if !nothing_left {
-                let bias = bias.map(|bias| &bias[column..column + part.columns]);
-                let residual = residual.map(|residual| {
-                    residual
-                        .rows_from(row, part.rows)
-                        .columns_from(column, part.columns)
-                });
-                dispatch(
-                    self.layout.level,
-                    Finish {
-                        bias,
-                        activation,
-                        residual,
-                        part,
-                    },
-                );
-            }
+            after.apply(level, row, column, part);
         });
     }
 
@@ -196,21 +171,20 @@ impl PackedLinear {
     /// If the slices do not have these lengths.
     pub fn forward_add(&self, x: &[f32], rows: usize, y: &mut [f32]) {
         let (x, y) = self.views(x, rows, y);
-        let bias = self.bias.as_ref().map(Aligned::as_slice);
-        multiply_parallel(x, self.packed(), y, Store::Add, |_, column, part| {
-            if let Some(bias) = bias {
-                let bias = Some(&bias[column..column + part.columns]);
-                dispatch(
-                    self.layout.level,
-                    Finish {
-                        bias,
-                        activation: Activation::Identity,
-                        residual: None,
-                        part,
-                    },
-                );
-            }
+        let after = After::new(
+            self.bias(),
+            Activation::Identity,
+            None,
+            (rows, self.outputs()),
+        );
+        let level = self.layout.level;
+        multiply_parallel(x, self.packed(), y, Store::Add, |row, column, part| {
+            after.apply(level, row, column, part);
         });
+    }
+
+    fn bias(&self) -> Option<&[f32]> {
+        self.bias.as_ref().map(Aligned::as_slice)
     }
 
     fn packed(&self) -> Packed<'_> {
@@ -245,7 +219,111 @@ impl PackedLinear {
     }
 }
 
-/// What is left to do with a complete part of the product.
+/// Writes activation(x · W + b) + residual to `y`, with weights that are used once.
+///
+/// They are packed on the way; [`PackedLinear`] saves that where the same weights are used again.
+///
+/// # Shapes
+///
+/// - `x`: `[rows, inputs]`
+/// - `weight`: `[inputs, outputs]`
+/// - `bias`: `[outputs]`
+/// - `residual` and `y`: `[rows, outputs]`
+///
+/// # Panics
+///
+/// If a slice does not have its length.
+pub fn linear(
+    x: &[f32],
+    (weight, bias): (&[f32], Option<&[f32]>),
+    (rows, inputs, outputs): (usize, usize, usize),
+    activation: Activation,
+    residual: Option<&[f32]>,
+    y: &mut [f32],
+) {
+    assert_eq!(
+        x.len(),
+        rows * inputs,
+        "length of the input of {rows} x {inputs} numbers"
+    );
+    assert_eq!(
+        weight.len(),
+        inputs * outputs,
+        "length of the weight of {inputs} x {outputs} numbers"
+    );
+    assert_eq!(
+        y.len(),
+        rows * outputs,
+        "length of the output of {rows} x {outputs} numbers"
+    );
+    if let Some(bias) = bias {
+        assert_eq!(bias.len(), outputs, "length of the bias");
+    }
+    let after = After::new(bias, activation, residual, (rows, outputs));
+    let level = Level::active();
+    let (x, weight) = (
+        View::new(x, rows, inputs),
+        View::new(weight, inputs, outputs),
+    );
+    let y = ViewMut::new(y, rows, outputs);
+    multiply_unpacked(level, x, weight, y, Store::Replace, |row, column, part| {
+        after.apply(level, row, column, part);
+    });
+}
+
+/// What is done with each part of a product when it is complete.
+#[derive(Clone, Copy)]
+pub(crate) struct After<'a> {
+    bias: Option<&'a [f32]>,
+    activation: Activation,
+    residual: Option<View<'a>>,
+}
+
+impl<'a> After<'a> {
+    /// Checks the length of the residual.
+    pub(crate) fn new(
+        bias: Option<&'a [f32]>,
+        activation: Activation,
+        residual: Option<&'a [f32]>,
+        (rows, outputs): (usize, usize),
+    ) -> Self {
+        let residual = residual.map(|residual| {
+            assert_eq!(residual.len(), rows * outputs, "length of the residual");
+            View::new(residual, rows, outputs)
+        });
+        Self {
+            bias,
+            activation,
+            residual,
+        }
+    }
+
+    /// Adds the bias to the part that starts at `row` and `column`, applies the activation, adds
+    /// the residual.
+    pub(crate) fn apply(&self, level: Level, row: usize, column: usize, part: ViewMut<'_>) {
+        if self.bias.is_none() && self.residual.is_none() && self.activation == Activation::Identity
+        {
+            return;
+        }
+        let bias = self.bias.map(|bias| &bias[column..column + part.columns]);
+        let residual = self.residual.map(|residual| {
+            residual
+                .rows_from(row, part.rows)
+                .columns_from(column, part.columns)
+        });
+        dispatch(
+            level,
+            Finish {
+                bias,
+                activation: self.activation,
+                residual,
+                part,
+            },
+        );
+    }
+}
+
+/// [`After`] for one part.
 struct Finish<'a> {
     bias: Option<&'a [f32]>,
     activation: Activation,

@@ -68,6 +68,7 @@ pub fn linear_backward(
             weight,
             ViewMut::new(dx, rows, inputs),
             Store::Replace,
+            |_, _, _| {},
         );
     }
     if let Some(d_weight) = gradients.d_weight {
@@ -83,6 +84,7 @@ pub fn linear_backward(
             dy_view,
             ViewMut::new(d_weight, inputs, outputs),
             Store::Replace,
+            |_, _, _| {},
         );
     }
     if let Some(d_bias) = gradients.d_bias {

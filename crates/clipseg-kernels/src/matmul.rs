@@ -1,5 +1,6 @@
 //! Matrix products with a packed right-hand side.
 
+use crate::level::Level;
 use crate::panels::{Panel, PanelLayout};
 use crate::scratch::with_scratch;
 use crate::threads::{block, for_each_task, row_blocks};
@@ -120,27 +121,59 @@ pub(crate) fn multiply(a: View<'_>, b: Packed<'_>, c: ViewMut<'_>, store: Store)
     }
 }
 
-/// The product of `a` and `b` on all threads; `b` is packed in scratch memory first.
+/// The product of `a` and `b` on all threads; `b` is packed in scratch memory on the way.
+///
+/// `finish` is that of [`multiply_parallel`].
 pub(crate) fn multiply_unpacked(
-    level: crate::Level,
+    level: Level,
     a: View<'_>,
     b: View<'_>,
     c: ViewMut<'_>,
     store: Store,
+    finish: impl Fn(usize, usize, ViewMut<'_>) + Send + Sync,
 ) {
     let layout = PanelLayout::new(level, b.rows, b.columns);
-    with_scratch(layout.len(), |packed| {
-        layout.pack(b, packed);
-        multiply_parallel(
-            a,
-            Packed {
-                layout,
-                data: packed,
-            },
-            c,
-            store,
-            |_, _, _| {},
-        );
+    let panels = layout.panels();
+    if panels < 4 * rayon::current_num_threads() || layout.len() <= SMALL_RIGHT {
+        with_scratch(layout.len(), |packed| {
+            layout.pack(b, packed);
+            multiply_parallel(
+                a,
+                Packed {
+                    layout,
+                    data: packed,
+                },
+                c,
+                store,
+                finish,
+            );
+        });
+        return;
+    }
+    assert_eq!(
+        a.columns, b.rows,
+        "columns of the left-hand side against rows of the right-hand side"
+    );
+    assert_eq!(
+        (c.rows, c.columns),
+        (a.rows, b.columns),
+        "shape of the product"
+    );
+    // There are panels enough for all threads: each packs one and uses it while it is in the cache.
+    for_each_task(panels, 2 * a.rows * b.rows * b.columns, |index| {
+        let panel = layout.panel(index);
+        with_scratch(b.rows * panel.vectors * layout.lanes(), |packed| {
+            layout.pack_panel(b, panel, packed);
+            let (right, panel) = (
+                Packed {
+                    layout,
+                    data: packed,
+                },
+                Panel { offset: 0, ..panel },
+            );
+            // SAFETY: each task has its own panel, and the shapes were compared.
+            unsafe { multiply_panel(a, right, c, (0, a.rows), panel, store, &finish) };
+        });
     });
 }
 

@@ -88,12 +88,7 @@ impl PanelLayout {
             return;
         }
         let one = |(index, packed): (usize, &mut [f32])| {
-            let panel = self.panel(index);
-            pack_panel(
-                matrix.columns_from(panel.column, panel.columns),
-                packed,
-                panel.vectors * self.lanes,
-            );
+            self.pack_panel(matrix, self.panel(index), packed);
         };
         let whole = self.depth * self.width;
         if packed.len() < LARGE {
@@ -102,10 +97,16 @@ impl PanelLayout {
             packed.par_chunks_mut(whole).enumerate().for_each(one);
         }
     }
+
+    /// Lays out one panel of `matrix` in `packed`.
+    pub(crate) fn pack_panel(&self, matrix: View<'_>, panel: Panel, packed: &mut [f32]) {
+        let columns = matrix.columns_from(panel.column, panel.columns);
+        pack_columns(columns, packed, panel.vectors * self.lanes);
+    }
 }
 
 /// Copies `matrix` into rows of `width` numbers, padded with zeros.
-fn pack_panel(matrix: View<'_>, packed: &mut [f32], width: usize) {
+fn pack_columns(matrix: View<'_>, packed: &mut [f32], width: usize) {
     /// Rows that are transposed together: they stay in the first-level cache.
     const BLOCK: usize = 64;
     let columns = matrix.columns;

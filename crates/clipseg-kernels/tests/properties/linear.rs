@@ -1,6 +1,6 @@
 //! Linear layers.
 
-use clipseg_kernels::{Activation, LinearGradients, PackedLinear, linear_backward};
+use clipseg_kernels::{Activation, LinearGradients, PackedLinear, linear, linear_backward};
 use proptest::prelude::*;
 
 use crate::{
@@ -69,6 +69,9 @@ proptest! {
                 let mut again = vec![f32::NAN; rows * outputs];
                 other.forward(&x, rows, activation, residual.as_deref(), &mut again);
                 assert_eq!(y, again, "weights in PyTorch's layout");
+                again.fill(f32::NAN);
+                linear(&x, (&weight, given), shape, activation, residual.as_deref(), &mut again);
+                assert_eq!(y, again, "weights that are used once");
             }
             let mut sum = residual.clone().unwrap_or_else(|| vec![0.0; rows * outputs]);
             let expected: Vec<f64> = z.iter().zip(&sum).map(|(&z, &r)| z + f64::from(r)).collect();
