@@ -1,0 +1,184 @@
+//! Times a forward pass of full-size CLIPSeg, one picture and one prompt, made of this crate's
+//! operations only, with random weights.
+//!
+//! The picture goes through the 10 blocks of ViT-B/16 that a prompt needs, at 352 x 352 pixels; the
+//! prompt, 8 tokens, through the 12 blocks of the text tower; then three layers of the decoder and
+//! its head, one transposed convolution whose stride is its kernel. Left out are the class token,
+//! embeddings and FiLM, which cost nothing beside these. `bf16` as an argument computes the linear
+//! layers of the vision tower in bfloat16.
+
+mod common;
+
+use clipseg_kernels::{Activation, Attention, LayerNorm, PackedLinear};
+
+use common::interleaved;
+
+/// Repeatable numbers that differ from layer to layer.
+fn numbers(count: usize, seed: u32) -> Vec<f32> {
+    common::numbers(count + seed as usize).split_off(seed as usize)
+}
+
+/// A linear layer in either precision.
+enum Layer {
+    F32(PackedLinear),
+    #[cfg(target_arch = "x86_64")]
+    Bf16(clipseg_kernels::Bf16Linear),
+}
+
+impl Layer {
+    fn new(bf16: bool, inputs: usize, outputs: usize, seed: u32) -> Self {
+        let mut weight = numbers(inputs * outputs, seed);
+        weight.iter_mut().for_each(|x| *x /= (inputs as f32).sqrt());
+        let bias = numbers(outputs, seed + 1);
+        #[cfg(target_arch = "x86_64")]
+        if bf16 {
+            let layer = clipseg_kernels::Bf16Linear::new(&weight, Some(&bias), inputs, outputs);
+            return Self::Bf16(layer.expect("a CPU with bfloat16"));
+        }
+        assert!(!bf16, "bfloat16 needs an x86-64 CPU");
+        Self::F32(PackedLinear::new(&weight, Some(&bias), inputs, outputs))
+    }
+
+    fn forward(&self, x: &[f32], activation: Activation, residual: Option<&[f32]>, y: &mut [f32]) {
+        match self {
+            Self::F32(layer) => {
+                layer.forward(x, x.len() / layer.inputs(), activation, residual, y);
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Bf16(layer) => {
+                layer.forward(x, x.len() / layer.inputs(), activation, residual, y);
+            }
+        }
+    }
+}
+
+struct Block {
+    qkv: Layer,
+    out: Layer,
+    first: Layer,
+    second: Layer,
+    gamma: Vec<f32>,
+    beta: Vec<f32>,
+}
+
+/// A stack of pre-norm transformer blocks and memory for what lies between its operations.
+struct Stack {
+    attention: Attention,
+    blocks: Vec<Block>,
+    x: Vec<f32>,
+    y: Vec<f32>,
+    z: Vec<f32>,
+    qkv: Vec<f32>,
+    hidden: Vec<f32>,
+}
+
+impl Stack {
+    fn new(bf16: bool, blocks: u32, attention: Attention, inner: usize) -> Self {
+        let (tokens, width) = (attention.tokens, attention.heads * attention.dim);
+        let block = |i: u32| Block {
+            qkv: Layer::new(bf16, width, 3 * width, 10 * i),
+            out: Layer::new(bf16, width, width, 10 * i + 2),
+            first: Layer::new(bf16, width, inner, 10 * i + 4),
+            second: Layer::new(bf16, inner, width, 10 * i + 6),
+            gamma: numbers(width, 10 * i + 8),
+            beta: numbers(width, 10 * i + 9),
+        };
+        Self {
+            attention,
+            blocks: (0..blocks).map(block).collect(),
+            x: numbers(tokens * width, 1),
+            y: vec![0.0; tokens * width],
+            z: vec![0.0; tokens * width],
+            qkv: vec![0.0; 3 * tokens * width],
+            hidden: vec![0.0; tokens * inner],
+        }
+    }
+
+    /// Runs blocks from `first` to `last` on `x`.
+    fn forward(&mut self, first: usize, last: usize, activation: Activation) {
+        for block in &self.blocks[first..last] {
+            let norm = LayerNorm {
+                gamma: &block.gamma,
+                beta: &block.beta,
+                epsilon: 1e-5,
+            };
+            norm.forward(&self.x, &mut self.y);
+            block
+                .qkv
+                .forward(&self.y, Activation::Identity, None, &mut self.qkv);
+            self.attention.forward_fused(&self.qkv, &mut self.y);
+            block
+                .out
+                .forward(&self.y, Activation::Identity, Some(&self.x), &mut self.z);
+            norm.forward(&self.z, &mut self.y);
+            block
+                .first
+                .forward(&self.y, activation, None, &mut self.hidden);
+            block.second.forward(
+                &self.hidden,
+                Activation::Identity,
+                Some(&self.z),
+                &mut self.x,
+            );
+        }
+    }
+}
+
+fn main() {
+    let bf16 = std::env::args().any(|argument| argument == "bf16");
+    let shape = |tokens, heads, dim, causal| Attention {
+        batch: 1,
+        tokens,
+        heads,
+        dim,
+        causal,
+    };
+    let mut vision = Stack::new(bf16, 10, shape(485, 12, 64, false), 3072);
+    let mut text = Stack::new(false, 12, shape(8, 8, 64, true), 2048);
+    let mut decoder = Stack::new(false, 3, shape(485, 4, 16, false), 2048);
+    let patches = Layer::new(bf16, 768, 768, 7);
+    let reduce = Layer::new(false, 768, 64, 8);
+    let head = Layer::new(false, 64, 256, 9);
+    let image = numbers(3 * 352 * 352, 1);
+    let mut mask = vec![0.0; 485 * 256];
+
+    let repeats = 9;
+    let mut pass = || {
+        for (patch, row) in vision.z.chunks_exact_mut(768).skip(1).enumerate() {
+            let corner = patch / 22 * 16 * 352 + patch % 22 * 16;
+            for (line, to) in row.chunks_exact_mut(16).enumerate() {
+                let start = line / 16 * 352 * 352 + line % 16 * 352 + corner;
+                to.copy_from_slice(&image[start..start + 16]);
+            }
+        }
+        patches.forward(&vision.z, Activation::Identity, None, &mut vision.x);
+        text.x.fill(0.5);
+        text.forward(0, 12, Activation::QuickGelu);
+        // The decoder takes the outputs of blocks 4, 7 and 10.
+        for (index, last) in [4, 7, 10].into_iter().enumerate() {
+            vision.forward(
+                if index == 0 { 0 } else { last - 3 },
+                last,
+                Activation::QuickGelu,
+            );
+            let residual = std::mem::take(&mut decoder.z);
+            reduce.forward(
+                &vision.x,
+                Activation::Identity,
+                Some(&residual),
+                &mut decoder.x,
+            );
+            decoder.z = residual;
+            decoder.forward(index, index + 1, Activation::Relu);
+            decoder.z.copy_from_slice(&decoder.x);
+        }
+        head.forward(&decoder.x, Activation::Identity, None, &mut mask);
+    };
+    let (least, median) = interleaved(repeats, &mut [&mut pass])[0];
+    println!(
+        "{}, {} threads: least {least:.1} ms, median {median:.1} ms of {repeats}; sum {}",
+        if bf16 { "bfloat16" } else { "float32" },
+        rayon::current_num_threads(),
+        mask.iter().sum::<f32>()
+    );
+}
