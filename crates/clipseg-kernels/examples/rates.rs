@@ -1,5 +1,7 @@
 //! Prints the rate of linear layers in CLIPSeg's sizes, interleaved with the `gemm` crate.
 //!
+//! `rates [REPEATS [LEVEL]]`, for instance `rates 9 avx2`; `gemm` always takes its best.
+//!
 //! With `RAYON_NUM_THREADS=1` the times are CPU times, which other programs on the machine hardly
 //! disturb; else they are times of day.
 
@@ -10,10 +12,14 @@ use clipseg_kernels::{Activation, Attention, LayerNorm, Level, PackedLinear, sof
 use common::{interleaved, numbers};
 
 fn main() {
-    let repeats: usize = std::env::args()
-        .nth(1)
-        .and_then(|x| x.parse().ok())
-        .unwrap_or(9);
+    let mut arguments = std::env::args().skip(1);
+    let repeats: usize = arguments
+        .next()
+        .map_or(9, |x| x.parse().expect("a number of repeats"));
+    if let Some(level) = arguments.next() {
+        let level = level.parse().expect("the name of a level");
+        Level::force(Some(level)).expect("a level of this CPU");
+    }
     println!(
         "level {}, {} threads, minimum and median of {repeats}",
         Level::active(),
@@ -38,6 +44,9 @@ fn main() {
         let mut y = vec![0.0; rows * outputs];
         let mut z = vec![0.0; rows * outputs];
         let layer = PackedLinear::new(&w, Some(&b), inputs, outputs);
+        #[cfg(target_arch = "x86_64")]
+        let rounded = clipseg_kernels::Bf16Linear::new(&w, Some(&b), inputs, outputs);
+        let mut rounded_y = vec![0.0; rows * outputs];
         let times = interleaved(
             repeats,
             &mut [
@@ -69,6 +78,12 @@ fn main() {
                         );
                     }
                 },
+                &mut || {
+                    #[cfg(target_arch = "x86_64")]
+                    if let Some(layer) = &rounded {
+                        layer.forward(&x, rows, Activation::Identity, None, &mut rounded_y);
+                    }
+                },
             ],
         );
         let work = 2e-6 * (rows * inputs * outputs) as f64;
@@ -80,9 +95,10 @@ fn main() {
             )
         };
         println!(
-            "{name:15} {rows:4} {inputs:4} {outputs:4}  ours {}   gemm {}",
+            "{name:15} {rows:4} {inputs:4} {outputs:4}  ours {}   gemm {}   bfloat16 {}",
             show(times[0]),
-            show(times[1])
+            show(times[1]),
+            show(times[2])
         );
     }
     operations(repeats);

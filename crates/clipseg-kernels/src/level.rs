@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// An instruction set for which this crate has kernels.
@@ -56,6 +57,30 @@ static PROCESS: AtomicU8 = AtomicU8::new(UNSET);
 thread_local! {
     /// The level forced by [`Level::scope`] on this thread.
     static THREAD: Cell<Option<Level>> = const { Cell::new(None) };
+}
+
+/// No level has this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownLevel(pub String);
+
+impl fmt::Display for UnknownLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = Level::ALL.map(|level| level.to_string()).join(", ");
+        write!(f, "unknown level `{}`; expected one of {known}", self.0)
+    }
+}
+
+impl std::error::Error for UnknownLevel {}
+
+impl FromStr for Level {
+    type Err = UnknownLevel;
+
+    /// The level of the given name: `plain`, `avx2` or `avx512`.
+    fn from_str(name: &str) -> Result<Self, UnknownLevel> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|level| level.to_string() == name)
+            .ok_or_else(|| UnknownLevel(name.to_owned()))
+    }
 }
 
 impl Level {
@@ -170,6 +195,18 @@ mod tests {
         let panicked = std::panic::catch_unwind(|| Level::scope(Level::Plain, || panic!("inside")));
         assert!(panicked.is_err());
         assert_eq!(Level::active(), before);
+    }
+
+    #[test]
+    fn names_are_read_back_and_others_refused() {
+        for level in Level::ALL {
+            assert_eq!(level.to_string().parse(), Ok(level));
+        }
+        let error = "sse".parse::<Level>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "unknown level `sse`; expected one of plain, avx2, avx512"
+        );
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub use attention::Attention;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 pub use bf16::Bf16Linear;
 pub use layer_norm::LayerNorm;
-pub use level::{Level, UnsupportedLevel};
+pub use level::{Level, UnknownLevel, UnsupportedLevel};
 pub use linear::{PackedLinear, linear};
 pub use linear_backward::{LinearGradients, linear_backward};
 pub use scratch::free_scratch;

@@ -6,6 +6,7 @@ mod layer_norm;
 mod linear;
 mod reference;
 mod softmax;
+mod threads;
 
 use clipseg_kernels::Level;
 use proptest::prelude::*;
