@@ -4,8 +4,8 @@
 //! The picture goes through the 10 blocks of ViT-B/16 that a prompt needs, at 352 x 352 pixels; the
 //! prompt, 8 tokens, through the 12 blocks of the text tower; then three layers of the decoder and
 //! its head, one transposed convolution whose stride is its kernel. Left out are the class token,
-//! embeddings and FiLM, which cost nothing beside these. `bf16` as an argument computes the linear
-//! layers of the vision tower in bfloat16.
+//! embeddings and FiLM, which cost nothing beside these. `bf16` as an argument computes the vision
+//! tower in bfloat16.
 
 mod common;
 
@@ -106,6 +106,13 @@ impl Stack {
             block
                 .qkv
                 .forward(&self.y, Activation::Identity, None, &mut self.qkv);
+            #[cfg(target_arch = "x86_64")]
+            if matches!(block.qkv, Layer::Bf16(_)) {
+                self.attention.forward_fused_bf16(&self.qkv, &mut self.y);
+            } else {
+                self.attention.forward_fused(&self.qkv, &mut self.y);
+            }
+            #[cfg(not(target_arch = "x86_64"))]
             self.attention.forward_fused(&self.qkv, &mut self.y);
             block
                 .out

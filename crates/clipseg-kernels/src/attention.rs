@@ -15,7 +15,7 @@ use crate::threads::{block, for_each_task, row_blocks};
 use crate::view::{View, ViewMut};
 
 /// Queries whose scores are computed together. A multiple of the rows of every tile.
-const QUERIES: usize = 48;
+pub(crate) const QUERIES: usize = 48;
 
 /// The shape of an attention layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +34,10 @@ pub struct Attention {
 
 /// Queries, keys and values, each `[batch · tokens, heads · dim]`.
 #[derive(Clone, Copy)]
-struct Inputs<'a> {
-    q: View<'a>,
-    k: View<'a>,
-    v: View<'a>,
+pub(crate) struct Inputs<'a> {
+    pub(crate) q: View<'a>,
+    pub(crate) k: View<'a>,
+    pub(crate) v: View<'a>,
 }
 
 impl Attention {
@@ -127,11 +127,11 @@ impl Attention {
         self.run_backward(self.fused(qkv), d_out, gradients);
     }
 
-    fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.batch * self.tokens
     }
 
-    fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.heads * self.dim
     }
 
@@ -139,7 +139,7 @@ impl Attention {
         1.0 / (self.dim as f32).sqrt()
     }
 
-    fn separate<'a>(&self, q: &'a [f32], k: &'a [f32], v: &'a [f32]) -> Inputs<'a> {
+    pub(crate) fn separate<'a>(&self, q: &'a [f32], k: &'a [f32], v: &'a [f32]) -> Inputs<'a> {
         let (rows, width) = (self.rows(), self.width());
         let [q, k, v] = [("queries", q), ("keys", k), ("values", v)].map(|(name, data)| {
             assert_eq!(
@@ -152,7 +152,7 @@ impl Attention {
         Inputs { q, k, v }
     }
 
-    fn fused<'a>(&self, qkv: &'a [f32]) -> Inputs<'a> {
+    pub(crate) fn fused<'a>(&self, qkv: &'a [f32]) -> Inputs<'a> {
         let (rows, width) = (self.rows(), self.width());
         assert_eq!(
             qkv.len(),
@@ -166,7 +166,7 @@ impl Attention {
     }
 
     /// How many keys the queries from `first` on, `count` of them, see together.
-    fn keys(&self, first: usize, count: usize) -> usize {
+    pub(crate) fn keys(&self, first: usize, count: usize) -> usize {
         if self.causal {
             first + count
         } else {
@@ -180,7 +180,7 @@ impl Attention {
     }
 
     /// One head of one sequence.
-    fn head<'a>(&self, whole: View<'a>, sequence: usize, head: usize) -> View<'a> {
+    pub(crate) fn head<'a>(&self, whole: View<'a>, sequence: usize, head: usize) -> View<'a> {
         whole
             .rows_from(sequence * self.tokens, self.tokens)
             .columns_from(head * self.dim, self.dim)
@@ -191,7 +191,12 @@ impl Attention {
     /// # Safety
     ///
     /// Nothing else may use the same head of the same sequence meanwhile.
-    unsafe fn head_mut<'a>(&self, whole: ViewMut<'a>, sequence: usize, head: usize) -> ViewMut<'a> {
+    pub(crate) unsafe fn head_mut<'a>(
+        &self,
+        whole: ViewMut<'a>,
+        sequence: usize,
+        head: usize,
+    ) -> ViewMut<'a> {
         // SAFETY: a condition of this function.
         unsafe {
             whole.part(
@@ -468,7 +473,7 @@ impl Attention {
 }
 
 /// Runs `work` with parts of one piece of scratch memory, each of which starts at a cache line.
-fn with_parts<const N: usize, R>(
+pub(crate) fn with_parts<const N: usize, R>(
     lengths: [usize; N],
     work: impl FnOnce([&mut [f32]; N]) -> R,
 ) -> R {
@@ -486,14 +491,14 @@ fn with_parts<const N: usize, R>(
 }
 
 /// Turns scores into weights that are not yet divided by their sums.
-struct Weights<'a> {
-    attention: &'a Attention,
+pub(crate) struct Weights<'a> {
+    pub(crate) attention: &'a Attention,
     /// The first query.
-    query: usize,
-    stride: usize,
-    scores: &'a mut [f32],
+    pub(crate) query: usize,
+    pub(crate) stride: usize,
+    pub(crate) scores: &'a mut [f32],
     /// One sum for each query.
-    sums: &'a mut [f32],
+    pub(crate) sums: &'a mut [f32],
 }
 
 impl Kernel for Weights<'_> {
@@ -513,9 +518,9 @@ impl Kernel for Weights<'_> {
 }
 
 /// Divides each row by its sum.
-struct Divide<'a> {
-    out: ViewMut<'a>,
-    sums: &'a [f32],
+pub(crate) struct Divide<'a> {
+    pub(crate) out: ViewMut<'a>,
+    pub(crate) sums: &'a [f32],
 }
 
 impl Kernel for Divide<'_> {

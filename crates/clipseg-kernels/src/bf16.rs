@@ -1,55 +1,30 @@
-//! Linear layers whose weights and inputs are rounded to bfloat16, with the dot products of
-//! AVX-512.
+//! Rounding to bfloat16, and matrix products of rounded numbers with the dot products of AVX-512.
 //!
 //! Sums are kept in `f32`. Two numbers that follow each other along the depth are one unit of the
-//! instruction, so that both sides are stored as pairs.
+//! instruction, so that both sides are stored as pairs. A pair takes the place of one `f32`.
 
 use std::arch::x86_64::*;
-use std::fmt;
 
-use crate::activation::Activation;
 use crate::level::Level;
-use crate::linear::After;
-use crate::scratch::{Aligned, with_scratch};
-use crate::threads::{block, for_each_task, row_blocks};
 use crate::unrolled::unrolled;
 use crate::view::{View, ViewMut};
 
-/// Columns of a panel.
-const WIDTH: usize = 64;
+/// Columns of a panel of the right-hand side.
+pub(crate) const WIDTH: usize = 64;
 /// Vectors in a row of a panel.
 const VECTORS: usize = WIDTH / 16;
 /// Rows of a tile.
 const TILE_ROWS: usize = 6;
-/// Rows that are finished together. A multiple of a tile's.
-const ROWS: usize = 24;
 
-/// A linear layer, y = activation(x · W + b) + residual, whose products are computed in bfloat16.
-///
-/// `W` and `x` are rounded to 8 significant bits; products and sums are `f32`. Bias, activation and
-/// residual are those of [`PackedLinear`](crate::PackedLinear).
-#[derive(Clone)]
-pub struct Bf16Linear {
-    inputs: usize,
-    outputs: usize,
-    /// Panels of `WIDTH` columns; in each, pairs of rows; in each, `WIDTH` pairs. A pair is the
-    /// bits of one `f32`.
-    weight: Aligned,
-    bias: Option<Vec<f32>>,
-}
-
-impl fmt::Debug for Bf16Linear {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bf16Linear")
-            .field("inputs", &self.inputs)
-            .field("outputs", &self.outputs)
-            .field("bias", &self.bias.is_some())
-            .finish()
-    }
+/// Whether this CPU has the instructions for [`Bf16Linear`](crate::Bf16Linear) and for
+/// [`Attention::forward_bf16`](crate::Attention::forward_bf16).
+#[must_use]
+pub fn bf16_is_supported() -> bool {
+    Level::Avx512.is_supported() && std::arch::is_x86_feature_detected!("avx512bf16")
 }
 
 /// The bits of the nearest bfloat16, of two equally near the even one. NaN stays NaN.
-fn rounded(x: f32) -> u32 {
+pub(crate) fn rounded(x: f32) -> u32 {
     let bits = x.to_bits();
     if x.is_nan() {
         (bits >> 16) | 0x40
@@ -63,159 +38,13 @@ fn pair(low: f32, high: f32) -> f32 {
     f32::from_bits(rounded(low) | (rounded(high) << 16))
 }
 
-impl Bf16Linear {
-    /// Whether this CPU has the instructions.
-    #[must_use]
-    pub fn is_supported() -> bool {
-        Level::Avx512.is_supported() && std::arch::is_x86_feature_detected!("avx512bf16")
-    }
-
-    /// Rounds and packs `weight`, `[inputs, outputs]`, and keeps a copy of `bias`, `[outputs]`;
-    /// `None` if this CPU does not have the instructions.
-    ///
-    /// # Panics
-    ///
-    /// If the slices do not have these lengths.
-    #[must_use]
-    pub fn new(
-        weight: &[f32],
-        bias: Option<&[f32]>,
-        inputs: usize,
-        outputs: usize,
-    ) -> Option<Self> {
-        assert_eq!(
-            weight.len(),
-            inputs * outputs,
-            "length of the weight of {inputs} x {outputs} numbers"
-        );
-        if let Some(bias) = bias {
-            assert_eq!(bias.len(), outputs, "length of the bias");
-        }
-        if !Self::is_supported() {
-            return None;
-        }
-        let pairs = inputs.div_ceil(2);
-        let mut packed = Aligned::zeros(outputs.div_ceil(WIDTH) * pairs * WIDTH);
-        let panels = packed
-            .as_mut_slice()
-            .chunks_exact_mut((pairs * WIDTH).max(1));
-        for (panel, packed) in panels.enumerate() {
-            let columns = WIDTH.min(outputs - panel * WIDTH);
-            for (index, packed) in packed.chunks_exact_mut(WIDTH).enumerate() {
-                let row = |row: usize| {
-                    let start = row * outputs + panel * WIDTH;
-                    weight.get(start..start + columns).filter(|_| row < inputs)
-                };
-                let (low, high) = (row(2 * index), row(2 * index + 1));
-                for (column, to) in packed[..columns].iter_mut().enumerate() {
-                    let at = |row: Option<&[f32]>| row.map_or(0.0, |row| row[column]);
-                    *to = pair(at(low), at(high));
-                }
-            }
-        }
-        Some(Self {
-            inputs,
-            outputs,
-            weight: packed,
-            bias: bias.map(<[f32]>::to_vec),
-        })
-    }
-
-    /// Width of the input.
-    #[must_use]
-    pub fn inputs(&self) -> usize {
-        self.inputs
-    }
-
-    /// Width of the output.
-    #[must_use]
-    pub fn outputs(&self) -> usize {
-        self.outputs
-    }
-
-    /// Writes activation(x · W + b) + residual to `y`.
-    ///
-    /// # Shapes
-    ///
-    /// - `x`: `[rows, inputs]`
-    /// - `residual` and `y`: `[rows, outputs]`
-    ///
-    /// # Panics
-    ///
-    /// If the slices do not have these lengths.
-    pub fn forward(
-        &self,
-        x: &[f32],
-        rows: usize,
-        activation: Activation,
-        residual: Option<&[f32]>,
-        y: &mut [f32],
-    ) {
-        let (inputs, outputs) = (self.inputs, self.outputs);
-        assert_eq!(
-            x.len(),
-            rows * inputs,
-            "length of the input of {rows} x {inputs} numbers"
-        );
-        assert_eq!(
-            y.len(),
-            rows * outputs,
-            "length of the output of {rows} x {outputs} numbers"
-        );
-        let after = After::new(self.bias.as_deref(), activation, residual, (rows, outputs));
-        let y = ViewMut::new(y, rows, outputs);
-        let pairs = inputs.div_ceil(2);
-        with_scratch(rows * pairs, |units| {
-            round_rows(x, inputs, units);
-            let units = View::new(units, rows, pairs);
-            let panels = outputs.div_ceil(WIDTH);
-            let blocks = row_blocks(rows, ROWS, panels);
-            for_each_task(panels * blocks, rows * inputs * outputs, |task| {
-                let (first, count) = block(rows, blocks, task % blocks);
-                let panel = task / blocks;
-                let column = panel * WIDTH;
-                let columns = WIDTH.min(outputs - column);
-                let weight = &self.weight.as_slice()[panel * pairs * WIDTH..][..pairs * WIDTH];
-                for row in (first..first + count).step_by(ROWS) {
-                    let count = ROWS.min(first + count - row);
-                    // SAFETY: each task has its own panel or block of rows.
-                    let part = unsafe { y.part(row, count, column, columns) };
-                    // SAFETY: `new` makes a layer only if the CPU has the instructions.
-                    unsafe { product(units.rows_from(row, count), weight, part) };
-                    after.apply(Level::Avx512, row, column, part);
-                }
-            });
-        });
-    }
-}
-
-/// Rounds rows of `inputs` numbers to rows of pairs; an odd last number is paired with 0.
-fn round_rows(x: &[f32], inputs: usize, units: &mut [f32]) {
-    if inputs == 0 {
-        return;
-    }
-    let pairs = inputs.div_ceil(2);
-    let rows = x.len() / inputs;
-    let units = ViewMut::new(units, rows, pairs);
-    let blocks = row_blocks(rows, 8, 1);
-    for_each_task(blocks, 8 * x.len(), |index| {
-        let (first, count) = block(rows, blocks, index);
-        for row in first..first + count {
-            // SAFETY: each task has rows of its own, which it takes one at a time.
-            let units = unsafe { units.row(row) };
-            // SAFETY: layers exist only where the CPU has the instructions.
-            unsafe { round_row(&x[row * inputs..][..inputs], units) };
-        }
-    });
-}
-
 /// Rounds one row.
 ///
 /// # Safety
 ///
 /// The CPU must have AVX-512 with bfloat16.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-unsafe fn round_row(x: &[f32], units: &mut [f32]) {
+pub(crate) unsafe fn round_row(x: &[f32], units: &mut [f32]) {
     assert_eq!(units.len(), x.len().div_ceil(2));
     let whole = x.len() / 32;
     for index in 0..whole {
@@ -234,13 +63,57 @@ unsafe fn round_row(x: &[f32], units: &mut [f32]) {
     }
 }
 
+/// Rounds two rows and pairs the numbers of each column; without a second row, they are paired with
+/// 0.
+///
+/// # Safety
+///
+/// The CPU must have AVX-512 with bfloat16.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+pub(crate) unsafe fn pair_rows(low: &[f32], high: Option<&[f32]>, units: &mut [f32]) {
+    /// Where the instruction that rounds two vectors leaves the halves of each pair.
+    const ORDER: [i16; 32] = {
+        let mut order = [0; 32];
+        let mut index = 0;
+        while index < 16 {
+            order[2 * index] = index as i16;
+            order[2 * index + 1] = index as i16 + 16;
+            index += 1;
+        }
+        order
+    };
+    assert_eq!(units.len(), low.len());
+    let whole = low.len() / 16 * 16;
+    if let Some(high) = high {
+        assert_eq!(high.len(), low.len());
+    }
+    for first in (0..whole).step_by(16) {
+        // SAFETY: 16 numbers from `first` on exist in all rows.
+        unsafe {
+            let order = _mm512_loadu_si512(ORDER.as_ptr().cast());
+            let below = _mm512_loadu_ps(low.as_ptr().add(first));
+            let above = match high {
+                Some(high) => _mm512_loadu_ps(high.as_ptr().add(first)),
+                None => _mm512_setzero_ps(),
+            };
+            let bits = _mm512_cvtne2ps_pbh(above, below);
+            let bits = std::mem::transmute::<__m512bh, __m512i>(bits);
+            let pairs = _mm512_permutexvar_epi16(order, bits);
+            _mm512_storeu_si512(units.as_mut_ptr().add(first).cast(), pairs);
+        }
+    }
+    for column in whole..low.len() {
+        units[column] = pair(low[column], high.map_or(0.0, |high| high[column]));
+    }
+}
+
 /// Rows of pairs times one panel.
 ///
 /// # Safety
 ///
 /// The CPU must have AVX-512 with bfloat16. Nothing else may use `y` meanwhile.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-unsafe fn product(units: View<'_>, weight: &[f32], y: ViewMut<'_>) {
+pub(crate) unsafe fn product(units: View<'_>, weight: &[f32], y: ViewMut<'_>) {
     assert_eq!(weight.len(), units.columns * WIDTH);
     assert_eq!(units.rows, y.rows);
     assert!(y.columns <= WIDTH);
@@ -314,16 +187,6 @@ unsafe fn tile<const COUNT: usize>(units: View<'_>, weight: &[f32], y: ViewMut<'
 mod tests {
     use super::*;
 
-    fn numbers(count: usize, seed: u32) -> Vec<f32> {
-        let mut state = seed;
-        (0..count)
-            .map(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-            })
-            .collect()
-    }
-
     /// The value of a rounded number.
     fn value(x: f32) -> f64 {
         f64::from(f32::from_bits(rounded(x) << 16))
@@ -348,39 +211,29 @@ mod tests {
     }
 
     #[test]
-    fn products_of_rounded_numbers_are_exact_to_f32() {
-        if !Bf16Linear::is_supported() {
+    fn vectors_are_rounded_as_single_numbers() {
+        if !bf16_is_supported() {
             return;
         }
-        for (rows, inputs, outputs) in [
-            (0, 3, 3),
-            (1, 1, 1),
-            (7, 33, 65),
-            (13, 64, 64),
-            (77, 512, 40),
-            (485, 100, 200),
-        ] {
-            let (x, w) = (numbers(rows * inputs, 1), numbers(inputs * outputs, 2));
-            let (bias, residual) = (numbers(outputs, 3), numbers(rows * outputs, 4));
-            let Some(layer) = Bf16Linear::new(&w, Some(&bias), inputs, outputs) else {
-                panic!("the CPU has the instructions");
-            };
-            let mut y = vec![f32::NAN; rows * outputs];
-            layer.forward(&x, rows, Activation::Relu, Some(&residual), &mut y);
-            for row in 0..rows {
-                for column in 0..outputs {
-                    let product: f64 = (0..inputs)
-                        .map(|i| value(x[row * inputs + i]) * value(w[i * outputs + column]))
-                        .sum();
-                    let index = row * outputs + column;
-                    let expected =
-                        (product + f64::from(bias[column])).max(0.0) + f64::from(residual[index]);
-                    let error = (f64::from(y[index]) - expected).abs();
-                    assert!(
-                        error < 1e-6 * (inputs as f64 + 8.0),
-                        "{rows} {inputs} {outputs}: {error:e}"
-                    );
+        let low: Vec<f32> = (0..77).map(|i| (i as f32 - 30.0) * 1.234_567).collect();
+        let high: Vec<f32> = (0..77).map(|i| (i as f32 - 50.0) * 0.345_678).collect();
+        for length in [0, 1, 15, 16, 33, 77] {
+            let (low, high) = (&low[..length], &high[..length]);
+            for high in [None, Some(high)] {
+                let mut units = vec![0.0; length];
+                // SAFETY: the CPU has the instructions.
+                unsafe { pair_rows(low, high, &mut units) };
+                for (i, unit) in units.iter().enumerate() {
+                    let expected = pair(low[i], high.map_or(0.0, |high| high[i]));
+                    assert_eq!(unit.to_bits(), expected.to_bits());
                 }
+            }
+            let mut units = vec![0.0; length.div_ceil(2)];
+            // SAFETY: the CPU has the instructions.
+            unsafe { round_row(low, &mut units) };
+            for (numbers, unit) in low.chunks(2).zip(&units) {
+                let expected = pair(numbers[0], numbers.get(1).copied().unwrap_or(0.0));
+                assert_eq!(unit.to_bits(), expected.to_bits());
             }
         }
     }

@@ -49,6 +49,10 @@ mod activation;
 mod attention;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod bf16;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod bf16_attention;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod bf16_linear;
 mod layer_norm;
 mod level;
 mod linear;
@@ -67,7 +71,9 @@ mod view;
 pub use activation::Activation;
 pub use attention::Attention;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-pub use bf16::Bf16Linear;
+pub use bf16::bf16_is_supported;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+pub use bf16_linear::Bf16Linear;
 pub use layer_norm::LayerNorm;
 pub use level::{Level, UnknownLevel, UnsupportedLevel};
 pub use linear::{PackedLinear, linear};
