@@ -5,7 +5,7 @@
 //! prompt, 8 tokens, through the 12 blocks of the text tower; then three layers of the decoder and
 //! its head, one transposed convolution whose stride is its kernel. Left out are the class token,
 //! embeddings and FiLM, which cost nothing beside these. `bf16` as an argument computes the vision
-//! tower in bfloat16.
+//! tower in bfloat16, a number sets the number of repeats.
 
 mod common;
 
@@ -149,7 +149,9 @@ fn main() {
     let image = numbers(3 * 352 * 352, 1);
     let mut mask = vec![0.0; 485 * 256];
 
-    let repeats = 9;
+    let repeats = std::env::args()
+        .find_map(|argument| argument.parse().ok())
+        .unwrap_or(9);
     let mut pass = || {
         for (patch, row) in vision.z.chunks_exact_mut(768).skip(1).enumerate() {
             let corner = patch / 22 * 16 * 352 + patch % 22 * 16;

@@ -7,7 +7,10 @@
 
 mod common;
 
-use clipseg_kernels::{Activation, Attention, LayerNorm, Level, PackedLinear, softmax};
+use clipseg_kernels::{
+    Activation, Attention, LayerNorm, Level, LinearGradients, PackedLinear, linear,
+    linear_backward, softmax,
+};
 
 use common::{interleaved, numbers};
 
@@ -30,6 +33,7 @@ fn main() {
         ("vision out", 485, 768, 768),
         ("vision mlp 1", 485, 768, 3072),
         ("vision mlp 2", 485, 3072, 768),
+        ("short text mlp", 8, 512, 2048),
         ("text qkv", 77, 512, 1536),
         ("text mlp 1", 77, 512, 2048),
         ("text mlp 2", 77, 2048, 512),
@@ -133,6 +137,44 @@ fn operations(repeats: usize) {
         );
         show(&format!("{name} attention, forward"), times[0]);
         show(&format!("{name} attention, backward"), times[1]);
+    }
+    for (rows, inputs, outputs) in [
+        (8, 512, 2048),
+        (485, 768, 2304),
+        (485, 64, 2048),
+        (1940, 64, 2048),
+    ] {
+        let (x, w, dy) = (
+            numbers(rows * inputs),
+            numbers(inputs * outputs),
+            numbers(rows * outputs),
+        );
+        let mut y = vec![0.0; rows * outputs];
+        let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; w.len()]);
+        let mut db = vec![0.0; outputs];
+        let shape = (rows, inputs, outputs);
+        let times = interleaved(
+            repeats,
+            &mut [
+                &mut || linear(&x, (&w, None), shape, Activation::Identity, None, &mut y),
+                &mut || {
+                    let gradients = LinearGradients {
+                        dx: Some(&mut dx),
+                        d_weight: Some(&mut dw),
+                        d_bias: Some(&mut db),
+                    };
+                    linear_backward(&x, &w, &dy, shape, gradients);
+                },
+            ],
+        );
+        show(
+            &format!("linear, not packed, {rows} x {inputs} x {outputs}"),
+            times[0],
+        );
+        show(
+            &format!("linear, backward, {rows} x {inputs} x {outputs}"),
+            times[1],
+        );
     }
     let x: Vec<f32> = numbers(485 * 3072);
     let mut y = vec![0.0; x.len()];

@@ -352,21 +352,34 @@ impl Finish<'_> {
     fn with<S: Simd>(&self, simd: S, activation: impl Fn(S::Vector) -> S::Vector) {
         let columns = self.part.columns;
         let whole = columns - columns % S::LANES;
+        if let Some(bias) = self.bias {
+            assert_eq!(bias.len(), columns, "length of the bias");
+        }
         for row in 0..self.part.rows {
             // SAFETY: `part` belongs to this call alone, and its rows are taken one at a time.
             let y = unsafe { self.part.row(row) };
             let residual = self.residual.map(|residual| residual.row(row));
-            for first in (0..columns).step_by(S::LANES) {
-                let range = first..columns.min(first + S::LANES);
-                let complete = first < whole;
-                let load = |from: &[f32]| {
-                    if complete {
-                        // SAFETY: `range` has `LANES` numbers.
-                        unsafe { simd.load(from[range.clone()].as_ptr()) }
-                    } else {
-                        simd.load_part(&from[range.clone()], 0.0)
+            if let Some(residual) = residual {
+                assert_eq!(residual.len(), columns, "columns of the residual");
+            }
+            for first in (0..whole).step_by(S::LANES) {
+                // SAFETY: all rows have `columns` numbers, so that `LANES` of them from `first` on
+                // exist.
+                unsafe {
+                    let load = |from: &[f32]| simd.load(from.as_ptr().add(first));
+                    let mut sum = load(y);
+                    if let Some(bias) = self.bias {
+                        sum = simd.add(sum, load(bias));
                     }
-                };
+                    sum = activation(sum);
+                    if let Some(residual) = residual {
+                        sum = simd.add(sum, load(residual));
+                    }
+                    simd.store(y.as_mut_ptr().add(first), sum);
+                }
+            }
+            if whole < columns {
+                let load = |from: &[f32]| simd.load_part(&from[whole..], 0.0);
                 let mut sum = load(y);
                 if let Some(bias) = self.bias {
                     sum = simd.add(sum, load(bias));
@@ -375,12 +388,7 @@ impl Finish<'_> {
                 if let Some(residual) = residual {
                     sum = simd.add(sum, load(residual));
                 }
-                if complete {
-                    // SAFETY: `range` has `LANES` numbers.
-                    unsafe { simd.store(y[range].as_mut_ptr(), sum) };
-                } else {
-                    simd.store_part(&mut y[range], sum);
-                }
+                simd.store_part(&mut y[whole..], sum);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Matrix products with a packed right-hand side.
+//! Matrix products on panels of the right-hand side.
 
 use crate::level::Level;
 use crate::panels::{Panel, PanelLayout};
@@ -20,6 +20,9 @@ const ROWS: usize = 24;
 /// order of its memory.
 const SMALL_RIGHT: usize = 1 << 17;
 
+/// Rows of the left-hand side for which packing the right-hand side costs more than it saves.
+const FEW_ROWS: usize = 12;
+
 /// A packed right-hand side.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Packed<'a> {
@@ -36,6 +39,19 @@ pub(crate) enum Store {
     Add,
 }
 
+impl<'a> Packed<'a> {
+    /// The rows of one panel, padding included.
+    fn panel(&self, panel: Panel) -> View<'a> {
+        let width = panel.vectors * self.layout.lanes();
+        let depth = self.layout.depth;
+        View::new(
+            &self.data[panel.offset..panel.offset + depth * width],
+            depth,
+            width,
+        )
+    }
+}
+
 /// The product of `a` and `b` on all threads. `finish` is called once for each part of the result
 /// when that part is complete, with the part's first row, its first column and the part.
 pub(crate) fn multiply_parallel(
@@ -45,79 +61,66 @@ pub(crate) fn multiply_parallel(
     store: Store,
     finish: impl Fn(usize, usize, ViewMut<'_>) + Send + Sync,
 ) {
-    check(a, b, c);
-    assert_eq!(
-        a.columns, b.layout.depth,
-        "columns of the left-hand side against rows of the right-hand side"
-    );
-    assert_eq!(
-        c.columns, b.layout.columns,
-        "columns of the product against those of the right-hand side"
-    );
+    check(a, (b.layout.depth, b.layout.columns), c);
     let panels = b.layout.panels();
-    let operations = 2 * a.rows * b.layout.depth * b.layout.columns;
-    if b.layout.len() <= SMALL_RIGHT {
+    let operations = 2 * a.rows * a.columns * c.columns;
+    let part = |panel: Panel, (first, rows): (usize, usize)| {
+        let left = a.rows_from(first, rows);
+        // SAFETY: each task has its own panel or its own rows, and takes one part after another.
+        unsafe {
+            let part = c.part(first, rows, panel.column, panel.columns);
+            multiply_panel(b.layout, left, b.panel(panel), part, store, |row, part| {
+                finish(first + row, panel.column, part);
+            });
+        }
+    };
+    if b.data.len() <= SMALL_RIGHT {
         let blocks = row_blocks(a.rows, ROWS, 1);
-        for_each_task(blocks, operations, |task| {
-            for index in 0..panels {
-                // SAFETY: each task has its own block of rows, whose parts are written one after
-                // another.
-                unsafe {
-                    multiply_panel(
-                        a,
-                        b,
-                        c,
-                        block(a.rows, blocks, task),
-                        b.layout.panel(index),
-                        store,
-                        &finish,
-                    )
-                };
+        for_each_task(blocks, operations, |index| {
+            for panel in 0..panels {
+                part(b.layout.panel(panel), block(a.rows, blocks, index));
             }
         });
-        return;
-    }
-    let blocks = row_blocks(a.rows, ROWS, panels);
-    for_each_task(panels * blocks, operations, |task| {
-        let (first, rows) = block(a.rows, blocks, task % blocks);
-        // SAFETY: each task has its own panel or block of rows, so that no two parts overlap.
-        unsafe {
-            multiply_panel(
-                a,
-                b,
-                c,
-                (first, rows),
+    } else {
+        let blocks = row_blocks(a.rows, ROWS, panels);
+        for_each_task(panels * blocks, operations, |task| {
+            part(
                 b.layout.panel(task / blocks),
-                store,
-                &finish,
-            )
-        };
-    });
+                block(a.rows, blocks, task % blocks),
+            );
+        });
+    }
 }
 
 /// The product of `a` and the upper left part of `b` on this thread.
 ///
 /// Of `b`, as many rows are used as `a` has columns, and as many columns as `c` has.
 pub(crate) fn multiply(a: View<'_>, b: Packed<'_>, c: ViewMut<'_>, store: Store) {
-    check(a, b, c);
+    assert!(
+        a.columns <= b.layout.depth,
+        "{} columns times {} rows",
+        a.columns,
+        b.layout.depth
+    );
+    assert!(
+        c.columns <= b.layout.columns,
+        "{} of {} columns",
+        c.columns,
+        b.layout.columns
+    );
+    check(a, (a.columns, c.columns), c);
     for index in 0..b.layout.panels() {
         let panel = b.layout.panel(index);
         if panel.column >= c.columns {
             break;
         }
         let columns = panel.columns.min(c.columns - panel.column);
+        let right = b.panel(panel).rows_from(0, a.columns);
         // SAFETY: the parts of `c` are written one after another.
         unsafe {
-            multiply_panel(
-                a,
-                b,
-                c,
-                (0, a.rows),
-                Panel { columns, ..panel },
-                store,
-                &|_, _, _| {},
-            )
-        };
+            let part = c.part(0, a.rows, panel.column, columns);
+            multiply_panel(b.layout, a, right, part, store, |_, _| {});
+        }
     }
 }
 
@@ -132,6 +135,7 @@ pub(crate) fn multiply_unpacked(
     store: Store,
     finish: impl Fn(usize, usize, ViewMut<'_>) + Send + Sync,
 ) {
+    check(a, (b.rows, b.columns), c);
     let layout = PanelLayout::new(level, b.rows, b.columns);
     let panels = layout.panels();
     if panels < 4 * rayon::current_num_threads() || layout.len() <= SMALL_RIGHT {
@@ -150,83 +154,77 @@ pub(crate) fn multiply_unpacked(
         });
         return;
     }
+    // There are panels enough for all threads: each packs one and uses it while it is in the cache.
+    for_each_task(panels, 2 * a.rows * a.columns * c.columns, |index| {
+        let panel = layout.panel(index);
+        let width = panel.vectors * layout.lanes();
+        let product = |right: View<'_>| {
+            // SAFETY: each task has its own panel.
+            unsafe {
+                let part = c.part(0, a.rows, panel.column, panel.columns);
+                multiply_panel(layout, a, right, part, store, |row, part| {
+                    finish(row, panel.column, part);
+                });
+            }
+        };
+        if a.rows <= FEW_ROWS && b.column_stride == 1 && panel.columns == width {
+            product(b.columns_from(panel.column, width));
+        } else {
+            with_scratch(b.rows * width, |packed| {
+                layout.pack_panel(b, panel, packed);
+                product(View::new(packed, b.rows, width));
+            });
+        }
+    });
+}
+
+/// Panics unless `a` times a matrix of `(depth, columns)` has the shape of `c`.
+fn check(a: View<'_>, (depth, columns): (usize, usize), c: ViewMut<'_>) {
     assert_eq!(
-        a.columns, b.rows,
+        a.columns, depth,
         "columns of the left-hand side against rows of the right-hand side"
     );
     assert_eq!(
         (c.rows, c.columns),
-        (a.rows, b.columns),
+        (a.rows, columns),
         "shape of the product"
     );
-    // There are panels enough for all threads: each packs one and uses it while it is in the cache.
-    for_each_task(panels, 2 * a.rows * b.rows * b.columns, |index| {
-        let panel = layout.panel(index);
-        with_scratch(b.rows * panel.vectors * layout.lanes(), |packed| {
-            layout.pack_panel(b, panel, packed);
-            let (right, panel) = (
-                Packed {
-                    layout,
-                    data: packed,
-                },
-                Panel { offset: 0, ..panel },
-            );
-            // SAFETY: each task has its own panel, and the shapes were compared.
-            unsafe { multiply_panel(a, right, c, (0, a.rows), panel, store, &finish) };
-        });
-    });
 }
 
-fn check(a: View<'_>, b: Packed<'_>, c: ViewMut<'_>) {
-    assert!(
-        a.columns <= b.layout.depth,
-        "{} columns times {} rows",
-        a.columns,
-        b.layout.depth
-    );
-    assert!(
-        c.columns <= b.layout.columns,
-        "{} columns of a product with {}",
-        c.columns,
-        b.layout.columns
-    );
-    assert_eq!(
-        c.rows, a.rows,
-        "rows of the product against those of the left-hand side"
-    );
-    assert_eq!(
-        b.data.len(),
-        b.layout.len(),
-        "length of the packed right-hand side"
-    );
-}
-
-/// Rows of `a` times one panel.
+/// The product of `a` and one panel, `right`, whose columns are those of `c` and padding.
+///
+/// `finish` is called with the first row and the part for each part of `c` that is complete.
 ///
 /// # Safety
 ///
-/// Nothing else may use the same part of `c` meanwhile. The shapes must have been checked.
+/// Nothing else may use `c` meanwhile.
 unsafe fn multiply_panel(
+    layout: PanelLayout,
     a: View<'_>,
-    b: Packed<'_>,
+    right: View<'_>,
     c: ViewMut<'_>,
-    (first, rows): (usize, usize),
-    panel: Panel,
     store: Store,
-    finish: &impl Fn(usize, usize, ViewMut<'_>),
+    finish: impl Fn(usize, ViewMut<'_>),
 ) {
-    let depth = a.columns;
-    let lanes = b.layout.lanes();
-    let width = panel.vectors * lanes;
-    let steps = depth.div_ceil(DEPTH).max(1);
+    assert_eq!(right.rows, a.columns, "rows of the panel");
+    assert_eq!(
+        right.column_stride, 1,
+        "the columns of a panel follow each other"
+    );
+    let vectors = c.columns.div_ceil(layout.lanes());
+    assert!(
+        vectors * layout.lanes() <= right.columns,
+        "columns of the panel"
+    );
+    let steps = a.columns.div_ceil(DEPTH).max(1);
     for step in 0..steps {
-        let (start, depth) = block(depth, steps, step);
+        let (start, depth) = block(a.columns, steps, step);
         let left = a.columns_from(start, depth);
-        let right = &b.data[panel.offset..][start * width..(start + depth) * width];
-        for row in (first..first + rows).step_by(ROWS) {
-            let count = ROWS.min(first + rows - row);
-            // SAFETY: the caller vouches that nothing else uses these rows and columns.
-            let part = unsafe { c.part(row, count, panel.column, panel.columns) };
+        let right = right.rows_from(start, depth);
+        for row in (0..a.rows).step_by(ROWS) {
+            let count = ROWS.min(a.rows - row);
+            // SAFETY: the caller vouches that nothing else uses `c`.
+            let part = unsafe { c.part(row, count, 0, c.columns) };
             let left = left.rows_from(row, count);
             let product = PanelProduct {
                 a: left.as_ptr(),
@@ -235,19 +233,19 @@ unsafe fn multiply_panel(
                 rows: count,
                 depth,
                 b: right.as_ptr(),
-                b_row: width,
-                vectors: panel.columns.div_ceil(lanes),
+                b_row: right.row_stride,
+                vectors,
                 c: part.as_mut_ptr(),
                 c_row: part.row_stride,
-                columns: panel.columns,
+                columns: c.columns,
                 accumulate: step > 0 || store == Store::Add,
             };
             // SAFETY: the views were checked against their slices when they were made, and their
             // parts against them; `c` is borrowed exclusively, so that it overlaps neither side;
-            // the panel was cut for this level.
-            unsafe { product.run_at(b.layout.level) };
+            // the panel was cut for this level and has whole vectors.
+            unsafe { product.run_at(layout.level) };
             if step + 1 == steps {
-                finish(row, panel.column, part);
+                finish(row, part);
             }
         }
     }
