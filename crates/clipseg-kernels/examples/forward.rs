@@ -5,11 +5,11 @@
 //! prompt, 8 tokens, through the 12 blocks of the text tower; then three layers of the decoder and
 //! its head, one transposed convolution whose stride is its kernel. Left out are the class token,
 //! embeddings and FiLM, which cost nothing beside these. `bf16` as an argument computes the vision
-//! tower in bfloat16, a number sets the number of repeats.
+//! tower in bfloat16, `unpacked` packs no weights beforehand, a number sets the number of repeats.
 
 mod common;
 
-use clipseg_kernels::{Activation, Attention, LayerNorm, PackedLinear};
+use clipseg_kernels::{Activation, Attention, LayerNorm, PackedLinear, linear};
 
 use common::interleaved;
 
@@ -18,31 +18,53 @@ fn numbers(count: usize, seed: u32) -> Vec<f32> {
     common::numbers(count + seed as usize).split_off(seed as usize)
 }
 
-/// A linear layer in either precision.
+/// How linear layers are computed.
+#[derive(Clone, Copy, PartialEq)]
+enum Mode {
+    Packed,
+    Unpacked,
+    Bf16,
+}
+
+/// A linear layer.
 enum Layer {
-    F32(PackedLinear),
+    Packed(PackedLinear),
+    Unpacked {
+        weight: Vec<f32>,
+        bias: Vec<f32>,
+    },
     #[cfg(target_arch = "x86_64")]
     Bf16(clipseg_kernels::Bf16Linear),
 }
 
 impl Layer {
-    fn new(bf16: bool, inputs: usize, outputs: usize, seed: u32) -> Self {
+    fn new(mode: Mode, inputs: usize, outputs: usize, seed: u32) -> Self {
         let mut weight = numbers(inputs * outputs, seed);
         weight.iter_mut().for_each(|x| *x /= (inputs as f32).sqrt());
         let bias = numbers(outputs, seed + 1);
-        #[cfg(target_arch = "x86_64")]
-        if bf16 {
-            let layer = clipseg_kernels::Bf16Linear::new(&weight, Some(&bias), inputs, outputs);
-            return Self::Bf16(layer.expect("a CPU with bfloat16"));
+        match mode {
+            Mode::Packed => Self::Packed(PackedLinear::new(&weight, Some(&bias), inputs, outputs)),
+            Mode::Unpacked => Self::Unpacked { weight, bias },
+            #[cfg(target_arch = "x86_64")]
+            Mode::Bf16 => Self::Bf16(
+                clipseg_kernels::Bf16Linear::new(&weight, Some(&bias), inputs, outputs)
+                    .expect("a CPU with bfloat16"),
+            ),
+            #[cfg(not(target_arch = "x86_64"))]
+            Mode::Bf16 => panic!("bfloat16 needs an x86-64 CPU"),
         }
-        assert!(!bf16, "bfloat16 needs an x86-64 CPU");
-        Self::F32(PackedLinear::new(&weight, Some(&bias), inputs, outputs))
     }
 
     fn forward(&self, x: &[f32], activation: Activation, residual: Option<&[f32]>, y: &mut [f32]) {
         match self {
-            Self::F32(layer) => {
+            Self::Packed(layer) => {
                 layer.forward(x, x.len() / layer.inputs(), activation, residual, y);
+            }
+            Self::Unpacked { weight, bias } => {
+                let outputs = bias.len();
+                let inputs = weight.len() / outputs;
+                let shape = (x.len() / inputs, inputs, outputs);
+                linear(x, (weight, Some(bias)), shape, activation, residual, y);
             }
             #[cfg(target_arch = "x86_64")]
             Self::Bf16(layer) => {
@@ -73,13 +95,13 @@ struct Stack {
 }
 
 impl Stack {
-    fn new(bf16: bool, blocks: u32, attention: Attention, inner: usize) -> Self {
+    fn new(mode: Mode, blocks: u32, attention: Attention, inner: usize) -> Self {
         let (tokens, width) = (attention.tokens, attention.heads * attention.dim);
         let block = |i: u32| Block {
-            qkv: Layer::new(bf16, width, 3 * width, 10 * i),
-            out: Layer::new(bf16, width, width, 10 * i + 2),
-            first: Layer::new(bf16, width, inner, 10 * i + 4),
-            second: Layer::new(bf16, inner, width, 10 * i + 6),
+            qkv: Layer::new(mode, width, 3 * width, 10 * i),
+            out: Layer::new(mode, width, width, 10 * i + 2),
+            first: Layer::new(mode, width, inner, 10 * i + 4),
+            second: Layer::new(mode, inner, width, 10 * i + 6),
             gamma: numbers(width, 10 * i + 8),
             beta: numbers(width, 10 * i + 9),
         };
@@ -132,7 +154,18 @@ impl Stack {
 }
 
 fn main() {
-    let bf16 = std::env::args().any(|argument| argument == "bf16");
+    let given = |name: &str| std::env::args().any(|argument| argument == name);
+    // The text tower and the decoder stay in `f32`.
+    let small = if given("unpacked") {
+        Mode::Unpacked
+    } else {
+        Mode::Packed
+    };
+    let (name, mode) = if given("bf16") {
+        ("bfloat16", Mode::Bf16)
+    } else {
+        ("float32", small)
+    };
     let shape = |tokens, heads, dim, causal| Attention {
         batch: 1,
         tokens,
@@ -140,12 +173,12 @@ fn main() {
         dim,
         causal,
     };
-    let mut vision = Stack::new(bf16, 10, shape(485, 12, 64, false), 3072);
-    let mut text = Stack::new(false, 12, shape(8, 8, 64, true), 2048);
-    let mut decoder = Stack::new(false, 3, shape(485, 4, 16, false), 2048);
-    let patches = Layer::new(bf16, 768, 768, 7);
-    let reduce = Layer::new(false, 768, 64, 8);
-    let head = Layer::new(false, 64, 256, 9);
+    let mut vision = Stack::new(mode, 10, shape(485, 12, 64, false), 3072);
+    let mut text = Stack::new(small, 12, shape(8, 8, 64, true), 2048);
+    let mut decoder = Stack::new(small, 3, shape(485, 4, 16, false), 2048);
+    let patches = Layer::new(mode, 768, 768, 7);
+    let reduce = Layer::new(small, 768, 64, 8);
+    let head = Layer::new(small, 64, 256, 9);
     let image = numbers(3 * 352 * 352, 1);
     let mut mask = vec![0.0; 485 * 256];
 
@@ -186,7 +219,7 @@ fn main() {
     let (least, median) = interleaved(repeats, &mut [&mut pass])[0];
     println!(
         "{}, {} threads: least {least:.1} ms, median {median:.1} ms of {repeats}; sum {}",
-        if bf16 { "bfloat16" } else { "float32" },
+        name,
         rayon::current_num_threads(),
         mask.iter().sum::<f32>()
     );

@@ -181,22 +181,25 @@ impl Kernel for Forward<'_> {
             let y = unsafe { self.y.row(row) };
             let (mean, factor) = statistics(simd, x, self.norm.epsilon);
             let (mean, factor) = (simd.splat(mean), simd.splat(factor));
-            let one =
-                |x, gamma, beta| simd.mul_add(simd.mul(simd.sub(x, mean), factor), gamma, beta);
-            let whole = x.len() - x.len() % S::LANES;
             let (gamma, beta) = (self.norm.gamma, self.norm.beta);
+            let width = x.len();
+            assert_eq!((y.len(), gamma.len(), beta.len()), (width, width, width));
+            let whole = width - width % S::LANES;
             for first in (0..whole).step_by(S::LANES) {
-                let range = first..first + S::LANES;
-                // SAFETY: `range` has `LANES` numbers.
+                // SAFETY: all four have `width` numbers, so that `LANES` from `first` on exist.
                 unsafe {
-                    let x = simd.load(x[range.clone()].as_ptr());
-                    let gamma = simd.load(gamma[range.clone()].as_ptr());
-                    let beta = simd.load(beta[range.clone()].as_ptr());
-                    simd.store(y[range].as_mut_ptr(), one(x, gamma, beta));
+                    let centered = simd.sub(simd.load(x.as_ptr().add(first)), mean);
+                    let gamma = simd.load(gamma.as_ptr().add(first));
+                    let beta = simd.load(beta.as_ptr().add(first));
+                    let z = simd.mul(centered, factor);
+                    simd.store(y.as_mut_ptr().add(first), simd.mul_add(z, gamma, beta));
                 }
             }
-            let part = |from: &[f32]| simd.load_part(&from[whole..], 0.0);
-            simd.store_part(&mut y[whole..], one(part(x), part(gamma), part(beta)));
+            if whole < width {
+                let z = simd.mul(simd.sub(read(simd, x, whole), mean), factor);
+                let last = simd.mul_add(z, read(simd, gamma, whole), read(simd, beta, whole));
+                write(simd, y, whole, last);
+            }
         }
     }
 }
@@ -219,7 +222,6 @@ impl Kernel for Backward<'_> {
     fn run<S: Simd>(self, simd: S) {
         let gamma = self.norm.gamma;
         let width = gamma.len();
-        let whole = width - width % S::LANES;
         for row in 0..self.dx.rows {
             let (x, dy) = (self.x.row(row), self.dy.row(row));
             // SAFETY: the rows belong to this call alone and are taken one at a time.
@@ -228,44 +230,36 @@ impl Kernel for Backward<'_> {
             // `dx` first holds z; sums of g and of g · z on the way.
             let (center, scale) = (simd.splat(mean), simd.splat(factor));
             for first in (0..width).step_by(S::LANES) {
-                let range = first..width.min(first + S::LANES);
-                let read = |from: &[f32]| read(simd, &from[range.clone()], first < whole);
-                let z = simd.mul(simd.sub(read(x), center), scale);
-                let dy = read(dy);
-                let d_gamma = simd.mul_add(dy, z, read(self.d_gamma));
-                let d_beta = simd.add(dy, read(self.d_beta));
-                write(simd, &mut dx[range.clone()], first < whole, z);
-                write(
-                    simd,
-                    &mut self.d_gamma[range.clone()],
-                    first < whole,
-                    d_gamma,
-                );
-                write(simd, &mut self.d_beta[range.clone()], first < whole, d_beta);
+                let z = simd.mul(simd.sub(read(simd, x, first), center), scale);
+                let gradient = read(simd, dy, first);
+                let d_gamma = simd.mul_add(gradient, z, read(simd, self.d_gamma, first));
+                let d_beta = simd.add(gradient, read(simd, self.d_beta, first));
+                write(simd, dx, first, z);
+                write(simd, self.d_gamma, first, d_gamma);
+                write(simd, self.d_beta, first, d_beta);
             }
             let mean_g = dot(simd, dy, gamma) / width as f32;
             let mut sum = simd.splat(0.0);
             for first in (0..width).step_by(S::LANES) {
-                let range = first..width.min(first + S::LANES);
-                let read = |from: &[f32]| read(simd, &from[range.clone()], first < whole);
-                sum = simd.mul_add(simd.mul(read(dy), read(gamma)), read(dx), sum);
+                let g = simd.mul(read(simd, dy, first), read(simd, gamma, first));
+                sum = simd.mul_add(g, read(simd, dx, first), sum);
             }
             let (mean_g, mean_gz) = (simd.splat(mean_g), simd.splat(simd.sum(sum) / width as f32));
             for first in (0..width).step_by(S::LANES) {
-                let range = first..width.min(first + S::LANES);
-                let read = |from: &[f32]| read(simd, &from[range.clone()], first < whole);
-                let g = simd.mul(read(dy), read(gamma));
-                let rest = simd.sub(simd.sub(g, mean_g), simd.mul(read(dx), mean_gz));
-                write(simd, &mut dx[range], first < whole, simd.mul(rest, scale));
+                let g = simd.mul(read(simd, dy, first), read(simd, gamma, first));
+                let along = simd.mul(read(simd, dx, first), mean_gz);
+                let rest = simd.sub(simd.sub(g, mean_g), along);
+                write(simd, dx, first, simd.mul(rest, scale));
             }
         }
     }
 }
 
-/// Reads a vector, which is complete or the last one of a row.
+/// Reads the vector at `first`; lanes behind the end are 0.
 #[inline(always)]
-fn read<S: Simd>(simd: S, from: &[f32], complete: bool) -> S::Vector {
-    if complete && from.len() >= S::LANES {
+fn read<S: Simd>(simd: S, from: &[f32], first: usize) -> S::Vector {
+    let from = &from[first..];
+    if from.len() >= S::LANES {
         // SAFETY: there are `LANES` numbers.
         unsafe { simd.load(from.as_ptr()) }
     } else {
@@ -273,10 +267,11 @@ fn read<S: Simd>(simd: S, from: &[f32], complete: bool) -> S::Vector {
     }
 }
 
-/// Writes a vector, which is complete or the last one of a row.
+/// Writes the vector at `first`; lanes behind the end are left out.
 #[inline(always)]
-fn write<S: Simd>(simd: S, to: &mut [f32], complete: bool, x: S::Vector) {
-    if complete && to.len() >= S::LANES {
+fn write<S: Simd>(simd: S, to: &mut [f32], first: usize, x: S::Vector) {
+    let to = &mut to[first..];
+    if to.len() >= S::LANES {
         // SAFETY: there are `LANES` numbers.
         unsafe { simd.store(to.as_mut_ptr(), x) };
     } else {

@@ -336,20 +336,20 @@ impl Kernel for Finish<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        // Decided once for all numbers, so that the inner loop has no branches.
+        // A constant in each call, so that the inner loop has no branches.
         match self.activation {
-            Activation::Identity => self.with(simd, |x| x),
-            Activation::Relu => self.with(simd, |x| crate::math::relu(simd, x)),
-            Activation::QuickGelu => self.with(simd, |x| crate::math::quick_gelu(simd, x)),
-            Activation::Sigmoid => self.with(simd, |x| crate::math::sigmoid(simd, x)),
-            Activation::Exp => self.with(simd, |x| crate::math::exp(simd, x)),
+            Activation::Identity => self.with(simd, Activation::Identity),
+            Activation::Relu => self.with(simd, Activation::Relu),
+            Activation::QuickGelu => self.with(simd, Activation::QuickGelu),
+            Activation::Sigmoid => self.with(simd, Activation::Sigmoid),
+            Activation::Exp => self.with(simd, Activation::Exp),
         }
     }
 }
 
 impl Finish<'_> {
     #[inline(always)]
-    fn with<S: Simd>(&self, simd: S, activation: impl Fn(S::Vector) -> S::Vector) {
+    fn with<S: Simd>(&self, simd: S, activation: Activation) {
         let columns = self.part.columns;
         let whole = columns - columns % S::LANES;
         if let Some(bias) = self.bias {
@@ -366,27 +366,25 @@ impl Finish<'_> {
                 // SAFETY: all rows have `columns` numbers, so that `LANES` of them from `first` on
                 // exist.
                 unsafe {
-                    let load = |from: &[f32]| simd.load(from.as_ptr().add(first));
-                    let mut sum = load(y);
+                    let mut sum = simd.load(y.as_ptr().add(first));
                     if let Some(bias) = self.bias {
-                        sum = simd.add(sum, load(bias));
+                        sum = simd.add(sum, simd.load(bias.as_ptr().add(first)));
                     }
-                    sum = activation(sum);
+                    sum = activation.vector(simd, sum);
                     if let Some(residual) = residual {
-                        sum = simd.add(sum, load(residual));
+                        sum = simd.add(sum, simd.load(residual.as_ptr().add(first)));
                     }
                     simd.store(y.as_mut_ptr().add(first), sum);
                 }
             }
             if whole < columns {
-                let load = |from: &[f32]| simd.load_part(&from[whole..], 0.0);
-                let mut sum = load(y);
+                let mut sum = simd.load_part(&y[whole..], 0.0);
                 if let Some(bias) = self.bias {
-                    sum = simd.add(sum, load(bias));
+                    sum = simd.add(sum, simd.load_part(&bias[whole..], 0.0));
                 }
-                sum = activation(sum);
+                sum = activation.vector(simd, sum);
                 if let Some(residual) = residual {
-                    sum = simd.add(sum, load(residual));
+                    sum = simd.add(sum, simd.load_part(&residual[whole..], 0.0));
                 }
                 simd.store_part(&mut y[whole..], sum);
             }

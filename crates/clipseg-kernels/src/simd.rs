@@ -4,7 +4,8 @@
 //! Kernels are written once, generic over [`Simd`]. [`dispatch`] runs them inside a function that
 //! is compiled for the level's instructions. For that to work, everything between [`Kernel::run`]
 //! and the vector operations must be `#[inline(always)]`: what is not inlined would be compiled
-//! without those instructions.
+//! without those instructions. A closure cannot be marked so; vector operations are kept out of
+//! them.
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod avx2;

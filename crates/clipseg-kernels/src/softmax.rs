@@ -83,20 +83,43 @@ pub(crate) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
 pub(crate) fn gradient<S: Simd>(simd: S, y: &[f32], dy: &mut [f32], scale: f32) {
     let mean = simd.splat(dot(simd, y, dy));
     let scale = simd.splat(scale);
-    let one = |y, dy| simd.mul(simd.mul(scale, y), simd.sub(dy, mean));
     let (mut y, mut dy) = (y.chunks_exact(S::LANES), dy.chunks_exact_mut(S::LANES));
     for (y, dy) in y.by_ref().zip(dy.by_ref()) {
         // SAFETY: both parts have `LANES` numbers.
         unsafe {
             simd.store(
                 dy.as_mut_ptr(),
-                one(simd.load(y.as_ptr()), simd.load(dy.as_ptr())),
+                difference(
+                    simd,
+                    scale,
+                    mean,
+                    simd.load(y.as_ptr()),
+                    simd.load(dy.as_ptr()),
+                ),
             )
         };
     }
     let (y, dy) = (y.remainder(), dy.into_remainder());
-    let rest = one(simd.load_part(y, 0.0), simd.load_part(dy, 0.0));
+    let rest = difference(
+        simd,
+        scale,
+        mean,
+        simd.load_part(y, 0.0),
+        simd.load_part(dy, 0.0),
+    );
     simd.store_part(dy, rest);
+}
+
+/// scale · y · (dy - mean)
+#[inline(always)]
+fn difference<S: Simd>(
+    simd: S,
+    scale: S::Vector,
+    mean: S::Vector,
+    y: S::Vector,
+    dy: S::Vector,
+) -> S::Vector {
+    simd.mul(simd.mul(scale, y), simd.sub(dy, mean))
 }
 
 /// Writes the softmax of each row of `x` to `y`.
