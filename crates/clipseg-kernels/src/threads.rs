@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
-/// Floating-point operations below which a second thread does not pay.
-const SMALL_WORK: usize = 1 << 20;
+/// Floating-point operations below which a second thread does not pay. Miri is to see threads in small
+/// tests, too.
+const SMALL_WORK: usize = if cfg!(miri) { 1 << 8 } else { 1 << 20 };
 
 /// Calls `task` with each index below `tasks`: on all threads if `operations`, the sum over all
 /// tasks, is large.
