@@ -8,7 +8,7 @@ mod split;
 use crate::Failure;
 use crate::output::{Output, place, print_line, tell};
 use crate::progress::progress_bar;
-use clipseg::data::{Phrase, PhraseCut, ProblemKind, Split, UnseenPairs};
+use clipseg::data::{PhraseCut, Split, UnseenPairs};
 use clipseg::metrics::{
     Bootstrap, CommonTasks, Comparison, Interval, PhraseCutEvaluator, PictureMetric, Ratio, Subset,
     SubsetScores,
