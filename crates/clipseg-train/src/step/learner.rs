@@ -42,6 +42,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///
 /// ```
 /// use burn::optim::AdamWConfig;
+/// use burn::tensor::Device;
 /// use burn::train::metric::LossMetric;
 /// use burn::train::{Learner, SupervisedTraining};
 /// use clipseg_metrics::{DiceMetric, IouMetric, Loss};
