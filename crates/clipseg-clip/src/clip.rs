@@ -143,7 +143,7 @@ impl Clip {
     /// On some devices, if a text has more tokens than the tower has positions, or a token is not in the
     /// vocabulary.
     pub fn text_embedding_unchecked(&self, texts: &TextBatch) -> Tensor<2> {
-        let pooled = self.text_model.forward_unchecked(texts).pooled;
+        let pooled = self.text_model.pooled_unchecked(texts);
         self.text_projection.forward(pooled)
     }
 

@@ -4,23 +4,11 @@
 //! loading and saving need no table of names.
 
 use crate::config::Activation;
+use crate::fused::{self, PackedCache};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::prelude::*;
-use burn::tensor::activation::{gelu, relu, sigmoid, softmax};
-use burn::tensor::module::attention;
-use burn::tensor::ops::AttentionModuleOptions;
-
-impl Activation {
-    /// Applies the activation to every element.
-    pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        match self {
-            Self::QuickGelu => x.clone() * sigmoid(x.mul_scalar(1.702)),
-            Self::Gelu => gelu(x),
-            Self::Relu => relu(x),
-        }
-    }
-}
+use burn::tensor::activation::softmax;
 
 /// Which keys a query may attend to.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +20,46 @@ pub struct AttentionMask {
     pub hidden: Option<Tensor<4, Bool>>,
 }
 
+/// Layer normalisation over the last dimension (Ba et al. 2016, arXiv:1607.06450).
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    // The names of Burn's own module, by which Burn maps PyTorch's `weight` and `bias`.
+    gamma: Param<Tensor<1>>,
+    beta: Param<Tensor<1>>,
+    epsilon: f64,
+}
+
+impl LayerNorm {
+    /// A layer normalisation over `width` values that changes neither scale nor mean.
+    pub fn init(width: usize, epsilon: f64, device: &Device) -> Self {
+        Self {
+            gamma: Initializer::Ones.init([width], device),
+            beta: Initializer::Zeros.init([width], device),
+            epsilon,
+        }
+    }
+
+    /// A layer normalisation with the given gain and bias, both `[width]`. `epsilon` is added to the
+    /// variance.
+    pub fn new(gamma: Tensor<1>, beta: Tensor<1>, epsilon: f64) -> Self {
+        Self {
+            gamma: Param::from_tensor(gamma),
+            beta: Param::from_tensor(beta),
+            epsilon,
+        }
+    }
+
+    /// Normalises every row.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[.., width]`
+    /// - output: the same
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        fused::layer_norm(x, self.gamma.val(), self.beta.val(), self.epsilon)
+    }
+}
+
 /// Multi-head self-attention.
 #[derive(Module, Debug)]
 pub struct SelfAttention {
@@ -40,6 +68,9 @@ pub struct SelfAttention {
     v_proj: Linear,
     out_proj: Linear,
     heads: usize,
+    /// For frozen weights: the four maps as packed at their first use.
+    #[module(skip)]
+    packed: Option<[PackedCache; 4]>,
 }
 
 impl SelfAttention {
@@ -52,27 +83,20 @@ impl SelfAttention {
             v_proj,
             out_proj,
             heads,
+            packed: None,
         }
     }
 
-    /// Applies the attention, with Burn's fused kernel where no gradient is needed.
+    /// Applies the attention.
     ///
     /// # Shapes
     ///
     /// - x: `[batch, tokens, width]`
     /// - output: the same
     pub fn forward(&self, x: Tensor<3>, mask: &AttentionMask) -> Tensor<3> {
-        let [query, key, value] = self.split(x);
-        if query.is_autodiff() {
-            return self.join(with_gradients(query, key, value, mask));
-        }
-        let options = AttentionModuleOptions {
-            is_causal: mask.causal && mask.hidden.is_none(),
-            ..Default::default()
-        };
-        // Not every backend broadcasts a mask over the heads, so it is repeated.
-        let hidden = mask.hidden.clone().map(|m| m.repeat_dim(1, self.heads));
-        self.join(attention(query, key, value, hidden, None, options))
+        let qkv = self.queries_keys_values(x);
+        let mixed = fused::attention(qkv, self.heads, mask.causal, mask.hidden.clone());
+        self.map(3, mixed)
     }
 
     /// Applies the attention without a mask, and `on_weights`, such as dropout, to the attention weights.
@@ -89,61 +113,25 @@ impl SelfAttention {
         x: Tensor<3>,
         on_weights: impl FnOnce(Tensor<4>) -> Tensor<4>,
     ) -> Tensor<3> {
-        let [query, key, value] = self.split(x);
+        let qkv = self.queries_keys_values(x);
+        let [query, key, value] = qkv.map(|x| fused::split(x, self.heads));
         let [.., width] = query.dims();
         let scores = query.matmul(key.transpose()) * (width as f64).powf(-0.5);
-        self.join(on_weights(softmax(scores, 3)).matmul(value))
+        let mixed = on_weights(softmax(scores, 3)).matmul(value);
+        self.map(3, fused::join(mixed))
     }
 
-    /// The queries, keys and values, each `[batch, heads, tokens, width / heads]`.
-    fn split(&self, x: Tensor<3>) -> [Tensor<4>; 3] {
-        let [batch, tokens, width] = x.dims();
-        [&self.q_proj, &self.k_proj, &self.v_proj].map(|map| {
-            map.forward(x.clone())
-                .reshape([batch, tokens, self.heads, width / self.heads])
-                .swap_dims(1, 2)
-        })
+    /// The queries, keys and values of all heads, each `[batch, tokens, width]`.
+    fn queries_keys_values(&self, x: Tensor<3>) -> [Tensor<3>; 3] {
+        [0, 1, 2].map(|index| self.map(index, x.clone()))
     }
 
-    /// Concatenates the heads and applies the output map:
-    /// `[batch, heads, tokens, width / heads]` → `[batch, tokens, width]`.
-    fn join(&self, mixed: Tensor<4>) -> Tensor<3> {
-        let [batch, heads, tokens, width] = mixed.dims();
-        let mixed = mixed.swap_dims(1, 2);
-        self.out_proj
-            .forward(mixed.reshape([batch, tokens, heads * width]))
+    /// Applies one of the linear maps: queries, keys, values, output.
+    fn map(&self, index: usize, x: Tensor<3>) -> Tensor<3> {
+        let maps = [&self.q_proj, &self.k_proj, &self.v_proj, &self.out_proj];
+        let cache = self.packed.as_ref().map(|packed| &packed[index]);
+        fused::linear(maps[index], x, None, cache)
     }
-}
-
-/// Attention for training.
-///
-/// Burn's own attention records the maximum of each row of scores, although a softmax does not depend
-/// on it, and the backward pass of the maximum is a slow scatter over all scores.
-///
-/// All shapes are `[batch, heads, tokens, width]`.
-fn with_gradients(
-    query: Tensor<4>,
-    key: Tensor<4>,
-    value: Tensor<4>,
-    mask: &AttentionMask,
-) -> Tensor<4> {
-    let [_, _, tokens, width] = query.dims();
-    let scale = (width as f64).powf(-0.5);
-    let scores = query.mul_scalar(scale).matmul(key.transpose());
-    let scores = match &mask.hidden {
-        Some(hidden) => {
-            let hidden = hidden.clone().expand(scores.dims());
-            scores.mask_fill(hidden, f32::NEG_INFINITY)
-        }
-        None if mask.causal => {
-            let device = scores.device().without_autodiff();
-            let later = Tensor::<2, Bool>::tril_mask([tokens, tokens], 0, &device);
-            let later = later.unsqueeze::<4>().expand(scores.dims());
-            scores.mask_fill(later, f32::NEG_INFINITY)
-        }
-        None => scores,
-    };
-    softmax(scores, 3).matmul(value)
 }
 
 /// A multilayer perceptron: two linear maps with an activation between them.
@@ -153,6 +141,9 @@ pub struct Mlp {
     fc2: Linear,
     #[module(skip)]
     activation: Activation,
+    /// For frozen weights: the two maps as packed at their first use.
+    #[module(skip)]
+    packed: Option<[PackedCache; 2]>,
 }
 
 impl Mlp {
@@ -162,6 +153,7 @@ impl Mlp {
             fc1,
             fc2,
             activation,
+            packed: None,
         }
     }
 
@@ -187,8 +179,9 @@ impl Mlp {
         x: Tensor<3>,
         on_hidden: impl FnOnce(Tensor<3>) -> Tensor<3>,
     ) -> Tensor<3> {
-        let hidden = self.activation.forward(self.fc1.forward(x));
-        self.fc2.forward(on_hidden(hidden))
+        let cache = |index: usize| self.packed.as_ref().map(|packed| &packed[index]);
+        let hidden = fused::linear(&self.fc1, x, Some(self.activation), cache(0));
+        fused::linear(&self.fc2, on_hidden(hidden), None, cache(1))
     }
 }
 
@@ -210,6 +203,9 @@ pub(crate) struct EncoderShape {
     pub(crate) layers: usize,
     pub(crate) activation: Activation,
     pub(crate) epsilon: f64,
+    /// Whether the weights are packed for the matrix kernel at their first use: faster from the second use
+    /// on, for as much memory again.
+    pub(crate) packed: bool,
 }
 
 impl EncoderLayer {
@@ -222,26 +218,29 @@ impl EncoderLayer {
             heads,
             activation,
             epsilon,
+            packed,
             ..
         } = *shape;
         let scale = (width as f64).powf(-0.5);
         let out = scale * (2.0 * shape.layers as f64).powf(-0.5);
-        let norm = || {
-            LayerNormConfig::new(width)
-                .with_epsilon(epsilon)
-                .init(device)
-        };
+        let norm = || LayerNorm::init(width, epsilon, device);
         let map = |std| linear(width, width, std, device);
         let mlp = [
             linear(width, inner, scale * 2f64.powf(-0.5), device),
             linear(inner, width, out, device),
         ];
-        Self {
+        let maps = [map(scale), map(scale), map(scale), map(out)];
+        let mut block = Self {
             layer_norm1: norm(),
-            self_attn: SelfAttention::new([map(scale), map(scale), map(scale), map(out)], heads),
+            self_attn: SelfAttention::new(maps, heads),
             layer_norm2: norm(),
             mlp: Mlp::new(mlp, activation),
+        };
+        if packed {
+            block.self_attn.packed = Some(Default::default());
+            block.mlp.packed = Some(Default::default());
         }
+        block
     }
 
     pub(crate) fn forward(&self, x: Tensor<3>, mask: &AttentionMask) -> Tensor<3> {

@@ -9,7 +9,8 @@
 //! - Checkpoints: [`resolve`] finds or downloads a folder; [`load_clip`], [`load_openai_clip`] and
 //!   [`save_clip`] read and write one. [`Checkpoint`], [`Source`] and [`save_module`] do the same for
 //!   other modules, such as the decoders of `clipseg-model`.
-//! - Layers for such modules: [`SelfAttention`], [`Mlp`], [`linear`], [`initialise`].
+//! - Layers for such modules: [`SelfAttention`], [`Mlp`], [`LayerNorm`], [`linear`], [`apply_linear`],
+//!   [`initialise`]. With the feature `kernels`, they are fast on the `flex` device ([`use_kernels`]).
 //! - Files of such modules: [`read_json`] and [`parse_field`] read configurations, and [`mark_as_own`] and
 //!   [`refuse_foreign`] protect files of other programs, so that all crates do these in the same way.
 //!
@@ -39,6 +40,7 @@ mod clip;
 mod config;
 mod error;
 mod files;
+mod fused;
 #[cfg(feature = "hub")]
 mod hub;
 mod json_fields;
@@ -63,10 +65,11 @@ pub use clip::{Clip, normalise};
 pub use config::{Activation, ClipConfig, TextConfig, VisionConfig};
 pub use error::{ClipError, Result, WeightProblems};
 pub use files::{mark_as_own, read_json, refuse_foreign};
+pub use fused::{apply_linear, kernels_are_used, probabilities, use_kernels};
 #[cfg(feature = "hub")]
 pub use hub::Hub;
 pub use json_fields::parse_field;
-pub use layers::{AttentionMask, Mlp, SelfAttention, initialise, linear};
+pub use layers::{AttentionMask, LayerNorm, Mlp, SelfAttention, initialise, linear};
 pub use non_finite::non_finite;
 pub use preprocess::{ImageProcessor, TargetSize};
 pub use pretrained::{PretrainedClip, load_clip, load_openai_clip, save_clip};

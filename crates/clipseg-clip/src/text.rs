@@ -2,8 +2,8 @@
 
 use crate::config::TextConfig;
 use crate::error::{ClipError, Result};
-use crate::layers::{AttentionMask, Encoder, EncoderShape};
-use burn::nn::{Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig};
+use crate::layers::{AttentionMask, Encoder, EncoderShape, LayerNorm};
+use burn::nn::{Embedding, EmbeddingConfig, Initializer};
 use burn::prelude::*;
 
 /// The wrong `eos_token_id` in all checkpoints exported before 2023.
@@ -64,6 +64,8 @@ impl TextEncoder {
             layers: config.num_hidden_layers,
             activation: config.hidden_act,
             epsilon: config.layer_norm_eps,
+            // A text is encoded once, so packing would not pay.
+            packed: false,
         };
         Self {
             embeddings: TextEmbeddings {
@@ -71,9 +73,7 @@ impl TextEncoder {
                 position_embedding: table(config.max_position_embeddings, 0.01),
             },
             encoder: Encoder::init(&shape, device),
-            final_layer_norm: LayerNormConfig::new(width)
-                .with_epsilon(config.layer_norm_eps)
-                .init(device),
+            final_layer_norm: LayerNorm::init(width, config.layer_norm_eps, device),
             eos_token_id: config.eos_token_id,
         }
     }
@@ -90,13 +90,21 @@ impl TextEncoder {
     /// vocabulary, or a text has no end-of-text token, so that there is no state to pool.
     pub fn forward(&self, texts: &TextBatch) -> Result<TextOutput> {
         self.check(texts)?;
-        Ok(self.forward_unchecked(texts))
+        let hidden = texts.attention_mask.clone().map(causal_and_padding);
+        Ok(self.encode(&texts.input_ids, hidden))
     }
 
-    /// Encodes a batch like [`forward`](Self::forward) without checking the tokens; see
+    /// Returns only the pooled states, `[batch, hidden_size]`, without checking the tokens; see
     /// [`Clip::text_embedding_unchecked`](crate::Clip::text_embedding_unchecked).
-    pub(crate) fn forward_unchecked(&self, texts: &TextBatch) -> TextOutput {
-        let input_ids = texts.input_ids.clone();
+    ///
+    /// The end-of-text token precedes the padding, and causal attention sees nothing after it. So padding
+    /// is not masked, which lets every device use its kernel for causal attention.
+    pub(crate) fn pooled_unchecked(&self, texts: &TextBatch) -> Tensor<2> {
+        self.encode(&texts.input_ids, None).pooled
+    }
+
+    /// Encodes token ids, `[batch, tokens]`. `hidden` masks tokens besides those after the query.
+    fn encode(&self, input_ids: &Tensor<2, Int>, hidden: Option<Tensor<4, Bool>>) -> TextOutput {
         let [_, tokens] = input_ids.dims();
         let positions = self
             .embeddings
@@ -104,17 +112,18 @@ impl TextEncoder {
             .weight
             .val()
             .slice(s![0..tokens, ..]);
-        let mut hidden =
+        let mut states =
             self.embeddings.token_embedding.forward(input_ids.clone()) + positions.unsqueeze();
         let mask = AttentionMask {
             causal: true,
-            hidden: texts.attention_mask.clone().map(causal_and_padding),
+            hidden,
         };
         for block in self.encoder.layers() {
-            hidden = block.forward(hidden, &mask);
+            states = block.forward(states, &mask);
         }
-        let last_hidden_state = self.final_layer_norm.forward(hidden);
-        let pooled = take_rows(last_hidden_state.clone(), self.end_of_text(input_ids));
+        let last_hidden_state = self.final_layer_norm.forward(states);
+        let end = self.end_of_text(input_ids.clone());
+        let pooled = take_rows(last_hidden_state.clone(), end);
         TextOutput {
             last_hidden_state,
             pooled,

@@ -11,7 +11,7 @@ use crate::config::TransformerDecoderConfig;
 use crate::features::ImageFeatures;
 use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
-use clipseg_clip::{ClipConfig, initialise};
+use clipseg_clip::{ClipConfig, apply_linear, initialise};
 
 /// CLIPSeg's own decoder, built from transformer layers. [`Decoder`](crate::Decoder) creates and runs it.
 #[derive(Module, Debug)]
@@ -116,7 +116,7 @@ impl TransformerDecoder {
             .zip(&self.layers)
             .enumerate()
         {
-            let mut reduced = reduce.forward(hidden.clone());
+            let mut reduced = apply_linear(reduce, hidden.clone(), None);
             if index > self.conditional_layer {
                 reduced = expansion.apply(reduced);
             }

@@ -1,9 +1,12 @@
 //! One layer of the transformer decoder.
 
 use crate::config::TransformerDecoderConfig;
-use burn::nn::{DropoutConfig, Initializer, LayerNorm, LayerNormConfig, LinearConfig};
+use burn::nn::{DropoutConfig, Initializer, LinearConfig};
 use burn::prelude::*;
-use clipseg_clip::{Activation, AttentionMask, Mlp, SelfAttention};
+use clipseg_clip::{Activation, AttentionMask, LayerNorm, Mlp, SelfAttention};
+
+/// The default of PyTorch's `LayerNorm`.
+const EPSILON: f64 = 1e-5;
 
 /// A transformer layer with layer normalisation after each residual connection (post-norm).
 #[derive(Module, Debug)]
@@ -38,7 +41,7 @@ impl DecoderLayer {
             }))
         };
         let mlp = [LinearConfig::new(dim, inner), LinearConfig::new(inner, dim)];
-        let norm = || LayerNormConfig::new(dim).init(device);
+        let norm = || LayerNorm::init(dim, EPSILON, device);
         Self {
             self_attn: SelfAttention::new(
                 [qkv(), qkv(), qkv(), linear(None)],
@@ -99,9 +102,8 @@ mod tests {
         let zeros = || Tensor::zeros([DIM, DIM], device);
         let eye = || Tensor::<2>::eye(DIM, device);
         let norm = || {
-            let mut norm = LayerNormConfig::new(DIM).with_epsilon(1e12).init(device);
-            norm.gamma = Param::from_tensor(Tensor::full([DIM], 1e6, device));
-            norm
+            let gamma = Tensor::full([DIM], 1e6, device);
+            LayerNorm::new(gamma, Tensor::zeros([DIM], device), 1e12)
         };
         let [value, out, first, last] = biases;
         let projections = [

@@ -1,0 +1,236 @@
+//! The operations on the `flex` backend, by the kernels of `clipseg-kernels`.
+
+use super::ops::{FusedGradients, FusedOps};
+use super::packed::PackedCache;
+use burn::backend::flex::FlexTensor;
+use burn::backend::{Flex, TensorMetadata};
+use burn::tensor::{Shape, TensorData};
+use clipseg_kernels::{Activation, Attention, LayerNorm, LinearGradients, linear, linear_backward};
+
+/// The tensor with its elements row by row; a copy only if they are not yet.
+fn row_by_row(x: FlexTensor) -> FlexTensor {
+    if x.as_slice::<f32>().is_some() {
+        x
+    } else {
+        x.to_contiguous()
+    }
+}
+
+/// The elements of a tensor that [`row_by_row`] returned.
+pub(super) fn elements(x: &FlexTensor) -> &[f32] {
+    x.as_slice::<f32>()
+        .unwrap_or_else(|| unreachable!("the callers check the type and the layout"))
+}
+
+fn tensor(elements: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(elements, shape.into()))
+}
+
+/// The number of rows of a tensor whose last dimension has `width` elements.
+fn rows(x: &FlexTensor, width: usize) -> usize {
+    x.layout().num_elements() / width.max(1)
+}
+
+impl FusedOps for Flex {
+    fn fused_linear(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        activation: Activation,
+        cache: Option<PackedCache>,
+    ) -> FlexTensor {
+        let [inputs, outputs] = weight.shape().dims();
+        let x = row_by_row(x);
+        let rows = rows(&x, inputs);
+        let mut y = vec![0.0; rows * outputs];
+        if let Some(cache) = cache {
+            let packed = cache.get(&weight, &bias);
+            packed.forward(elements(&x), rows, activation, None, &mut y);
+        } else {
+            let [weight, bias] = [weight, bias].map(row_by_row);
+            let map = (elements(&weight), Some(elements(&bias)));
+            let sizes = (rows, inputs, outputs);
+            linear(elements(&x), map, sizes, activation, None, &mut y);
+        }
+        let mut shape = x.shape();
+        let last = shape.num_dims() - 1;
+        shape[last] = outputs;
+        tensor(y, shape)
+    }
+
+    fn fused_attention(
+        query: FlexTensor,
+        key: FlexTensor,
+        value: FlexTensor,
+        heads: usize,
+        causal: bool,
+    ) -> FlexTensor {
+        let [query, key, value] = [query, key, value].map(row_by_row);
+        let mut mixed = vec![0.0; query.layout().num_elements()];
+        attention(&query, heads, causal).forward(
+            elements(&query),
+            elements(&key),
+            elements(&value),
+            &mut mixed,
+        );
+        tensor(mixed, query.shape())
+    }
+
+    fn fused_layer_norm(
+        x: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        epsilon: f64,
+    ) -> FlexTensor {
+        let [x, gamma, beta] = [x, gamma, beta].map(row_by_row);
+        let mut y = vec![0.0; x.layout().num_elements()];
+        let norm = LayerNorm {
+            gamma: elements(&gamma),
+            beta: elements(&beta),
+            epsilon: epsilon as f32,
+        };
+        norm.forward(elements(&x), &mut y);
+        tensor(y, x.shape())
+    }
+
+    fn fused_activation(x: FlexTensor, activation: Activation) -> FlexTensor {
+        let mut x = row_by_row(x);
+        let all = x.layout().num_elements();
+        if x.layout().start_offset() == 0
+            && x.storage::<f32>().len() == all
+            && let Some(storage) = x.try_storage_mut::<f32>()
+        {
+            activation.forward_in_place(storage);
+            return x;
+        }
+        let mut y = vec![0.0; all];
+        activation.forward(elements(&x), &mut y);
+        tensor(y, x.shape())
+    }
+}
+
+impl FusedGradients for Flex {
+    fn linear_gradients(
+        x: Option<FlexTensor>,
+        weight: Option<FlexTensor>,
+        gradient: FlexTensor,
+        wanted: [bool; 3],
+    ) -> [Option<FlexTensor>; 3] {
+        let gradient = row_by_row(gradient);
+        let mut shape = gradient.shape();
+        let last = shape.num_dims() - 1;
+        let outputs = shape[last];
+        let rows = rows(&gradient, outputs);
+        let [x, weight] = [x, weight].map(|tensor| tensor.map(row_by_row));
+        let width = |x: &FlexTensor| x.layout().num_elements() / rows.max(1);
+        let inputs = match (&weight, &x) {
+            (Some(weight), _) => weight.shape()[0],
+            (None, Some(x)) => width(x),
+            (None, None) => 0,
+        };
+        shape[last] = inputs;
+        let zeros = |is_wanted: bool, size: usize| is_wanted.then(|| vec![0.0; size]);
+        let mut dx = zeros(wanted[0], rows * inputs);
+        let mut d_weight = zeros(wanted[1], inputs * outputs);
+        let mut d_bias = zeros(wanted[2], outputs);
+        // The kernel checks the lengths of both inputs, also of one that it does not read.
+        let unread = |tensor: &Option<FlexTensor>, size: usize| match tensor {
+            Some(_) => Vec::new(),
+            None => vec![0.0; size],
+        };
+        let (no_x, no_weight) = (unread(&x, rows * inputs), unread(&weight, inputs * outputs));
+        linear_backward(
+            x.as_ref().map_or(&no_x, |x| elements(x)),
+            weight
+                .as_ref()
+                .map_or(&no_weight, |weight| elements(weight)),
+            elements(&gradient),
+            (rows, inputs, outputs),
+            LinearGradients {
+                dx: dx.as_deref_mut(),
+                d_weight: d_weight.as_deref_mut(),
+                d_bias: d_bias.as_deref_mut(),
+            },
+        );
+        [
+            dx.map(|dx| tensor(dx, shape)),
+            d_weight.map(|d_weight| tensor(d_weight, [inputs, outputs])),
+            d_bias.map(|d_bias| tensor(d_bias, [outputs])),
+        ]
+    }
+
+    fn activation_gradient(
+        saved: FlexTensor,
+        gradient: FlexTensor,
+        activation: Activation,
+    ) -> FlexTensor {
+        let [saved, gradient] = [saved, gradient].map(row_by_row);
+        let mut dx = vec![0.0; saved.layout().num_elements()];
+        activation.backward(elements(&saved), elements(&gradient), &mut dx);
+        tensor(dx, saved.shape())
+    }
+
+    fn attention_gradients(
+        inputs: [FlexTensor; 3],
+        gradient: FlexTensor,
+        heads: usize,
+        causal: bool,
+    ) -> [FlexTensor; 3] {
+        let [query, key, value] = inputs.map(row_by_row);
+        let gradient = row_by_row(gradient);
+        let zeros = || vec![0.0; query.layout().num_elements()];
+        let (mut d_query, mut d_key, mut d_value) = (zeros(), zeros(), zeros());
+        attention(&query, heads, causal).backward(
+            elements(&query),
+            elements(&key),
+            elements(&value),
+            elements(&gradient),
+            &mut d_query,
+            &mut d_key,
+            &mut d_value,
+        );
+        [d_query, d_key, d_value].map(|gradient| tensor(gradient, query.shape()))
+    }
+
+    fn layer_norm_gradients(
+        x: FlexTensor,
+        gamma: FlexTensor,
+        gradient: FlexTensor,
+        epsilon: f64,
+    ) -> [FlexTensor; 3] {
+        let [x, gamma, gradient] = [x, gamma, gradient].map(row_by_row);
+        let width = gamma.layout().num_elements();
+        let mut dx = vec![0.0; x.layout().num_elements()];
+        let (mut d_gamma, mut d_beta) = (vec![0.0; width], vec![0.0; width]);
+        let norm = LayerNorm {
+            gamma: elements(&gamma),
+            // No gradient depends on it.
+            beta: elements(&gamma),
+            epsilon: epsilon as f32,
+        };
+        norm.backward(
+            elements(&x),
+            elements(&gradient),
+            &mut dx,
+            &mut d_gamma,
+            &mut d_beta,
+        );
+        [
+            tensor(dx, x.shape()),
+            tensor(d_gamma, [width]),
+            tensor(d_beta, [width]),
+        ]
+    }
+}
+
+/// The sizes of the attention of queries `[batch, tokens, heads * dim]`.
+fn attention(query: &FlexTensor, heads: usize, causal: bool) -> Attention {
+    let [batch, tokens, width] = query.shape().dims();
+    Attention {
+        batch,
+        tokens,
+        heads,
+        dim: width / heads,
+        causal,
+    }
+}
