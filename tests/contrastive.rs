@@ -5,8 +5,8 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::Device;
-use clipseg::clip::{Clip, ClipConfig, PretrainedClip, TextBatch, load_clip, save_clip};
-use clipseg::train::{AdamWOptions, CaptionTensors, ClipTrainer};
+use clipseg::clip::{Clip, ClipConfig, PretrainedClip, Regions, TextBatch, load_clip, save_clip};
+use clipseg::train::{AdamWOptions, CaptionTensors, ClipTrainer, contrastive_loss};
 
 const TOLERANCE: f32 = 1e-4;
 /// Learning rate of the reference.
@@ -70,6 +70,7 @@ pub(crate) fn three_contrastive_steps(device: &Device, tolerance: f32) {
     let two = |ids: Tensor<2, Int>| ids.slice(s![0..2, ..]);
     let input = CaptionTensors {
         pixel_values: inputs.float("in.pixel_values", device),
+        regions: None,
         texts: TextBatch {
             input_ids: two(inputs.int("in.input_ids", device)),
             attention_mask: Some(two(inputs.int("in.attention_mask", device))),
@@ -97,8 +98,19 @@ pub(crate) fn three_contrastive_steps(device: &Device, tolerance: f32) {
     );
 }
 
-/// Pseudo-random pictures, and texts, for the fixture's CLIP.
+/// Pseudo-random pictures with texts for the fixture's CLIP.
 fn batch(config: &ClipConfig, size: usize, device: &Device) -> CaptionTensors {
+    batch_with_boxes(config, &vec![Vec::new(); size], device)
+}
+
+/// Pseudo-random pictures with these regions, and texts of the pictures and regions.
+fn batch_with_boxes(
+    config: &ClipConfig,
+    boxes: &[Vec<[f32; 4]>],
+    device: &Device,
+) -> CaptionTensors {
+    let pictures = boxes.len();
+    let size = pictures + boxes.iter().flatten().count();
     let text = &config.text_config;
     let tokens = 9;
     let ids: Vec<i64> = (0..size * tokens)
@@ -115,11 +127,13 @@ fn batch(config: &ClipConfig, size: usize, device: &Device) -> CaptionTensors {
     let side = config.vision_config.image_size;
     // Not by the device's generator, which all tests that run at the same time share.
     let mut random = random();
-    let pixels: Vec<f32> = (0..size * 3 * side * side)
+    let pixels: Vec<f32> = (0..pictures * 3 * side * side)
         .map(|_| random(1 << 24) as f32 / (1 << 24) as f32)
         .collect();
     CaptionTensors {
-        pixel_values: Tensor::from_data(TensorData::new(pixels, [size, 3, side, side]), device),
+        pixel_values: Tensor::from_data(TensorData::new(pixels, [pictures, 3, side, side]), device),
+        regions: (size > pictures)
+            .then(|| Regions::new(boxes, [side / config.vision_config.patch_size; 2]).unwrap()),
         texts: TextBatch {
             input_ids: Tensor::from_data(TensorData::new(ids, [size, tokens]), device),
             attention_mask: None,
@@ -138,13 +152,92 @@ fn pieces_give_the_gradients_of_the_whole_batch() {
         load_clip(&fixtures().join("models/clip"), &device).unwrap();
     let trainer = ClipTrainer::new(clip, &AdamWOptions::default());
     let input = batch(&config, 10, &device);
-    let as_answers = |gradients: GradientsParams| {
-        written(&config, &trainer.clip().map(&mut IntoGradients(&gradients)))
+    pieces_equal_the_whole(&config, &trainer, &input, &[1, 3, 5, 10, 64]);
+}
+
+/// Ten pictures with none to three regions; the fourth has none and is a piece on its own.
+fn boxes() -> Vec<Vec<[f32; 4]>> {
+    let box_of = |number: usize| {
+        let start = number as f32 * 0.07;
+        [start, 0.3 - start / 2.0, 0.6 + start / 2.0, 1.0 - start]
     };
-    let (whole_loss, whole) = trainer.gradients(&input).unwrap();
+    [2, 1, 3, 0, 1, 0, 0, 2, 0, 3]
+        .map(|count| (0..count).map(box_of).collect())
+        .into()
+}
+
+#[test]
+fn pieces_with_regions_give_the_gradients_of_the_whole_batch() {
+    let device = crate::support::device();
+    let PretrainedClip { config, clip } =
+        load_clip(&fixtures().join("models/clip"), &device).unwrap();
+    let trainer = ClipTrainer::new(clip, &AdamWOptions::default());
+    let input = batch_with_boxes(&config, &boxes(), &device);
+    pieces_equal_the_whole(&config, &trainer, &input, &[1, 3, 4, 9, 10]);
+}
+
+#[test]
+fn the_loss_contrasts_pictures_and_regions_in_one_batch() {
+    let device = crate::support::device();
+    let PretrainedClip { config, clip } =
+        load_clip(&fixtures().join("models/clip"), &device).unwrap();
+    let input = batch_with_boxes(&config, &boxes(), &device);
+    let pixels = || input.pixel_values.clone();
+    let (pictures, regions) = clip
+        .region_embedding(pixels(), input.regions.as_ref().unwrap())
+        .unwrap();
+    let alone = clip.image_embedding(pixels()).unwrap();
+    assert_eq!(pictures.to_data(), alone.into_data());
+    assert_eq!(regions.dims(), [12, config.projection_dim]);
+    let expected = contrastive_loss(
+        Tensor::cat(vec![pictures, regions], 0),
+        clip.text_embedding(&input.texts).unwrap(),
+        clip.logit_scale(),
+        input.not_negatives.clone(),
+    );
+    let trainer = ClipTrainer::new(clip, &AdamWOptions::default());
+    let (found, _) = trainer.gradients(&input).unwrap();
+    let [found, expected] = [found, expected].map(|loss| loss.into_scalar::<f32>());
+    assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+}
+
+#[test]
+fn regions_of_other_pictures_are_errors() {
+    let device = crate::support::device();
+    let PretrainedClip { config, clip } =
+        load_clip(&fixtures().join("models/clip"), &device).unwrap();
+    let pixels = batch(&config, 2, &device).pixel_values;
+    let side = config.vision_config.image_size / config.vision_config.patch_size;
+    let message = |boxes: &[Vec<[f32; 4]>], grid| {
+        let regions = Regions::new(boxes, grid).unwrap();
+        let error = clip.region_embedding(pixels.clone(), &regions).unwrap_err();
+        error.to_string()
+    };
+    let one = || vec![[0.0, 0.0, 1.0, 0.5]];
+    let error = message(&[one(), one(), one()], [side; 2]);
+    assert!(error.starts_with("regions of 3 pictures"), "{error}");
+    let error = message(&[one(), one()], [side, side + 1]);
+    assert!(
+        error.contains(&format!("{side}x{} patches", side + 1)),
+        "{error}"
+    );
+    let error = message(&[vec![], vec![]], [side; 2]);
+    assert_eq!(error, "no region, expected at least one");
+}
+
+fn pieces_equal_the_whole(
+    config: &ClipConfig,
+    trainer: &ClipTrainer,
+    input: &CaptionTensors,
+    pieces: &[usize],
+) {
+    let as_answers = |gradients: GradientsParams| {
+        written(config, &trainer.clip().map(&mut IntoGradients(&gradients)))
+    };
+    let (whole_loss, whole) = trainer.gradients(input).unwrap();
     let (whole_loss, whole) = (whole_loss.into_scalar::<f32>(), as_answers(whole));
-    for piece in [1, 3, 5, 10, 64] {
-        let (loss, gradients) = trainer.gradients_in_pieces(&input, piece).unwrap();
+    for &piece in pieces {
+        let (loss, gradients) = trainer.gradients_in_pieces(input, piece).unwrap();
         assert!((loss.into_scalar::<f32>() - whole_loss).abs() < 1e-5 * whole_loss);
         let found = as_answers(gradients);
         for name in whole.names("") {

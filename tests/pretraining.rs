@@ -122,29 +122,31 @@ fn a_pretraining_run_leaves_everything_in_its_folder() {
 
 #[test]
 fn a_stopped_pretraining_run_goes_on_bit_for_bit() {
+    resumes_exactly(&config(&["schedule.piece=8"]));
+}
+
+#[test]
+fn a_stopped_pretraining_run_with_regions_goes_on_bit_for_bit() {
+    let config = config(&["data.regions=3", "data.crops=0.3", "schedule.piece=6"]);
+    resumes_exactly(&config);
+}
+
+fn resumes_exactly(config: &PretrainConfig) {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
-    let config = config(&["schedule.piece=8"]);
-    whole(&config, &one, Start::New);
+    whole(config, &one, Start::New);
     for step in [2, 7] {
         let stop = StopFlag::new();
         let mut observer = StopAfter {
             step,
             stop: stop.clone(),
         };
-        let outcome = pretrain(
-            &config,
-            &device(),
-            &two,
-            Start::Resume,
-            &stop,
-            &mut observer,
-        )
-        .unwrap();
+        let outcome =
+            pretrain(config, &device(), &two, Start::Resume, &stop, &mut observer).unwrap();
         assert_eq!(outcome.end, End::Stopped);
         assert!(outcome.losses().len() >= step && outcome.losses().len() < 12);
     }
-    let outcome = whole(&config, &two, Start::Resume);
+    let outcome = whole(config, &two, Start::Resume);
     assert_eq!(outcome.end, End::Finished);
     for name in [
         "metrics.jsonl",
@@ -155,7 +157,10 @@ fn a_stopped_pretraining_run_goes_on_bit_for_bit() {
         let read = |root: &Path| std::fs::read(root.join(name)).unwrap();
         assert!(read(&one) == read(&two), "{name} differs");
     }
-    let other = config.with_overrides(&["schedule.batch_size=8"]).unwrap();
+    let other = config
+        .clone()
+        .with_overrides(&["schedule.batch_size=8"])
+        .unwrap();
     let message = pretrain(
         &other,
         &device(),
@@ -211,6 +216,22 @@ fn a_checkpoint_is_trained_further_on_a_plain_list() {
         "two of forty are held out"
     );
     assert_eq!((scores.names, scores.colours), (None, None));
+
+    let config = config.with_overrides(&["data.regions=2"]).unwrap();
+    let third = folder.path().join("third");
+    let error = pretrain(
+        &config,
+        &device(),
+        &third,
+        Start::New,
+        &StopFlag::new(),
+        &mut Silent,
+    );
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "field `regions`: 2, expected 0: caption lists have no annotated objects"
+    );
+    assert!(!third.exists(), "nothing is left behind");
     let read = |root: &Path| std::fs::read(root.join("model/tokenizer.json")).unwrap();
     assert!(read(&first) == read(&second), "the vocabulary stays");
 }
@@ -251,4 +272,26 @@ fn a_clip_learns_to_tell_scenes_apart() {
     // Chance is one in ten.
     let colours = outcome.scores().and_then(|scores| scores.colours).unwrap();
     assert!(colours > 0.2, "{colours}");
+}
+
+#[test]
+fn a_clip_learns_from_regions_and_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&[
+        "schedule.steps=60",
+        "schedule.batch_size=16",
+        "schedule.learning_rate=3e-3",
+        "validation.every=1000",
+        "checkpoints.every=1000",
+        "schedule.warmup_steps=5",
+        "augment.colour_jitter=0",
+        "data.crops=0",
+        "data.regions=5",
+        "data.templates=0",
+    ]);
+    let outcome = whole(&config, &folder.path().join("run"), Start::New);
+    let losses = outcome.losses();
+    let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
+    let (first, last) = (mean(&losses[..5]), mean(&losses[50..]));
+    assert!(last < 0.97 * first, "{first} {last}");
 }

@@ -3,6 +3,7 @@
 use crate::config::ClipConfig;
 use crate::error::Result;
 use crate::layers::{initialise, linear};
+use crate::regions::Regions;
 use crate::text::{TextBatch, TextEncoder};
 use crate::vision::VisionEncoder;
 use burn::module::Param;
@@ -160,6 +161,32 @@ impl Clip {
     pub fn image_embedding(&self, pixel_values: Tensor<4>) -> Result<Tensor<2>> {
         let pooled = self.vision_model.pooled(pixel_values)?;
         Ok(self.project_pooled(pooled))
+    }
+
+    /// Embeds pictures and regions of them, with one pass of the vision tower. A region's embedding is the
+    /// mean of its patches after the final norm, projected like the class token; see [`Regions`]. The
+    /// embeddings are **not** normalised.
+    ///
+    /// # Shapes
+    ///
+    /// - `pixel_values`: `[batch, channels, height, width]`
+    /// - output: pictures `[batch, projection_dim]`, as [`image_embedding`](Self::image_embedding); regions
+    ///   `[regions, projection_dim]`, picture by picture
+    ///
+    /// # Errors
+    ///
+    /// As [`image_embedding`](Self::image_embedding), and [`ClipError::Input`](crate::ClipError::Input) if
+    /// the regions are not those of so many pictures or not on their grid of patches, or if there is none.
+    pub fn region_embedding(
+        &self,
+        pixel_values: Tensor<4>,
+        regions: &Regions,
+    ) -> Result<(Tensor<2>, Tensor<2>)> {
+        let [pictures, ..] = pixel_values.dims();
+        let (class, patches, grid) = self.vision_model.final_tokens(pixel_values)?;
+        regions.check(pictures, grid)?;
+        let regions = regions.pool(patches);
+        Ok((self.project_pooled(class), self.project_pooled(regions)))
     }
 
     /// Projects the pooled state of the vision tower into the shared space, for callers that have run the

@@ -5,7 +5,7 @@
 //! blocks after them, and accepts pictures of any size.
 //!
 //! - Models: [`Clip`], its towers [`TextEncoder`] and [`VisionEncoder`], and [`ClipConfig`].
-//! - Inputs: [`ClipTokenizer`] for texts, [`ImageProcessor`] for pictures.
+//! - Inputs: [`ClipTokenizer`] for texts, [`ImageProcessor`] for pictures, [`Regions`] for boxes in pictures.
 //! - Checkpoints: [`resolve`] finds or downloads a folder; [`load_clip`], [`load_openai_clip`] and
 //!   [`save_clip`] read and write one. [`Checkpoint`], [`Source`] and [`save_module`] do the same for
 //!   other modules, such as the decoders of `clipseg-model`.
@@ -51,6 +51,7 @@ mod outline;
 mod position;
 mod preprocess;
 mod pretrained;
+mod regions;
 mod repo_id;
 mod resolve;
 mod source;
@@ -73,6 +74,7 @@ pub use layers::{AttentionMask, LayerNorm, Mlp, SelfAttention, initialise, linea
 pub use non_finite::non_finite;
 pub use preprocess::{ImageProcessor, TargetSize};
 pub use pretrained::{PretrainedClip, load_clip, load_openai_clip, save_clip};
+pub use regions::Regions;
 pub use resolve::resolve;
 pub use source::{Part, Source};
 pub use text::{TextBatch, TextEncoder, TextOutput};

@@ -212,6 +212,22 @@ impl VisionEncoder {
         Ok(self.pool(hidden))
     }
 
+    /// All tokens after the last block and the final norm: the class token `[batch, hidden_size]`, the
+    /// patches `[batch, patches, hidden_size]`, row by row, and the patch grid.
+    pub(crate) fn final_tokens(
+        &self,
+        pixel_values: Tensor<4>,
+    ) -> Result<(Tensor<2>, Tensor<3>, [usize; 2])> {
+        let (mut hidden, grid) = self.embed(pixel_values)?;
+        for block in self.encoder.layers() {
+            hidden = block.forward(hidden, &AttentionMask::default());
+        }
+        let patches = self
+            .post_layernorm
+            .forward(hidden.clone().slice(s![.., 1.., ..]));
+        Ok((self.pool(hidden), patches, grid))
+    }
+
     /// The tokens before the first block, `[batch, 1 + patches, hidden_size]`, and the patch grid.
     fn embed(&self, pixel_values: Tensor<4>) -> Result<(Tensor<3>, [usize; 2])> {
         let [batch, channels, height, width] = pixel_values.dims();

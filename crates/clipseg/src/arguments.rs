@@ -13,7 +13,7 @@ pub struct RunArguments {
     /// Number of optimizer steps.
     #[arg(long)]
     pub steps: Option<usize>,
-    /// Batch size: phrases, or pairs of picture and caption, in one step.
+    /// Batch size: phrases, or captioned pictures, in one step.
     #[arg(long)]
     pub batch: Option<usize>,
     /// Learning rate after the warm-up.

@@ -40,6 +40,8 @@ pub(crate) struct Shown {
     pub(crate) bounds: Vec<BoundingBox>,
     /// Texts, each with the thing that it describes.
     pub(crate) captions: Vec<(String, Thing)>,
+    /// Texts that contain the size of the object, so that they describe it only within the entire picture.
+    pub(crate) sized: Vec<(String, Thing)>,
     /// Name of the object, a class of zero-shot classification.
     pub(crate) name: String,
     pub(crate) attributes: Vec<String>,
@@ -73,8 +75,13 @@ impl Annotated {
 
     /// The things that are visible in a window of the picture.
     pub(crate) fn things_in(&self, window: BoundingBox) -> Vec<Thing> {
-        let seen = |object: &&Shown| object.bounds.iter().any(|bounds| shows(window, *bounds));
-        let objects = self.objects.iter().filter(seen);
+        self.things_at(|bounds| shows(window, bounds))
+    }
+
+    /// The things with a bounding box for which the condition holds.
+    pub(crate) fn things_at(&self, condition: impl Fn(BoundingBox) -> bool) -> Vec<Thing> {
+        let there = |object: &&Shown| object.bounds.iter().any(|bounds| condition(*bounds));
+        let objects = self.objects.iter().filter(there);
         objects.map(|object| object.thing.clone()).collect()
     }
 
@@ -87,6 +94,11 @@ impl Annotated {
 }
 
 impl Shown {
+    /// All texts that describe the object within the entire picture.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &(String, Thing)> {
+        self.captions.iter().chain(&self.sized)
+    }
+
     fn of_scene(object: &FreshObject) -> Self {
         let FreshObject {
             name,
@@ -104,11 +116,13 @@ impl Shown {
             &[texture, name],
             &[texture, colour, name],
         ];
-        let captions = captions.map(|words| (words.join(" "), Thing::new(words.iter().copied())));
+        let sized: [&[&str]; 2] = [&[size, name], &[size, colour, name]];
+        let text = |words: &[&str]| (words.join(" "), Thing::new(words.iter().copied()));
         Self {
             thing: Thing::new([name, size, texture, colour]),
             bounds: vec![bounds],
-            captions: captions.into(),
+            captions: captions.map(text).into(),
+            sized: sized.map(text).into(),
             name: name.to_owned(),
             attributes: vec![texture.to_owned(), colour.to_owned()],
         }
@@ -122,20 +136,31 @@ impl Shown {
             .filter(|word| !SIZES.contains(&word.to_lowercase().as_str()))
             .cloned()
             .collect();
-        let text = if structure.name.is_empty() {
-            phrase.phrase.clone()
-        } else {
+        let words = |attributes: &[String]| {
             let words = attributes.iter().chain([&structure.name]);
             words.map(String::as_str).collect::<Vec<_>>().join(" ")
         };
-        let thing = Thing::new([text.as_str()]);
+        let text = if structure.name.is_empty() {
+            phrase.phrase.clone()
+        } else {
+            words(&attributes)
+        };
+        let named = |text: String| {
+            let thing = Thing::new([text.as_str()]);
+            (text, thing)
+        };
+        let sized = attributes.len() < structure.attributes.len() && !structure.name.is_empty();
         let boxes = phrase.instance_boxes.iter();
         Self {
             thing: main_thing(phrase),
+            sized: sized
+                .then(|| named(words(&structure.attributes)))
+                .into_iter()
+                .collect(),
             bounds: boxes
                 .filter_map(|values| scaled(*values, size, recorded))
                 .collect(),
-            captions: vec![(text, thing)],
+            captions: vec![named(text)],
             name: structure.name.clone(),
             attributes,
         }
@@ -230,6 +255,7 @@ mod tests {
         let picture = || RgbImage::new(50, 50);
         let known = Annotated::of_phrases(picture(), &[&phrase], (100, 100));
         assert_eq!(known.objects[0].captions[0].0, "red car");
+        assert_eq!(known.objects[0].sized[0].0, "Small red car");
         let first = BoundingBox {
             x: 5,
             y: 5,
@@ -242,5 +268,6 @@ mod tests {
         phrase.phrase_structure = PhraseStructure::default();
         let known = Annotated::of_phrases(picture(), &[&phrase], (100, 100));
         assert_eq!(known.objects[0].captions[0].0, "small red car on street");
+        assert!(known.objects[0].sized.is_empty());
     }
 }

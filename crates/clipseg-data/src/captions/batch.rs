@@ -1,7 +1,7 @@
 //! Batches of captioned pictures.
 
 use super::sample::Captioned;
-use super::things::may_hold;
+use super::things::{Thing, may_hold};
 use crate::planes::write_planes;
 use rayon::prelude::*;
 
@@ -13,21 +13,51 @@ pub struct CaptionBatch {
     pub samples: Vec<Captioned>,
 }
 
+/// A picture or a region with its text.
+struct Pair<'a> {
+    text: &'a str,
+    said: &'a [Thing],
+    shown: &'a [Thing],
+}
+
 impl CaptionBatch {
-    /// For each picture (row) and text (column), whether the pair must not be used as a negative although it
-    /// comes from two samples: if both samples have the same text, or everything that the text describes is
-    /// known to be in the picture. Row by row.
+    /// All pairs: first the pictures, then their regions, picture by picture.
+    fn pairs(&self) -> impl Iterator<Item = Pair<'_>> {
+        let pictures = self.samples.iter().map(|sample| Pair {
+            text: &sample.text,
+            said: &sample.said,
+            shown: &sample.shown,
+        });
+        let regions = self.samples.iter().flat_map(|sample| &sample.regions);
+        pictures.chain(regions.map(|region| Pair {
+            text: &region.text,
+            said: &region.said,
+            shown: &region.shown,
+        }))
+    }
+
+    /// The texts: first those of the pictures, then those of their regions, picture by picture.
+    pub fn texts(&self) -> Vec<&str> {
+        self.pairs().map(|pair| pair.text).collect()
+    }
+
+    /// The boxes of the regions of each picture, as in [`CaptionedRegion::bounds`](super::CaptionedRegion).
+    pub fn boxes(&self) -> Vec<Vec<[f32; 4]>> {
+        let boxes = |sample: &Captioned| sample.regions.iter().map(|one| one.bounds).collect();
+        self.samples.iter().map(boxes).collect()
+    }
+
+    /// For each picture or region (row) and text (column), both in the order of [`texts`](Self::texts),
+    /// whether they must not be used as a negative although they do not belong together: if the row's own
+    /// text is the same, or everything that the text describes is known to be in the picture or region. Row
+    /// by row.
     pub fn not_negatives(&self) -> Vec<bool> {
-        let samples = &self.samples;
-        let rows = samples
-            .par_iter()
-            .enumerate()
-            .flat_map_iter(|(row, picture)| {
-                samples.iter().enumerate().map(move |(column, other)| {
-                    row != column
-                        && (picture.text == other.text || may_hold(&other.said, &picture.shown))
-                })
-            });
+        let pairs: Vec<Pair<'_>> = self.pairs().collect();
+        let rows = pairs.par_iter().enumerate().flat_map_iter(|(row, one)| {
+            pairs.iter().enumerate().map(move |(column, other)| {
+                row != column && (one.text == other.text || may_hold(other.said, one.shown))
+            })
+        });
         rows.collect()
     }
 
@@ -50,7 +80,7 @@ impl CaptionBatch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::things::Thing;
+    use super::super::region::CaptionedRegion;
     use super::*;
     use image::{Rgb, RgbImage};
 
@@ -79,6 +109,46 @@ mod tests {
             [false, false, true, false],
         ];
         assert_eq!(found, expected.concat());
+    }
+
+    #[test]
+    fn other_objects_of_the_picture_are_negatives_of_a_region() {
+        let region = |text: &str, object: &str| CaptionedRegion {
+            bounds: [0.0, 0.0, 0.5, 1.0],
+            text: text.to_owned(),
+            said: vec![Thing::new([text])],
+            shown: vec![Thing::new([object])],
+        };
+        let mut picture = sample(
+            "star, tree",
+            &["star", "tree"],
+            &["small red star", "blue tree"],
+        );
+        picture.regions = vec![
+            region("red star", "small red star"),
+            region("tree", "blue tree"),
+        ];
+        let mut other = sample("red star", &["red star"], &["large red star"]);
+        other.regions = vec![region("star", "large red star")];
+        let batch = CaptionBatch {
+            samples: vec![picture, other],
+        };
+        assert_eq!(
+            batch.texts(),
+            ["star, tree", "red star", "red star", "tree", "star"]
+        );
+        let boxes: Vec<usize> = batch.boxes().iter().map(Vec::len).collect();
+        assert_eq!(boxes, [2, 1]);
+        let expected = [
+            // The picture shows everything.
+            [false, true, true, true, true],
+            [false, false, true, false, true],
+            // The region of the star is contrasted with the tree and with the caption of its picture.
+            [false, true, false, false, true],
+            [false, false, false, false, false],
+            [false, true, true, false, false],
+        ];
+        assert_eq!(batch.not_negatives(), expected.concat());
     }
 
     #[test]

@@ -23,9 +23,13 @@ pub struct CaptionOptions {
     /// Fraction of the pictures that are flipped horizontally, which also swaps "left" and "right" in the
     /// caption. Default: 0.5.
     pub flip: f32,
-    /// Maximum change of brightness, contrast and saturation, from 0 to 1. Samples whose caption contains a
-    /// colour are not changed. Default: 0.2.
+    /// Maximum change of brightness, contrast and saturation, from 0 to 1. Samples whose caption, or the text
+    /// of a region, contains a colour are not changed. Default: 0.2.
     pub colour_jitter: f32,
+    /// Maximum number of regions of an entire picture, each the bounding box of an object with a text about
+    /// it. Every object gets a region before one gets a second, with another text. A picture has fewer
+    /// regions if its objects have fewer texts. Default: 0.
+    pub regions: usize,
     /// Random seed. Default: 0.
     pub seed: u64,
 }
@@ -42,6 +46,7 @@ impl CaptionOptions {
             crop: 0.8,
             flip: 0.5,
             colour_jitter: 0.2,
+            regions: 0,
             seed: 0,
         }
     }
@@ -77,6 +82,13 @@ impl CaptionOptions {
             let message = format!("{}, expected more than 0 and at most 1", self.crop);
             return fail("crop", message);
         }
+        if self.regions > 0 && self.crops >= 1.0 {
+            let message = format!(
+                "{}, expected 0: regions belong to entire pictures, and `crops` is 1",
+                self.regions
+            );
+            return fail("regions", message);
+        }
         Ok(())
     }
 }
@@ -101,5 +113,10 @@ mod tests {
         assert!(message(|o| o.per_picture = 0).contains("field `per_picture`: 0"));
         assert!(message(|o| o.crop = 0.0).contains("field `crop`: 0"));
         assert!(message(|o| o.flip = f32::NAN).contains("field `flip`: NaN"));
+        let regions = message(|o| (o.regions, o.crops) = (5, 1.0));
+        assert!(
+            regions.starts_with("field `regions`: 5, expected 0"),
+            "{regions}"
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use super::annotated::{Annotated, Said};
 use super::options::CaptionOptions;
+use super::region::{CaptionedRegion, draw_regions};
 use super::things::Thing;
 use super::window::{around, union, within};
 use crate::mask::BoundingBox;
@@ -52,6 +53,9 @@ pub struct Captioned {
     pub picture: RgbImage,
     /// The caption.
     pub text: String,
+    /// Regions of the picture with texts about the objects in them. Only entire pictures have regions; see
+    /// [`CaptionOptions::regions`].
+    pub regions: Vec<CaptionedRegion>,
     /// The things that the text describes; empty if they are unknown.
     pub(crate) said: Vec<Thing>,
     /// The things that the picture is known to show.
@@ -71,7 +75,14 @@ impl Captioned {
         Self {
             said: Vec::new(),
             shown: Vec::new(),
-            ..finish(picture, window, text.to_owned(), options, random)
+            ..finish(
+                picture,
+                window,
+                text.to_owned(),
+                Vec::new(),
+                options,
+                random,
+            )
         }
     }
 }
@@ -116,7 +127,7 @@ fn of_object(
     Captioned {
         said,
         shown: known.things_in(window),
-        ..finish(&known.picture, window, text, options, random)
+        ..finish(&known.picture, window, text, Vec::new(), options, random)
     }
 }
 
@@ -132,14 +143,32 @@ fn of_whole(known: &Annotated, options: &CaptionOptions, random: &mut impl Rng) 
     let (width, height) = known.picture.dimensions();
     let kept = union(chosen.iter().filter_map(|said| said.bounds));
     let window = within(kept, [width, height], options.crop, random);
+    let regions = regions_in(known, window, options, random);
     Captioned {
         said: chosen
             .iter()
             .flat_map(|said| said.things.iter().cloned())
             .collect(),
         shown: known.things(),
-        ..finish(&known.picture, window, text, options, random)
+        ..finish(&known.picture, window, text, regions, options, random)
     }
+}
+
+fn regions_in(
+    known: &Annotated,
+    window: BoundingBox,
+    options: &CaptionOptions,
+    random: &mut impl Rng,
+) -> Vec<CaptionedRegion> {
+    // Without regions no random number is drawn, so that the samples stay the same.
+    if options.regions == 0 {
+        return Vec::new();
+    }
+    let mut regions = draw_regions(known, window, options.regions, random);
+    for region in &mut regions {
+        region.text = in_sentence(std::mem::take(&mut region.text), options, random);
+    }
+    regions
 }
 
 /// Chooses phrases for a caption: as many as fit, and at least one.
@@ -203,11 +232,16 @@ pub(crate) fn cut(picture: &RgbImage, window: BoundingBox, side: u32) -> RgbImag
     resize_rgb(&part, side, side, Filter::Bilinear)
 }
 
+fn contains_colour(text: &str) -> bool {
+    COLOURS.iter().any(|colour| has_words(text, colour))
+}
+
 /// Crops the picture, and flips it and changes its colours by the options.
 fn finish(
     picture: &RgbImage,
     window: BoundingBox,
     mut text: String,
+    mut regions: Vec<CaptionedRegion>,
     options: &CaptionOptions,
     random: &mut impl Rng,
 ) -> Captioned {
@@ -215,15 +249,19 @@ fn finish(
     if happens(options.flip, random) {
         imageops::flip_horizontal_in_place(&mut seen);
         text = swap_sides(&text).into_owned();
+        regions.iter_mut().for_each(CaptionedRegion::flip);
     }
     let reach = options.colour_jitter;
     let factors = std::array::from_fn(|_| random.random_range(1.0 - reach..=1.0 + reach));
-    if reach > 0.0 && !COLOURS.iter().any(|colour| has_words(&text, colour)) {
+    let coloured =
+        contains_colour(&text) || regions.iter().any(|region| contains_colour(&region.text));
+    if reach > 0.0 && !coloured {
         change_colours(&mut seen, factors);
     }
     Captioned {
         picture: seen,
         text,
+        regions,
         said: Vec::new(),
         shown: Vec::new(),
     }
@@ -235,6 +273,7 @@ pub(crate) fn tests_sample(picture: RgbImage, text: &str) -> Captioned {
     Captioned {
         picture,
         text: text.to_owned(),
+        regions: Vec::new(),
         said: Vec::new(),
         shown: Vec::new(),
     }
@@ -307,7 +346,7 @@ mod tests {
         let mut counts = [0, 0];
         for (a, b) in plain.iter().zip(&changed) {
             assert_eq!(a.text, b.text);
-            let coloured = COLOURS.iter().any(|colour| has_words(&a.text, colour));
+            let coloured = contains_colour(&a.text);
             if coloured {
                 assert_eq!(a.picture, b.picture, "{}", a.text);
             } else {
@@ -316,6 +355,44 @@ mod tests {
             counts[usize::from(coloured)] += 1;
         }
         assert!(counts.iter().all(|&count| count > 30), "{counts:?}");
+    }
+
+    #[test]
+    fn only_entire_pictures_have_regions() {
+        let of = |regions, flip| CaptionOptions {
+            regions,
+            flip,
+            crops: 0.5,
+            colour_jitter: 0.5,
+            ..CaptionOptions::new(32)
+        };
+        let (straight, turned) = (samples(&of(3, 0.0)), samples(&of(3, 1.0)));
+        let without = samples(&of(0, 0.0));
+        assert_eq!(straight.len(), without.len());
+        let (mut coloured, mut counts) = (0, [0; 4]);
+        for (a, b) in straight.iter().zip(&turned) {
+            assert_eq!(a.regions.len(), b.regions.len());
+            if a.text.contains(',') {
+                assert!(!a.regions.is_empty(), "an entire picture: {}", a.text);
+            }
+            counts[a.regions.len()] += 1;
+            for (straight, turned) in a.regions.iter().zip(&b.regions) {
+                let [left, top, right, bottom] = straight.bounds;
+                assert_eq!(turned.bounds, [1.0 - right, top, 1.0 - left, bottom]);
+                assert_eq!(turned.text, swap_sides(&straight.text));
+            }
+            let texts = a.regions.iter().map(|region| &region.text);
+            if texts.clone().any(|text| contains_colour(text)) {
+                coloured += usize::from(!contains_colour(&a.text));
+                assert_eq!(b.picture, imageops::flip_horizontal(&a.picture));
+            }
+        }
+        // Half of the samples are crops without regions. Few scenes have only one object.
+        assert!(counts[0] > 90 && counts[3] > 90, "{counts:?}");
+        assert!(
+            coloured > 10,
+            "{coloured} pictures keep their colours because of a region"
+        );
     }
 
     #[test]

@@ -102,6 +102,11 @@ impl Source {
         }
     }
 
+    /// Whether the pictures have annotated objects.
+    pub(super) fn has_objects(&self) -> bool {
+        !matches!(self, Self::List { .. })
+    }
+
     pub(super) fn draw(
         &self,
         place: u64,

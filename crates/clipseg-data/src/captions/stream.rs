@@ -59,7 +59,8 @@ impl Captions {
     ///
     /// # Errors
     ///
-    /// If no folder is given, a folder cannot be read or has no training picture, or an option is invalid.
+    /// If no folder is given, a folder cannot be read or has no training picture, an option is invalid, or
+    /// [`CaptionOptions::regions`] are wanted and all folders have caption lists.
     pub fn open<P: AsRef<Path>>(folders: &[P], options: CaptionOptions) -> Result<Self> {
         if folders.is_empty() {
             return Err(DataError::Input("no folder of captions was given".into()));
@@ -70,11 +71,24 @@ impl Captions {
 
     fn new(sources: Vec<Source>, options: CaptionOptions) -> Result<Self> {
         options.validate()?;
+        if options.regions > 0 && !sources.iter().any(Source::has_objects) {
+            return Err(DataError::Input(format!(
+                "field `regions`: {}, expected 0: caption lists have no annotated objects",
+                options.regions
+            )));
+        }
         Ok(Self {
             options,
             sources,
             order: Mutex::new(None),
         })
+    }
+
+    /// Number of training pictures that come from caption lists, so that they have no annotated objects:
+    /// neither crops nor regions are made of them.
+    pub fn without_objects(&self) -> usize {
+        let lists = self.sources.iter().filter(|source| !source.has_objects());
+        lists.filter_map(Source::pictures).sum()
     }
 
     /// The options of the samples.
@@ -87,7 +101,8 @@ impl Captions {
         self.sources.iter().map(Source::pictures).sum()
     }
 
-    /// Loads the batch at a position, with the given number of samples, in parallel.
+    /// Loads the batch at a position, with the given number of samples, in parallel. Regions are parts of
+    /// their sample.
     ///
     /// # Errors
     ///

@@ -93,16 +93,34 @@ pub(crate) fn union(boxes: impl Iterator<Item = BoundingBox>) -> Option<Bounding
     })
 }
 
+/// The common part of two boxes; `None` if it has no area.
+pub(crate) fn common(a: BoundingBox, b: BoundingBox) -> Option<BoundingBox> {
+    let span = |a: u32, length_a: u32, b: u32, length_b: u32| {
+        let (start, end) = (a.max(b), (a + length_a).min(b + length_b));
+        (end > start).then(|| (start, end - start))
+    };
+    let (x, width) = span(a.x, a.width, b.x, b.width)?;
+    let (y, height) = span(a.y, a.height, b.y, b.height)?;
+    Some(BoundingBox {
+        x,
+        y,
+        width,
+        height,
+    })
+}
+
+fn area(bounds: BoundingBox) -> u64 {
+    u64::from(bounds.width) * u64::from(bounds.height)
+}
+
 /// Whether at least half of the area of a box lies in a window.
 pub(crate) fn shows(window: BoundingBox, bounds: BoundingBox) -> bool {
-    let overlap = |a: u32, length_a: u32, b: u32, length_b: u32| {
-        let (start, end) = (a.max(b), (a + length_a).min(b + length_b));
-        u64::from(end.saturating_sub(start))
-    };
-    let seen = overlap(window.x, window.width, bounds.x, bounds.width)
-        * overlap(window.y, window.height, bounds.y, bounds.height);
-    let whole = u64::from(bounds.width) * u64::from(bounds.height);
-    whole > 0 && 2 * seen >= whole
+    common(window, bounds).is_some_and(|seen| 2 * area(seen) >= area(bounds))
+}
+
+/// Whether two boxes have at least half of their union in common.
+pub(crate) fn same_place(a: BoundingBox, b: BoundingBox) -> bool {
+    common(a, b).is_some_and(|both| 3 * area(both) >= area(a) + area(b))
 }
 
 #[cfg(test)]
@@ -179,6 +197,12 @@ mod tests {
         let window = bounds(10, 10, 20, 20);
         assert!(shows(window, bounds(12, 12, 4, 4)) && shows(window, bounds(5, 12, 10, 4)));
         assert!(!shows(window, bounds(4, 12, 10, 4)) && !shows(window, bounds(40, 40, 4, 4)));
+        // An empty box is never shown.
+        assert!(!shows(window, bounds(12, 12, 0, 4)));
+        // 12 of 24 pixels are common, and 8 of 28.
+        assert!(same_place(bounds(0, 0, 6, 3), bounds(2, 0, 6, 3)));
+        assert!(!same_place(bounds(0, 0, 6, 3), bounds(3, 0, 6, 3)));
+        assert!(!same_place(bounds(0, 0, 6, 3), bounds(6, 0, 6, 3)));
         assert_eq!(
             union([bounds(1, 2, 3, 4), bounds(3, 0, 5, 3)].into_iter()),
             Some(bounds(1, 0, 7, 6))

@@ -70,6 +70,13 @@ impl Settings for PretrainConfig {
         ] {
             values::share(field, share)?;
         }
+        if data.regions > 0 && data.crops >= 1.0 {
+            let message = format!(
+                "{}, expected 0: regions belong to entire pictures, and `data.crops` is 1",
+                data.regions
+            );
+            return Err(TrainError::field("data.regions", message));
+        }
         optimizer.check()?;
         values::positive("augment.crop", augment.crop)?;
         values::share("augment.crop", augment.crop)?;
@@ -140,6 +147,12 @@ mod tests {
         );
         assert!(message("schedule.steps=0").starts_with("field `schedule.steps`: 0"));
         assert!(message("data.crops=2").starts_with("field `data.crops`: 2"));
+        let both = ["data.regions=5", "data.crops=1"];
+        let error = PretrainConfig::default().with_overrides(&both).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "field `data.regions`: 5, expected 0: regions belong to entire pictures, and `data.crops` is 1"
+        );
         assert!(message("augment.crop=1.5").starts_with("field `augment.crop`: 1.5"));
         assert!(message("optimizer.beta_2=1").starts_with("field `optimizer.beta_2`"));
         assert!(message("schedule.clip_norm=-1").starts_with("field `schedule.clip_norm`"));

@@ -82,6 +82,11 @@ pub struct CaptionsConfig {
     pub templates: f32,
     /// Largest number of phrases that are joined to the caption of an entire picture. Default: 4.
     pub phrases: usize,
+    /// Largest number of regions of an entire picture that are pairs of the batch too: the mean of the
+    /// patches in the bounding box of an object, with a text about the object. A picture is encoded once
+    /// for all its pairs, and the other objects of a picture are negatives. Pictures with few objects have
+    /// fewer regions, crops and pictures of caption lists none. Default: 0.
+    pub regions: usize,
 }
 
 impl Default for CaptionsConfig {
@@ -92,6 +97,7 @@ impl Default for CaptionsConfig {
             crops: 0.6,
             templates: 0.2,
             phrases: 4,
+            regions: 0,
         }
     }
 }
@@ -105,8 +111,8 @@ pub struct CaptionAugment {
     /// Fraction of the pictures that are flipped horizontally; "left" and "right" in their captions are
     /// swapped. Default: 0.5.
     pub flip: f32,
-    /// Largest change of brightness, contrast and saturation, from 0 to 1. Samples whose caption names a
-    /// colour are not changed. Default: 0.2.
+    /// Largest change of brightness, contrast and saturation, from 0 to 1. Samples whose caption, or the
+    /// text of a region, names a colour are not changed. Default: 0.2.
     pub colour_jitter: f32,
 }
 
@@ -160,6 +166,7 @@ impl PretrainConfig {
             crops: self.data.crops,
             templates: self.data.templates,
             phrases: self.data.phrases,
+            regions: self.data.regions,
             crop: self.augment.crop,
             flip: self.augment.flip,
             colour_jitter: self.augment.colour_jitter,

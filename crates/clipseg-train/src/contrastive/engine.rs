@@ -82,6 +82,8 @@ struct ClipTraining<'a> {
 struct Pending {
     step: usize,
     epoch: u64,
+    /// Texts in the batch.
+    captions: usize,
     learning_rate: f64,
     loss: Tensor<1>,
     scale: Tensor<1>,
@@ -116,6 +118,12 @@ impl<'a> ClipTraining<'a> {
         })
     }
 
+    /// Rows and columns of a picture's patches.
+    fn grid(&self) -> [usize; 2] {
+        let side = self.setup.captions.options().side as usize;
+        [side / self.setup.parts.config.vision_config.patch_size; 2]
+    }
+
     /// The number of steps that fit into the rest of the time, at least one.
     fn steps_left(&self, minutes: f64, each: Duration) -> usize {
         let left = 60.0 * minutes - self.began.elapsed().as_secs_f64();
@@ -141,6 +149,7 @@ impl Training for ClipTraining<'_> {
             self.setup.captions.clone(),
             self.tokenizer.clone(),
             self.config.schedule.batch_size,
+            self.grid(),
             state.step,
         )?);
         self.warm = Instant::now();
@@ -155,6 +164,7 @@ impl Training for ClipTraining<'_> {
         let schedule = &self.config.schedule;
         let feed = self.feed.as_mut().ok_or(TrainError::Empty("training"))?;
         let batch = feed.next()?;
+        let captions = batch.texts.rows;
         self.cut_captions += batch.texts.cut;
         let input = batch.into_tensors(&self.setup.parts.processor, &self.setup.device);
         let piece = schedule.piece.unwrap_or(schedule.batch_size);
@@ -171,6 +181,7 @@ impl Training for ClipTraining<'_> {
         self.pending.push(Pending {
             step: step + 1,
             epoch,
+            captions,
             learning_rate,
             loss,
             scale,
@@ -243,9 +254,8 @@ impl Training for ClipTraining<'_> {
                 scale: scales[index],
                 gradient_norm,
             })?;
-            let samples = self.config.schedule.batch_size;
             run.observer
-                .step(done.step, loss, done.learning_rate, samples);
+                .step(done.step, loss, done.learning_rate, done.captions);
         }
         Ok(())
     }

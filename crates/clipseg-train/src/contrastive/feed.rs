@@ -5,7 +5,7 @@ use super::packed_pictures::PackedPictures;
 use super::trainer::CaptionTensors;
 use crate::error::{Result, TrainError};
 use burn::prelude::*;
-use clipseg_clip::ImageProcessor;
+use clipseg_clip::{ImageProcessor, Regions};
 use clipseg_data::{CaptionBatch, Captions, DataError};
 use rayon::ThreadPoolBuilder;
 use std::sync::Arc;
@@ -19,20 +19,24 @@ const AHEAD: usize = 3;
 #[derive(Debug)]
 pub(crate) struct PreparedBatch {
     pictures: PackedPictures,
+    regions: Option<Regions>,
     pub(crate) texts: TokenTable,
     not_negatives: Vec<bool>,
 }
 
 impl PreparedBatch {
-    fn new(batch: &CaptionBatch, tokenizer: &FixedTokenizer) -> Result<Self> {
-        let texts: Vec<&str> = batch.samples.iter().map(|one| one.text.as_str()).collect();
+    fn new(batch: &CaptionBatch, tokenizer: &FixedTokenizer, grid: [usize; 2]) -> Result<Self> {
+        let texts = batch.texts();
+        let pictures = batch.samples.len();
         let (width, height) = batch
             .samples
             .first()
             .map_or((0, 0), |one| one.picture.dimensions());
-        let shape = [texts.len(), 3, height as usize, width as usize];
+        let shape = [pictures, 3, height as usize, width as usize];
+        let regions = (texts.len() > pictures).then(|| Regions::new(&batch.boxes(), grid));
         Ok(Self {
             pictures: PackedPictures::new(&batch.pixels(), shape),
+            regions: regions.transpose()?,
             texts: tokenizer.encode(&texts)?,
             not_negatives: batch.not_negatives(),
         })
@@ -47,6 +51,7 @@ impl PreparedBatch {
         let mask = TensorData::new(self.not_negatives, [size, size]);
         CaptionTensors {
             pixel_values: processor.normalise(self.pictures.into_pixels(device)),
+            regions: self.regions,
             texts: self.texts.into_texts(device),
             not_negatives: Some(Tensor::from_data(mask, device)),
         }
@@ -61,11 +66,13 @@ pub(crate) struct CaptionFeed {
 }
 
 impl CaptionFeed {
-    /// Prepares batches of `samples` samples on all cores, a few ahead, from the batch `first` on.
+    /// Prepares batches of `samples` samples on all cores, a few ahead, from the batch `first` on. `grid`
+    /// has the rows and columns of a picture's patches.
     pub(crate) fn new(
         captions: Arc<Captions>,
         tokenizer: FixedTokenizer,
         samples: usize,
+        grid: [usize; 2],
         first: usize,
     ) -> Result<Self> {
         let failed = |error: &dyn std::fmt::Display| {
@@ -79,7 +86,7 @@ impl CaptionFeed {
             for position in first.. {
                 let batch = pool.install(|| {
                     let batch = captions.batch(position as u64, samples)?;
-                    PreparedBatch::new(&batch, &tokenizer)
+                    PreparedBatch::new(&batch, &tokenizer, grid)
                 });
                 let last = batch.is_err();
                 // The receiver was dropped, or the error was its last message.
@@ -127,16 +134,21 @@ mod tests {
 
     #[test]
     fn it_starts_anywhere() {
-        let options = CaptionOptions::new(32);
+        let mut options = CaptionOptions::new(32);
+        options.regions = 3;
         let captions = Arc::new(Captions::scenes(options).unwrap());
         let tokenizer = ClipTokenizer::openai(77).unwrap();
         let fixed = FixedTokenizer::new(&tokenizer, 32).unwrap();
-        let from = |first| CaptionFeed::new(captions.clone(), fixed.clone(), 8, first).unwrap();
+        let from =
+            |first| CaptionFeed::new(captions.clone(), fixed.clone(), 8, [4, 4], first).unwrap();
         let mut start = from(0);
         for position in 0..3 {
             let (one, other) = (start.next().unwrap(), from(position).next().unwrap());
             assert_eq!(one.texts, other.texts);
             assert_eq!(one.pictures, other.pictures);
+            assert_eq!(one.regions, other.regions);
+            let regions = one.regions.as_ref().map_or(0, Regions::len);
+            assert!(regions > 0 && one.texts.rows == 8 + regions);
             assert_eq!(one.not_negatives, other.not_negatives);
         }
     }

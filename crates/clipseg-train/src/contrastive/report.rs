@@ -58,8 +58,12 @@ pub(crate) fn page(
 ) -> Result<String> {
     let losses = outcome.losses();
     let LossRange { first, last } = LossRange::of(&losses);
+    let regions = match config.data.regions {
+        0 => String::new(),
+        most => format!(", and up to {most} regions of each entire picture"),
+    };
     let mut text = format!(
-        "# Pre-training run\n\n- Steps: {} of {} captions each\n\
+        "# Pre-training run\n\n- Steps: {} of {} captioned pictures each{regions}\n\
          - Loss: {first:.4} at the start, {last:.4} at the end (means over a tenth of the steps)\n",
         losses.len(),
         config.schedule.batch_size,

@@ -21,10 +21,11 @@ pub struct PretrainSchedule {
     /// set, the run can be repeated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minutes: Option<f64>,
-    /// Pairs of a picture and a text in a step. Default: 128.
+    /// Pictures in a step, each with a text. The regions of `data.regions` are further pairs of the step.
+    /// Default: 128.
     pub batch_size: usize,
-    /// The number of pairs whose activations are held at a time. Fewer need less memory but a second
-    /// forward pass. Default: the entire batch.
+    /// The number of pictures whose activations are held at a time, with their regions and as large a share
+    /// of the texts. Fewer need less memory but a second forward pass. Default: the entire batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub piece: Option<usize>,
     /// Learning rate of the first step after the warm-up. Default: 1e-3.

@@ -69,6 +69,14 @@ impl PretrainSetup {
         } else {
             Captions::open(&config.data.folders, options)?
         };
+        if config.data.regions > 0 {
+            let without = captions.without_objects();
+            if without > 0 {
+                note(&format!(
+                    "{without} training pictures are from caption lists and have no regions"
+                ));
+            }
+        }
         let (parts, clip) = match started {
             Some((folder, shape, clip)) => {
                 let mut processor = ImageProcessor::clipseg(side);

@@ -10,20 +10,23 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use burn::tensor::Bytes;
-use clipseg_clip::{Clip, TextBatch};
+use clipseg_clip::{Clip, Regions, TextBatch};
+use std::ops::Range;
 
 /// The largest value of the learned factor on cosine similarities, as in CLIP.
 const LARGEST_SCALE: f64 = 100.0;
 
-/// A batch of pictures with their texts, all on the plain device.
+/// A batch of pictures, and perhaps regions of them, with their texts. All tensors are on the plain device.
 #[derive(Debug, Clone)]
 pub struct CaptionTensors {
-    /// `[batch, channels, height, width]`, normalised.
+    /// `[pictures, channels, height, width]`, normalised.
     pub pixel_values: Tensor<4>,
-    /// The text of each picture.
+    /// The regions of the pictures that have texts.
+    pub regions: Option<Regions>,
+    /// The text of each picture, then the text of each region.
     pub texts: TextBatch,
-    /// `[batch, batch]`, pictures by texts: true for the text of another picture that also describes this
-    /// picture, so that the pair is not a negative.
+    /// `[texts, texts]`, pictures and regions by texts: true for the text of another picture or region that
+    /// also describes this one, so that the pair is not a negative.
     pub not_negatives: Option<Tensor<2, Bool>>,
 }
 
@@ -48,7 +51,8 @@ impl ClipTrainer {
         }
     }
 
-    /// Computes the loss of a batch, `[1]`, and its gradients.
+    /// Computes the loss of a batch, `[1]`, and its gradients. Pictures and regions are contrasted in one
+    /// loss.
     ///
     /// # Panics
     ///
@@ -56,10 +60,12 @@ impl ClipTrainer {
     ///
     /// # Errors
     ///
-    /// If the pictures do not consist of complete patches.
+    /// If the pictures do not consist of complete patches, or the regions are not theirs.
     pub fn gradients(&self, input: &CaptionTensors) -> Result<(Tensor<1>, GradientsParams)> {
+        let [pictures, ..] = input.pixel_values.dims();
+        let embeddings = input.pictures(0..pictures).embed(&self.clip)?;
         let loss = contrastive_loss(
-            self.clip.image_embedding(input.pixel_values.clone())?,
+            Tensor::cat(embeddings, 0),
             self.clip.text_embedding_unchecked(&input.texts),
             self.clip.logit_scale(),
             input.not_negatives.clone(),
@@ -68,10 +74,11 @@ impl ClipTrainer {
         Ok((loss.without_autodiff(), gradients))
     }
 
-    /// Computes the same loss and gradients with the activations of only `piece` samples in memory at a
-    /// time, at the cost of a second forward pass (`GradCache`, Gao et al. 2021, arXiv:2101.06983). All
-    /// samples are embedded without activations, the loss of the entire batch gives the gradients of the
-    /// embeddings, and each piece is embedded again to backpropagate them.
+    /// Computes the same loss and gradients with the activations of only `piece` pictures, with their
+    /// regions, and of as large a share of the texts in memory at a time, at the cost of a second forward
+    /// pass (`GradCache`, Gao et al. 2021, arXiv:2101.06983). Everything is embedded without activations,
+    /// the loss of the entire batch gives the gradients of the embeddings, and each piece is embedded again
+    /// to backpropagate them.
     ///
     /// # Panics
     ///
@@ -89,16 +96,23 @@ impl ClipTrainer {
         if batch <= piece {
             return self.gradients(input);
         }
-        let pieces: Vec<(Tensor<4>, TextBatch)> = (0..batch)
-            .step_by(piece)
-            .map(|start| input.part(start, (start + piece).min(batch)))
+        let pictures: Vec<PicturePiece> = ranges(batch, piece)
+            .map(|range| input.pictures(range))
             .collect();
+        let [count, _] = input.texts.input_ids.dims();
+        // No more pieces of texts than of pictures.
+        let share = (count * piece).div_ceil(batch);
         let plain = self.clip.valid();
-        let (mut images, mut texts) = (Vec::new(), Vec::new());
-        for (pixels, tokens) in &pieces {
-            images.push(plain.image_embedding(pixels.clone())?);
-            texts.push(plain.text_embedding_unchecked(tokens));
+        let (mut images, mut regions, mut texts) = (Vec::new(), Vec::new(), Vec::new());
+        for piece in &pictures {
+            let mut embeddings = piece.clone().embed(&plain)?.into_iter();
+            images.extend(embeddings.next());
+            regions.extend(embeddings);
         }
+        for range in ranges(count, share) {
+            texts.push(plain.text_embedding_unchecked(&input.texts(range)));
+        }
+        images.extend(regions);
         let leaf = |parts: Vec<Tensor<2>>| Tensor::cat(parts, 0).autodiff().require_grad();
         let (images, texts) = (leaf(images), leaf(texts));
         let loss = contrastive_loss(
@@ -112,13 +126,28 @@ impl ClipTrainer {
         if let (Some(to_images), Some(to_texts)) =
             (images.grad_remove(&mut tape), texts.grad_remove(&mut tape))
         {
-            for (index, (pixels, texts)) in pieces.into_iter().enumerate() {
-                let rows = index * piece..((index + 1) * piece).min(batch);
-                let of = |gradient: &Tensor<2>| gradient.clone().slice(s![rows.clone(), ..]);
-                let image = self.clip.image_embedding(pixels)? * of(&to_images).autodiff();
-                let text = self.clip.text_embedding_unchecked(&texts) * of(&to_texts).autodiff();
-                let back = (image.sum() + text.sum()).backward();
-                let gradients = GradientsParams::from_grads(back, &self.clip);
+            let part = |gradient: &Tensor<2>, rows: Range<usize>| {
+                gradient.clone().slice(s![rows, ..]).autodiff()
+            };
+            let mut text_ranges = ranges(count, share);
+            let mut next_region = batch;
+            for (piece, rows) in pictures.into_iter().zip(ranges(batch, piece)) {
+                let regions =
+                    next_region..next_region + piece.regions.as_ref().map_or(0, Regions::len);
+                next_region = regions.end;
+                let embeddings = piece.embed(&self.clip)?.into_iter().zip([rows, regions]);
+                let image =
+                    embeddings.map(|(embedding, rows)| (embedding * part(&to_images, rows)).sum());
+                let text = text_ranges.next().map(|range| {
+                    let embedding = self
+                        .clip
+                        .text_embedding_unchecked(&input.texts(range.clone()));
+                    (embedding * part(&to_texts, range)).sum()
+                });
+                let Some(sum) = image.chain(text).reduce(|a, b| a + b) else {
+                    continue;
+                };
+                let gradients = GradientsParams::from_grads(sum.backward(), &self.clip);
                 accumulator.accumulate(&self.clip, gradients);
             }
         }
@@ -157,16 +186,49 @@ impl ClipTrainer {
     }
 }
 
+/// Pictures with their regions.
+#[derive(Debug, Clone)]
+struct PicturePiece {
+    pixel_values: Tensor<4>,
+    regions: Option<Regions>,
+}
+
+impl PicturePiece {
+    /// Embeds the pictures, and then the regions if there are any.
+    fn embed(self, clip: &Clip) -> Result<Vec<Tensor<2>>> {
+        Ok(match self.regions {
+            Some(regions) => {
+                let (pictures, regions) = clip.region_embedding(self.pixel_values, &regions)?;
+                vec![pictures, regions]
+            }
+            None => vec![clip.image_embedding(self.pixel_values)?],
+        })
+    }
+}
+
 impl CaptionTensors {
-    fn part(&self, start: usize, end: usize) -> (Tensor<4>, TextBatch) {
-        let pixels = self.pixel_values.clone().slice(s![start..end, .., .., ..]);
-        let rows = |ids: &Tensor<2, Int>| ids.clone().slice(s![start..end, ..]);
-        let texts = TextBatch {
+    fn pictures(&self, range: Range<usize>) -> PicturePiece {
+        let regions = self.regions.as_ref();
+        let regions = regions.map(|regions| regions.of_pictures(range.clone()));
+        PicturePiece {
+            pixel_values: self.pixel_values.clone().slice(s![range, .., .., ..]),
+            regions: regions.filter(|regions| !regions.is_empty()),
+        }
+    }
+
+    fn texts(&self, range: Range<usize>) -> TextBatch {
+        let rows = |ids: &Tensor<2, Int>| ids.clone().slice(s![range.clone(), ..]);
+        TextBatch {
             input_ids: rows(&self.texts.input_ids),
             attention_mask: self.texts.attention_mask.as_ref().map(rows),
-        };
-        (pixels, texts)
+        }
     }
+}
+
+/// Ranges of at most `length` numbers that together are 0 to `count`.
+fn ranges(count: usize, length: usize) -> impl Iterator<Item = Range<usize>> {
+    let starts = (0..count).step_by(length);
+    starts.map(move |start| start..(start + length).min(count))
 }
 
 impl Resumable for ClipTrainer {
