@@ -1,8 +1,8 @@
-"""Loads what save_pretrained has written into transformers and compares the logits with the fixtures'.
+"""Loads into transformers what save_pretrained and export have written, and compares the logits with the fixtures'.
 
     python tests/round_trip.py FOLDER [FIXTURES]
 
-FOLDER is what the test round_trip::save_for_transformers has filled. Needs torch, transformers 4.57 and
+FOLDER is what the test round_trip::save_for_transformers has filled. Needs torch, transformers 4.57 or 5, and
 safetensors. Fails on a missing or an unexpected key, and on logits that differ by more than 1e-5 of the largest.
 """
 
@@ -16,15 +16,15 @@ from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 
 folder = Path(sys.argv[1])
 fixtures = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(__file__).parent / "fixtures"
-for name in ("clipseg-refined", "clipseg-plain"):
-    model, info = CLIPSegForImageSegmentation.from_pretrained(folder / name, output_loading_info=True)
+for name, saved in ((name, name + end) for name in ("clipseg-refined", "clipseg-plain") for end in ("", "-exported")):
+    model, info = CLIPSegForImageSegmentation.from_pretrained(folder / saved, output_loading_info=True)
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        assert not info[kind], f"{name}: {kind} {info[kind]}"
-    processor = CLIPSegProcessor.from_pretrained(folder / name)
+        assert not info[kind], f"{saved}: {kind} {info[kind]}"
+    processor = CLIPSegProcessor.from_pretrained(folder / saved)
     answers = load_file(fixtures / "models" / name / "expected.safetensors")
     prompts = json.loads((fixtures / "models" / name / "prompts.json").read_text())
     ids = processor.tokenizer(prompts, padding=True, truncation=True, return_tensors="pt").input_ids
-    assert torch.equal(ids, answers["in.input_ids"]), f"{name}: the tokenizer gives other ids"
+    assert torch.equal(ids, answers["in.input_ids"]), f"{saved}: the tokenizer gives other ids"
     sizes = [key.split(".")[1] for key in answers if key.startswith("in.") and key.endswith(".pixel_values")]
     assert sizes
     for size in sizes:
@@ -36,5 +36,5 @@ for name in ("clipseg-refined", "clipseg-plain"):
             ).logits
         expected = answers[f"out.{size}.logits"]
         worst = ((logits - expected).abs().max() / expected.abs().max()).item()
-        print(f"{name} at {size}: {worst:.1e} of the largest logit")
+        print(f"{saved} at {size}: {worst:.1e} of the largest logit")
         assert worst <= 1e-5

@@ -1,7 +1,8 @@
 //! Saves the tiny checkpoints for `round_trip.py`, which loads them into transformers.
 
 use crate::support::{SEGMENTERS, device, fixtures};
-use clipseg::model::Segmenter;
+use clipseg::clip::Precision;
+use clipseg::model::{ExportOptions, Segmenter};
 use std::path::PathBuf;
 
 #[test]
@@ -12,8 +13,16 @@ fn save_for_transformers() {
         let segmenter =
             Segmenter::from_pretrained(&fixtures().join("models").join(name), &device())
                 .expect("the fixture loads");
+        let out = PathBuf::from(&out);
         segmenter
-            .save_pretrained(&PathBuf::from(&out).join(name))
+            .save_pretrained(&out.join(name))
+            .expect("the folder can be written");
+        let options = ExportOptions {
+            precision: Precision::F32,
+            ..ExportOptions::default()
+        };
+        segmenter
+            .export(&out.join(format!("{name}-exported")), &options)
             .expect("the folder can be written");
     }
 }

@@ -15,6 +15,7 @@ mod decoder_files;
 mod decoders;
 mod encoders;
 mod eval_program;
+mod export;
 mod full_size;
 mod metrics;
 mod model_scores;

@@ -3,12 +3,16 @@
 //! The defaults are those of `CLIPTextConfig` and `CLIPVisionConfig` in transformers 4.57, so a field
 //! that is missing in a checkpoint has the same value as in transformers.
 
+use crate::checkpoint_files::CheckpointFiles;
 use crate::error::{ClipError, Result};
 use crate::files::read_json;
 use crate::json_fields::{parse, parse_field};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
+
+/// The file of the configuration.
+const CONFIG: &str = "config.json";
 
 /// The activation of the MLP in a transformer block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,6 +197,16 @@ impl ClipConfig {
     /// supported; the message names the file and the field.
     pub fn from_file(path: &Path) -> Result<Self> {
         Self::from_json(&read_json(path)?, path)
+    }
+
+    /// Reads `config.json` among the files of a CLIP or a CLIPSeg checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_file`](Self::from_file).
+    pub fn from_folder(files: impl Into<CheckpointFiles>) -> Result<Self> {
+        let files = files.into();
+        Self::from_json(&files.read_json(CONFIG)?, &files.location(CONFIG))
     }
 
     /// Reads the parsed `config.json` of a CLIP or a CLIPSeg checkpoint; `path` is used in messages.

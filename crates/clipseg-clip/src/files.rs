@@ -12,6 +12,11 @@ use std::path::Path;
 /// If it cannot be read or has another encoding; the message names the file and the encoding.
 pub(crate) fn read_text(path: &Path) -> Result<String> {
     let bytes = files::read(path).map_err(ClipError::io("read", path))?;
+    text_of(bytes, path)
+}
+
+/// The text of a file whose content is given.
+pub(crate) fn text_of(bytes: Vec<u8>, path: &Path) -> Result<String> {
     files::decode_text(bytes).map_err(|error| ClipError::format(path, error))
 }
 

@@ -6,9 +6,9 @@
 //!
 //! - Models: [`Clip`], its towers [`TextEncoder`] and [`VisionEncoder`], and [`ClipConfig`].
 //! - Inputs: [`ClipTokenizer`] for texts, [`ImageProcessor`] for pictures, [`Regions`] for boxes in pictures.
-//! - Checkpoints: [`resolve`] finds or downloads a folder; [`load_clip`], [`load_openai_clip`] and
-//!   [`save_clip`] read and write one. [`Checkpoint`], [`Source`] and [`save_module`] do the same for
-//!   other modules, such as the decoders of `clipseg-model`.
+//! - Checkpoints: [`resolve`] finds or downloads a folder, and [`CheckpointFiles`] can be in memory;
+//!   [`load_clip`], [`load_openai_clip`] and [`save_clip`] read and write one. [`Checkpoint`], [`Source`]
+//!   and [`save_module`] do the same for other modules, such as the decoders of `clipseg-model`.
 //! - Layers for such modules: [`SelfAttention`], [`Mlp`], [`LayerNorm`], [`linear`], [`apply_linear`],
 //!   [`initialise`]. With the feature `kernels`, they are fast on the `flex` device ([`use_kernels`]).
 //! - Files of such modules: [`read_json`] and [`parse_field`] read configurations, and [`mark_as_own`] and
@@ -36,6 +36,7 @@
 
 #![deny(missing_docs)]
 
+mod checkpoint_files;
 mod clip;
 mod config;
 mod error;
@@ -49,6 +50,7 @@ mod non_finite;
 mod openai;
 mod outline;
 mod position;
+mod precision;
 mod preprocess;
 mod pretrained;
 mod regions;
@@ -62,6 +64,7 @@ mod weight_file;
 mod weights;
 mod wrappers;
 
+pub use checkpoint_files::CheckpointFiles;
 pub use clip::{Clip, normalise};
 pub use config::{Activation, ClipConfig, TextConfig, VisionConfig};
 pub use error::{ClipError, Result, WeightProblems};
@@ -72,6 +75,7 @@ pub use hub::Hub;
 pub use json_fields::parse_field;
 pub use layers::{AttentionMask, LayerNorm, Mlp, SelfAttention, initialise, linear};
 pub use non_finite::non_finite;
+pub use precision::Precision;
 pub use preprocess::{ImageProcessor, TargetSize};
 pub use pretrained::{PretrainedClip, load_clip, load_openai_clip, save_clip};
 pub use regions::Regions;
@@ -80,4 +84,4 @@ pub use source::{Part, Source};
 pub use text::{TextBatch, TextEncoder, TextOutput};
 pub use tokenizer::ClipTokenizer;
 pub use vision::{HiddenStates, VisionEncoder, VisionOutput};
-pub use weights::{Checkpoint, save_module};
+pub use weights::{Checkpoint, SaveOptions, save_module};

@@ -1,12 +1,13 @@
 //! Loads a CLIP from a folder or a file, and saves it.
 
+use crate::checkpoint_files::CheckpointFiles;
 use crate::clip::Clip;
 use crate::config::{Activation, ClipConfig};
 use crate::error::{ClipError, Result};
 use crate::files::{mark_as_own, refuse_foreign, write_text};
 use crate::openai;
 use crate::source::Source;
-use crate::weights::{Checkpoint, save_module};
+use crate::weights::{Checkpoint, SaveOptions, save_module};
 use burn::prelude::*;
 use serde_json::json;
 use std::path::Path;
@@ -22,7 +23,7 @@ pub struct PretrainedClip {
     pub clip: Clip,
 }
 
-/// Loads both towers from a folder with a CLIP or a CLIPSeg in Hugging Face's layout. The decoder of a
+/// Loads both towers from the files of a CLIP or a CLIPSeg in Hugging Face's layout. The decoder of a
 /// CLIPSeg is not loaded.
 ///
 /// A prefix that all tensor names share is removed. Weights that are NaN or infinite are loaded with a
@@ -32,9 +33,10 @@ pub struct PretrainedClip {
 ///
 /// If the configuration or the weights cannot be read or do not fit each other, or if the file contains
 /// several models.
-pub fn load_clip(folder: &Path, device: &Device) -> Result<PretrainedClip> {
-    let checkpoint = Checkpoint::from_folder(folder)?;
-    let config = ClipConfig::from_file(&folder.join("config.json"))?;
+pub fn load_clip(files: impl Into<CheckpointFiles>, device: &Device) -> Result<PretrainedClip> {
+    let files = files.into();
+    let checkpoint = Checkpoint::from_folder(&files)?;
+    let config = ClipConfig::from_folder(&files)?;
     // A CLIPSeg's CLIP is under the prefix `clip.`, which loading removes. No tensor of a CLIP has
     // `decoder` in its name.
     let is_decoder = |name: &str| name.split('.').any(|part| part == "decoder");
@@ -93,7 +95,12 @@ pub fn save_clip(folder: &Path, config: &ClipConfig, clip: &Clip) -> Result<()> 
     mark_as_own(&mut json);
     // Written first, because it marks the folder as written by this program.
     write_text(&folder.join("config.json"), &format!("{json:#}\n"))?;
-    save_module(clip, &weights, &["logit_scale"], str::to_owned)
+    let options = SaveOptions {
+        scalars: &["logit_scale"],
+        ..SaveOptions::default()
+    };
+    save_module(clip, &weights, options, str::to_owned)?;
+    Ok(())
 }
 
 fn fill(

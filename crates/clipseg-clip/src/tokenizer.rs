@@ -1,12 +1,13 @@
 //! CLIP's tokenizer: byte-pair encoding on the crate `tokenizers`.
 
+use crate::checkpoint_files::CheckpointFiles;
 use crate::config::TextConfig;
 use crate::error::{ClipError, Result};
-use crate::files::{read_text, refuse_foreign, write_text};
+use crate::files::{refuse_foreign, write_text};
 use crate::text::{LEGACY_END, TextBatch};
 use burn::prelude::*;
 use files::{check_merges, check_merges_of_json, pad_token, parse_merges, read_vocabulary};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,12 +32,13 @@ const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 /// The merges of OpenAI's CLIP. Their licence is in the same folder.
 const OPENAI_MERGES: &str = include_str!("../assets/merges.txt");
 
+/// The file with an entire tokenizer.
+const COMPLETE: &str = "tokenizer.json";
+/// The two files that older programs read instead.
+const VOCABULARY: &str = "vocab.json";
+const MERGES: &str = "merges.txt";
 /// The files that [`ClipTokenizer::save`] writes.
-const SAVED: [&str; 3] = [
-    "tokenizer.json",
-    "special_tokens_map.json",
-    "tokenizer_config.json",
-];
+const SAVED: [&str; 3] = [COMPLETE, "special_tokens_map.json", "tokenizer_config.json"];
 /// How many truncated texts are stored, so that each is reported only once.
 const MOST_REPORTED: usize = 10_000;
 
@@ -64,28 +66,29 @@ impl ClipTokenizer {
     /// If the folder has neither, a file cannot be read, or the tokenizer does not fit the text tower:
     /// a token is outside its vocabulary, or texts do not end with its end-of-text token. The message
     /// names the file.
-    pub fn from_folder(folder: &Path, config: &TextConfig) -> Result<Self> {
-        let whole = folder.join("tokenizer.json");
-        let [vocabulary, merges] = ["vocab.json", "merges.txt"].map(|name| folder.join(name));
-        let (inner, path) = if whole.is_file() {
-            let text = read_text(&whole)?;
-            check_merges_of_json(&text, &whole)?;
+    pub fn from_folder(files: impl Into<CheckpointFiles>, config: &TextConfig) -> Result<Self> {
+        let files = files.into();
+        let (inner, path) = if files.has(COMPLETE) {
+            let path = files.location(COMPLETE);
+            let text = files.read_text(COMPLETE)?;
+            check_merges_of_json(&text, &path)?;
             let inner = Tokenizer::from_bytes(text);
             (
-                inner.map_err(|error| ClipError::format(&whole, error))?,
-                whole,
+                inner.map_err(|error| ClipError::format(&path, error))?,
+                path,
             )
-        } else if vocabulary.is_file() && merges.is_file() {
-            let ids = read_vocabulary(&vocabulary)?;
-            let pairs = parse_merges(&read_text(&merges)?, &merges)?;
-            (build(ids, pairs, &vocabulary, &merges)?, vocabulary)
+        } else if files.has(VOCABULARY) && files.has(MERGES) {
+            let [path, merges] = [VOCABULARY, MERGES].map(|name| files.location(name));
+            let ids = read_vocabulary(&files, VOCABULARY)?;
+            let pairs = parse_merges(&files.read_text(MERGES)?, &merges)?;
+            (build(ids, pairs, &path, &merges)?, path)
         } else {
             return Err(ClipError::NoFile {
-                folder: folder.to_owned(),
-                expected: vec!["tokenizer.json".into(), "vocab.json with merges.txt".into()],
+                folder: files.path().to_owned(),
+                expected: vec![COMPLETE.into(), format!("{VOCABULARY} with {MERGES}")],
             });
         };
-        let pad = pad_token(folder)?;
+        let pad = pad_token(&files)?;
         let tokenizer = Self::finish(inner, config.max_position_embeddings, &pad, &path)?;
         tokenizer.check(config)?;
         Ok(tokenizer)
@@ -218,6 +221,28 @@ impl ClipTokenizer {
         special["tokenizer_class"] = json!("CLIPTokenizer");
         special["model_max_length"] = json!(model_max_length);
         write_text(&config, &format!("{special:#}\n"))
+    }
+
+    /// Writes `vocab.json` and `merges.txt` into a folder, which transformers' `CLIPTokenizer` without the
+    /// suffix `Fast` reads up to version 4.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be written, or contains such files that this program did not write; see
+    /// [`refuse_foreign`].
+    pub fn save_vocabulary(&self, folder: &Path) -> Result<()> {
+        refuse_foreign(folder, &[VOCABULARY, MERGES])?;
+        let fail =
+            || ClipError::Input("the vocabulary cannot be written: no list of merges".into());
+        let model = serde_json::to_value(self.inner.get_model())
+            .map_err(|error| ClipError::Input(format!("cannot write the vocabulary: {error}")))?;
+        let vocabulary = model.get("vocab").ok_or_else(fail)?;
+        let mut lines = vec!["#version: 0.2".to_owned()];
+        for (left, right) in merges_of(&model).ok_or_else(fail)? {
+            lines.push(format!("{left} {right}"));
+        }
+        write_text(&folder.join(VOCABULARY), &vocabulary.to_string())?;
+        write_text(&folder.join(MERGES), &(lines.join("\n") + "\n"))
     }
 
     /// Number of tokens in the vocabulary.
@@ -368,6 +393,16 @@ fn build(
         .into();
     tokenizer.add_special_tokens(added).map_err(fail)?;
     Ok(tokenizer)
+}
+
+/// The merges of a serialised model, in their order.
+fn merges_of(model: &Value) -> Option<Vec<(String, String)>> {
+    let pairs = model.get("merges")?.as_array()?.iter();
+    let pair = |pair: &Value| {
+        let text = |index: usize| Some(pair.get(index)?.as_str()?.to_owned());
+        Some((text(0)?, text(1)?))
+    };
+    pairs.map(pair).collect()
 }
 
 /// The 256 characters that represent bytes, in the order of the vocabulary. Printable characters

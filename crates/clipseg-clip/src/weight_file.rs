@@ -35,12 +35,7 @@ pub(crate) fn open(path: &Path) -> Result<Tensors> {
         return Err(ClipError::format(path, "it is a folder, expected a file"));
     }
     let tensors = match format(&mut file, path)? {
-        Format::Safetensors => SafetensorsStore::from_file(path)
-            .get_all_tensors()
-            .map_err(|error| {
-                ClipError::format(path, explain(&error.to_string(), "damaged or incomplete: "))
-            })?
-            .clone(),
+        Format::Safetensors => safetensors(SafetensorsStore::from_file(path), path)?,
         // By default Burn renumbers lists with gaps, which would move layers.
         Format::Pytorch => PytorchStore::from_file(path)
             .map_indices_contiguous(false)
@@ -52,6 +47,22 @@ pub(crate) fn open(path: &Path) -> Result<Tensors> {
         return Err(ClipError::format(path, "it contains no tensors"));
     }
     Ok(tensors)
+}
+
+/// Opens a safetensors file in memory; `path` is used in messages.
+pub(crate) fn open_bytes(bytes: &[u8], path: &Path) -> Result<Tensors> {
+    let tensors = safetensors(SafetensorsStore::from_bytes(Some(bytes.to_vec())), path)?;
+    if tensors.is_empty() {
+        return Err(ClipError::format(path, "it contains no tensors"));
+    }
+    Ok(tensors)
+}
+
+fn safetensors(mut store: SafetensorsStore, path: &Path) -> Result<Tensors> {
+    let tensors = store.get_all_tensors().map_err(|error| {
+        ClipError::format(path, explain(&error.to_string(), "damaged or incomplete: "))
+    })?;
+    Ok(tensors.clone())
 }
 
 /// Explains an error of a reader: a data type that is not supported, or else a damaged file.

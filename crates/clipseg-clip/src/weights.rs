@@ -4,10 +4,12 @@
 //! tensors are read one by one and converted to single precision. Everything in a file that does not
 //! fit the module is reported in one error.
 
+use crate::checkpoint_files::CheckpointFiles;
 use crate::error::{ClipError, Result, WeightProblems, shorten};
 use crate::layers::zeroed;
 use crate::non_finite::NonFinite;
 use crate::outline::outline;
+use crate::precision::Precision;
 use crate::source::Source;
 use crate::weight_file::{self, Tensors};
 use crate::wrappers::{remove_fields, remove_prefix};
@@ -16,7 +18,7 @@ use burn::store::burn_pack::Tensor as PackTensor;
 use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, PyTorchToBurnAdapter, bridge};
 use burn::tensor::TensorData;
 use clipseg_data::files::StagedFile;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::TensorView;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
@@ -38,12 +40,32 @@ impl Checkpoint {
     ///
     /// Of these files, the first that exists is used: `model.safetensors`,
     /// `model.safetensors.index.json` with its shards, `pytorch_model.bin`, and
-    /// `pytorch_model.bin.index.json` with its shards.
+    /// `pytorch_model.bin.index.json` with its shards. Files in memory have a `model.safetensors`.
     ///
     /// # Errors
     ///
     /// If none exists, or a file is incomplete or has another format; the message names the file.
-    pub fn from_folder(folder: &Path) -> Result<Self> {
+    pub fn from_folder(files: impl Into<CheckpointFiles>) -> Result<Self> {
+        let files = files.into();
+        match files.folder() {
+            Some(folder) => Self::from_disk(folder),
+            None => Self::from_memory(&files),
+        }
+    }
+
+    fn from_memory(files: &CheckpointFiles) -> Result<Self> {
+        let bytes = files.bytes(SAFETENSORS).ok_or_else(|| ClipError::NoFile {
+            folder: files.path().to_owned(),
+            expected: vec![SAFETENSORS.to_owned()],
+        })?;
+        let path = files.location(SAFETENSORS);
+        Ok(Self {
+            tensors: remove_fields(weight_file::open_bytes(bytes, &path)?, &path),
+            path,
+        })
+    }
+
+    fn from_disk(folder: &Path) -> Result<Self> {
         if !folder.is_dir() {
             let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "no such folder");
             return Err(ClipError::io("read", folder)(missing));
@@ -292,21 +314,33 @@ pub(crate) fn read_index(index: &Path) -> Result<BTreeMap<String, String>> {
         .collect()
 }
 
-/// Saves the parameters of a module to a safetensors file with PyTorch's names and shapes.
+/// How [`save_module`] writes parameters.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SaveOptions<'a> {
+    /// The data type of the tensors. Default: single precision.
+    pub precision: Precision,
+    /// The names of the parameters that are saved as scalars, without a dimension.
+    pub scalars: &'a [&'a str],
+}
+
+/// Saves the parameters of a module to a safetensors file with PyTorch's names and shapes. Returns the
+/// number of weights other than zero that are rounded to zero by the precision.
 ///
-/// `rename` maps the names of the parameters to those in the file. The parameters named in `scalars` are
-/// saved without a dimension. The file is written atomically.
+/// `rename` maps the names of the parameters to those in the file. The file is written atomically.
 ///
 /// # Errors
 ///
-/// If a tensor cannot be read from its device or the file cannot be written.
+/// If a tensor cannot be read from its device, a finite weight would become infinite in the precision, or
+/// the file cannot be written. The message names the tensors that have such weights.
 pub fn save_module<M: Module>(
     module: &M,
     path: &Path,
-    scalars: &[&str],
+    options: SaveOptions<'_>,
     rename: impl Fn(&str) -> String,
-) -> Result<()> {
+) -> Result<usize> {
+    let SaveOptions { precision, scalars } = options;
     let mut tensors = Vec::new();
+    let (mut to_zero, mut too_large) = (0, Vec::new());
     for tensor in module.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true) {
         let scalar = scalars.contains(&tensor.name.as_str());
         let name = rename(&tensor.name);
@@ -317,12 +351,31 @@ pub fn save_module<M: Module>(
         } else {
             data.shape().to_vec()
         };
-        tensors.push((name, shape, data.into_bytes()));
+        let values: Vec<f32> = data
+            .try_into_vec()
+            .map_err(|error| ClipError::format(path, error))?;
+        let rounded = || values.iter().map(|&value| (value, precision.round(value)));
+        let lost = rounded().filter(|(value, rounded)| *value != 0.0 && *rounded == 0.0);
+        to_zero += lost.count();
+        if rounded().any(|(value, rounded)| value.is_finite() && rounded.is_infinite()) {
+            let largest = values
+                .iter()
+                .fold(0f32, |most, value| most.max(value.abs()));
+            too_large.push(format!("`{name}` with {largest}"));
+        }
+        tensors.push((name, shape, precision.encode(&values)));
+    }
+    if !too_large.is_empty() {
+        let message = format!(
+            "weights of these tensors are infinite in {precision}: {}; save them in another precision",
+            shorten(&too_large)
+        );
+        return Err(ClipError::format(path, message));
     }
     let views = tensors
         .iter()
         .map(|(name, shape, bytes)| {
-            TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name, view))
+            TensorView::new(precision.dtype(), shape.clone(), bytes).map(|view| (name, view))
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| ClipError::format(path, error))?;
@@ -331,5 +384,6 @@ pub fn save_module<M: Module>(
     let staged = StagedFile::new(path).map_err(ClipError::io("write", path))?;
     safetensors::serialize_to_file(views, Some(metadata), staged.path())
         .map_err(|error| ClipError::format(path, error))?;
-    staged.persist().map_err(ClipError::io("write", path))
+    staged.persist().map_err(ClipError::io("write", path))?;
+    Ok(to_zero)
 }

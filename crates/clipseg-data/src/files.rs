@@ -8,7 +8,7 @@ mod new_folder;
 mod reading;
 mod staging;
 
-pub(crate) use new_folder::NewFolder;
+pub use new_folder::NewFolder;
 pub(crate) use reading::{HEAD, is_there, kind_of, mark_length};
 pub use reading::{decode_text, open, read};
 pub use staging::{StagedFile, StagedFolder, Staging, write};

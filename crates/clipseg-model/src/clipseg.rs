@@ -5,7 +5,10 @@ use crate::decoder::Decoder;
 use crate::error::Result;
 use crate::features::ImageFeatures;
 use burn::prelude::*;
-use clipseg_clip::{Checkpoint, Clip, ClipError, Source, mark_as_own, refuse_foreign, save_module};
+use clipseg_clip::{
+    Checkpoint, CheckpointFiles, Clip, ClipError, Precision, SaveOptions, Source, mark_as_own,
+    refuse_foreign, save_module,
+};
 use std::path::Path;
 
 /// The CLIPSeg model. It computes the logits of a mask from a picture and a prompt's embedding.
@@ -80,9 +83,10 @@ impl ClipSeg {
     ///
     /// If the configuration or the weights cannot be read or do not fit each other; the message lists
     /// every tensor that is missing or has another shape.
-    pub fn from_pretrained(folder: &Path, device: &Device) -> Result<Self> {
-        let checkpoint = Checkpoint::from_folder(folder)?;
-        let config = ClipSegConfig::from_file(&folder.join("config.json"))?;
+    pub fn from_pretrained(files: impl Into<CheckpointFiles>, device: &Device) -> Result<Self> {
+        let files = files.into();
+        let checkpoint = Checkpoint::from_folder(&files)?;
+        let config = ClipSegConfig::from_folder(&files)?;
         let mut model = Self::with_clip(&config, Clip::unfilled(&config.clip, device), device);
         checkpoint.load_into_as(&mut model, |name| Source::whole(&hugging_face_name(name)))?;
         Ok(model)
@@ -105,13 +109,18 @@ impl ClipSeg {
         let path = folder.join("config.json");
         clipseg_data::files::write(&path, format!("{config:#}\n").as_bytes())
             .map_err(ClipError::io("write", &path))?;
-        save_module(
-            self,
-            &folder.join("model.safetensors"),
-            &["clip.logit_scale"],
-            hugging_face_name,
-        )?;
+        self.save_weights(&folder.join("model.safetensors"), Precision::F32)?;
         Ok(())
+    }
+
+    /// Writes the weights in a precision with Hugging Face's names, and returns the number of weights that
+    /// are rounded to zero.
+    pub(crate) fn save_weights(&self, path: &Path, precision: Precision) -> Result<usize> {
+        let options = SaveOptions {
+            precision,
+            scalars: &["clip.logit_scale"],
+        };
+        Ok(save_module(self, path, options, hugging_face_name)?)
     }
 
     /// The names, as in checkpoint files, of the tensors with NaN or infinite values. Training that

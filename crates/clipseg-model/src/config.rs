@@ -12,7 +12,7 @@ pub use deconv::DeconvBaselineConfig;
 pub use transformer::TransformerDecoderConfig;
 
 use crate::error::Result;
-use clipseg_clip::{ClipConfig, parse_field, read_json};
+use clipseg_clip::{CheckpointFiles, ClipConfig, parse_field, read_json};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -80,6 +80,17 @@ impl ClipSegConfig {
     /// value; the message names the file and the field.
     pub fn from_file(path: &Path) -> Result<Self> {
         Self::from_json(&read_json(path)?, path)
+    }
+
+    /// Reads `config.json` among the files of a CLIPSeg checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`from_file`](Self::from_file).
+    pub fn from_folder(files: impl Into<CheckpointFiles>) -> Result<Self> {
+        let files = files.into();
+        let json = files.read_json("config.json")?;
+        Self::from_json(&json, &files.path().join("config.json"))
     }
 
     /// Reads a parsed `config.json`; `path` is used in error messages.

@@ -11,7 +11,8 @@
 //! | configure a model | [`ClipSegConfig`], [`DecoderConfig`] |
 //! | combine the masks of several prompts | [`label_map`], [`overlay`] |
 //!
-//! Checkpoints with CLIPSeg's own decoder are read and written in Hugging Face's layout.
+//! Checkpoints with CLIPSeg's own decoder are read and written in Hugging Face's layout;
+//! [`Segmenter::export`] writes one for other programs, in half precision if wanted.
 //!
 //! ```
 //! use burn::tensor::Device;
@@ -40,6 +41,7 @@ mod clipseg;
 mod config;
 mod decoder;
 mod error;
+mod export;
 mod features;
 mod heat_map;
 mod label_map;
@@ -62,6 +64,7 @@ pub use config::{
 };
 pub use decoder::{ConvDecoder, Decoder, DeconvBaseline, TransformerDecoder};
 pub use error::{ModelError, Result};
+pub use export::{ExportOptions, Exported};
 pub use features::ImageFeatures;
 pub use heat_map::heat_map;
 pub use label_map::{LabelMap, LabelMapBuilder, label_map};

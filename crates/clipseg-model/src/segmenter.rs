@@ -6,7 +6,7 @@ use crate::features::ImageFeatures;
 use crate::text_cache::TextCache;
 use crate::visual_prompt::VisualPrompt;
 use burn::prelude::*;
-use clipseg_clip::{ClipError, ClipTokenizer, ImageProcessor, refuse_foreign};
+use clipseg_clip::{CheckpointFiles, ClipError, ClipTokenizer, ImageProcessor, refuse_foreign};
 use image::RgbImage;
 use std::path::Path;
 
@@ -104,18 +104,19 @@ impl Segmenter {
     /// # Errors
     ///
     /// If a file is missing, cannot be read or does not fit the others, or a weight is NaN or infinite.
-    pub fn from_pretrained(folder: &Path, device: &Device) -> Result<Self> {
-        let model = ClipSeg::from_pretrained(folder, device)?;
+    pub fn from_pretrained(files: impl Into<CheckpointFiles>, device: &Device) -> Result<Self> {
+        let files = files.into();
+        let model = ClipSeg::from_pretrained(&files, device)?;
         let broken = model.non_finite();
         if let Some(first) = broken.first() {
             let message = match broken.len() {
                 1 => format!("the tensor `{first}` has NaN or infinite values"),
                 count => format!("{count} tensors have NaN or infinite values, such as `{first}`"),
             };
-            return Err(ClipError::format(folder, message).into());
+            return Err(ClipError::format(files.path(), message).into());
         }
-        let tokenizer = ClipTokenizer::from_folder(folder, &model.config().clip.text_config)?;
-        let processor = ImageProcessor::from_folder_or(folder, ImageProcessor::clipseg(352))?;
+        let tokenizer = ClipTokenizer::from_folder(&files, &model.config().clip.text_config)?;
+        let processor = ImageProcessor::from_folder_or(&files, ImageProcessor::clipseg(352))?;
         Ok(Self::new(model, tokenizer, processor))
     }
 
@@ -140,6 +141,11 @@ impl Segmenter {
     /// The model.
     pub fn model(&self) -> &ClipSeg {
         &self.model
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &ClipTokenizer {
+        &self.tokenizer
     }
 
     /// The preprocessing.

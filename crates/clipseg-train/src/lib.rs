@@ -57,6 +57,7 @@ mod run;
 mod scoring;
 mod step;
 
+pub use clipseg_clip::Precision;
 pub use config::adamw_options::AdamWOptions;
 pub use config::bytes::ByteSize;
 pub use config::decoder_choice::{
@@ -67,7 +68,7 @@ pub use config::file::{PRESETS, preset_text};
 pub use config::settings::Settings;
 pub use config::train_config::{
     AugmentConfig, BestBy, BrokenPictures, CacheConfig, CheckpointConfig, ClipChoice, DataConfig,
-    Precision, ScheduleConfig, TrainConfig, ValidationConfig,
+    ScheduleConfig, TrainConfig, ValidationConfig,
 };
 pub use contrastive::{
     CaptionAugment, CaptionTensors, CaptionsConfig, ClipScores, ClipShape, ClipStart, ClipTrainer,

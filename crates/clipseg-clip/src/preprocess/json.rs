@@ -2,8 +2,9 @@
 //! transformers 5.
 
 use super::{ImageProcessor, TargetSize};
+use crate::checkpoint_files::CheckpointFiles;
 use crate::error::{ClipError, Result};
-use crate::files::{read_json, refuse_foreign, write_text};
+use crate::files::{refuse_foreign, write_text};
 use crate::json_fields::parse_field;
 use clipseg_data::{Filter, Preprocessing};
 use serde_json::{Map, Value, json};
@@ -26,20 +27,19 @@ impl ImageProcessor {
     /// # Errors
     ///
     /// If a file cannot be read or a field is not supported; the message names both.
-    pub fn from_folder(folder: &Path) -> Result<Option<Self>> {
+    pub fn from_folder(files: impl Into<CheckpointFiles>) -> Result<Option<Self>> {
+        let files = files.into();
         // The newer file takes precedence, as in transformers 5.
-        let path = folder.join(COMBINED);
-        if path.is_file()
-            && let Some(part) = read_json(&path)?.get("image_processor")
+        if files.has(COMBINED)
+            && let Some(part) = files.read_json(COMBINED)?.get("image_processor")
             && !part.is_null()
         {
-            return Self::from_json(part, &path).map(Some);
+            return Self::from_json(part, &files.location(COMBINED)).map(Some);
         }
-        let path = folder.join(SAVED);
-        if !path.is_file() {
+        if !files.has(SAVED) {
             return Ok(None);
         }
-        Self::from_json(&read_json(&path)?, &path).map(Some)
+        Self::from_json(&files.read_json(SAVED)?, &files.location(SAVED)).map(Some)
     }
 
     /// Reads the preprocessing of a folder like [`from_folder`](Self::from_folder), or returns
@@ -48,14 +48,15 @@ impl ImageProcessor {
     /// # Errors
     ///
     /// As [`from_folder`](Self::from_folder).
-    pub fn from_folder_or(folder: &Path, default: Self) -> Result<Self> {
-        if let Some(own) = Self::from_folder(folder)? {
+    pub fn from_folder_or(files: impl Into<CheckpointFiles>, default: Self) -> Result<Self> {
+        let files = files.into();
+        if let Some(own) = Self::from_folder(&files)? {
             return Ok(own);
         }
         tracing::warn!(
             "{} has neither {SAVED} nor an `image_processor` in {COMBINED}; pictures are preprocessed \
              by default: {}, mean {:?}, std {:?}",
-            folder.display(),
+            files.path().display(),
             default.geometry(),
             default.mean,
             default.std

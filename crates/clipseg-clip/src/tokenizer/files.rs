@@ -1,8 +1,8 @@
 //! Reads the files of a tokenizer, and refuses content on which the crate `tokenizers` would panic.
 
 use super::END;
+use crate::checkpoint_files::CheckpointFiles;
 use crate::error::{ClipError, Result};
-use crate::files::read_json;
 use serde_json::Value;
 use std::path::Path;
 use tokenizers::models::bpe::Vocab;
@@ -81,10 +81,11 @@ pub(super) fn check_merges_of_json(text: &str, path: &Path) -> Result<()> {
     check_merges(&pairs, |token| vocabulary.contains_key(token), path)
 }
 
-/// Reads `vocab.json`.
-pub(super) fn read_vocabulary(path: &Path) -> Result<Vocab> {
-    let bad = || ClipError::format(path, "expected an object with an id for each token");
-    match read_json(path)? {
+/// Reads a vocabulary file.
+pub(super) fn read_vocabulary(files: &CheckpointFiles, name: &str) -> Result<Vocab> {
+    let path = files.location(name);
+    let bad = || ClipError::format(&path, "expected an object with an id for each token");
+    match files.read_json(name)? {
         Value::Object(entries) => entries
             .into_iter()
             .map(|(token, id)| {
@@ -119,11 +120,10 @@ pub(super) fn parse_merges(text: &str, path: &Path) -> Result<Vec<(String, Strin
 
 /// The padding token from `special_tokens_map.json` or `tokenizer_config.json`, or else the default of
 /// `CLIPTokenizer`.
-pub(super) fn pad_token(folder: &Path) -> Result<String> {
+pub(super) fn pad_token(files: &CheckpointFiles) -> Result<String> {
     for name in ["special_tokens_map.json", "tokenizer_config.json"] {
-        let path = folder.join(name);
-        if path.is_file()
-            && let Some(token) = read_json(&path)?.get("pad_token")
+        if files.has(name)
+            && let Some(token) = files.read_json(name)?.get("pad_token")
             && let Some(text) = token
                 .as_str()
                 .or_else(|| token.get("content").and_then(Value::as_str))

@@ -1,8 +1,7 @@
 //! Learns a vocabulary from texts by byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909).
 
-use super::{ClipTokenizer, END, START, build, byte_characters};
+use super::{ClipTokenizer, END, START, build, byte_characters, merges_of};
 use crate::error::{ClipError, Result};
-use serde_json::Value;
 use std::collections::HashSet;
 use std::path::Path;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
@@ -74,7 +73,9 @@ impl ClipTokenizer {
             .feed(texts, |text| words(&splitter, text))
             .and_then(|()| trainer.train(&mut model))
             .map_err(fail)?;
-        let merges = merges(&model).ok_or_else(|| {
+        // The model gives its merges only in its serialised form.
+        let serialised = serde_json::to_value(&model).ok();
+        let merges = serialised.as_ref().and_then(merges_of).ok_or_else(|| {
             ClipError::Input("the learned vocabulary has no list of merges".into())
         })?;
         let mut known: HashSet<String> = tokens.iter().cloned().collect();
@@ -141,17 +142,6 @@ fn words(splitter: &Tokenizer, text: &str) -> tokenizers::Result<Vec<String>> {
         .into_iter()
         .map(|(word, ..)| word.to_owned())
         .collect())
-}
-
-/// The merges in their order, which the model gives only in its serialised form.
-fn merges(model: &BPE) -> Option<Vec<(String, String)>> {
-    let json = serde_json::to_value(model).ok()?;
-    let pairs = json.get("merges")?.as_array()?.iter();
-    let pair = |pair: &Value| {
-        let text = |index: usize| Some(pair.get(index)?.as_str()?.to_owned());
-        Some((text(0)?, text(1)?))
-    };
-    pairs.map(pair).collect()
 }
 
 #[cfg(test)]

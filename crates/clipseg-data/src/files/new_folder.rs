@@ -18,7 +18,7 @@ const MARKER_TEXT: &str = "A clipseg process is filling this folder (clipseg fol
 /// A process that is killed leaves the folder behind. The next process that creates a folder beside it
 /// removes it: it has the marker, and no process holds the marker's lock.
 #[derive(Debug)]
-pub(crate) struct NewFolder {
+pub struct NewFolder {
     target: PathBuf,
     folder: TempDir,
     /// The locked marker, if the file system supports locks. Without it the folder is never treated as a
@@ -32,7 +32,7 @@ impl NewFolder {
     /// # Errors
     ///
     /// If the folder of `target` cannot be written.
-    pub(crate) fn create(target: &Path) -> Result<Self> {
+    pub fn create(target: &Path) -> Result<Self> {
         let beside = parent(target);
         remove_leftovers(beside);
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(beside)?;
@@ -44,7 +44,7 @@ impl NewFolder {
     }
 
     /// The folder to be filled.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
@@ -53,7 +53,7 @@ impl NewFolder {
     /// # Errors
     ///
     /// If it cannot be renamed; it is removed then.
-    pub(crate) fn finish(self) -> Result<()> {
+    pub fn finish(self) -> Result<()> {
         let Self {
             target,
             folder,

@@ -3,6 +3,7 @@
 use crate::config::adamw_options::AdamWOptions;
 use crate::config::bytes::ByteSize;
 use crate::config::decoder_choice::DecoderChoice;
+use clipseg_clip::Precision;
 use clipseg_data::{NegativeRule, Preprocessing, Split};
 use clipseg_metrics::Loss;
 use serde::{Deserialize, Serialize};
@@ -184,19 +185,6 @@ pub struct ClipChoice {
     pub checkpoint: Option<String>,
     /// Precision of the frozen CLIP; the decoder is trained in single precision. Default: `f32`.
     pub data_type: Precision,
-}
-
-/// The float type of the frozen CLIP.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// Single precision.
-    #[default]
-    F32,
-    /// Half precision, with an exponent of 5 bits.
-    F16,
-    /// Half precision, with the exponent of single precision (8 bits).
-    Bf16,
 }
 
 /// Steps, batches and learning rates.

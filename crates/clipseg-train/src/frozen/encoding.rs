@@ -1,6 +1,6 @@
 //! Encoding pictures and phrases with the frozen CLIP, on the plain device.
 
-use crate::config::train_config::{CacheConfig, Precision};
+use crate::config::train_config::CacheConfig;
 use crate::error::{Result, TrainError};
 use crate::frozen::cache_folder::CacheFolder;
 use crate::frozen::fingerprint::{fingerprint, picture_keys, states_settings};
@@ -12,7 +12,7 @@ use crate::step::input::StepInput;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
 use burn::tensor::FloatDType;
-use clipseg_clip::{Clip, ClipTokenizer, ImageProcessor};
+use clipseg_clip::{Clip, ClipTokenizer, ImageProcessor, Precision};
 use clipseg_data::{SegmentationBatch, Support};
 use clipseg_model::{ClipSeg, ClipSegConfig, Decoder, ImageFeatures, Segmenter, VisualPrompt};
 use half::f16;

@@ -3,11 +3,10 @@
 //! Names are not enough: the checkpoint in a folder can change, and pictures of two data sets can have the
 //! same ids.
 
-use crate::config::train_config::Precision;
 use crate::error::{Result, TrainError};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
-use clipseg_clip::ImageProcessor;
+use clipseg_clip::{ImageProcessor, Precision};
 use clipseg_model::ClipSegConfig;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};

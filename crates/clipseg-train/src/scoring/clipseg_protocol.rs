@@ -196,7 +196,7 @@ fn planes(levels: &[f32]) -> Vec<f32> {
 /// use clipseg_train::score_model_by_clipseg;
 ///
 /// let device = burn::tensor::Device::flex();
-/// let segmenter = Segmenter::from_pretrained("runs/paper/model".as_ref(), &device)?;
+/// let segmenter = Segmenter::from_pretrained("runs/paper/model", &device)?;
 /// let data = PhraseCut::open_splits("VGPhraseCut_v0".as_ref(), &[Split::Test])?;
 /// let scored = score_model_by_clipseg(&segmenter, &data, Split::Test, || {})?;
 /// println!("AP {}", scored.scores(SweepDefinition::ClipSeg).average_precision);

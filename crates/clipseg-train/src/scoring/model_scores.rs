@@ -47,7 +47,7 @@ const LEFT_OUT: [&str; 2] = [UNREADABLE[0], "they are left out"];
 /// use clipseg_train::score_model;
 ///
 /// let device = burn::tensor::Device::flex();
-/// let segmenter = Segmenter::from_pretrained("runs/train/model".as_ref(), &device)?;
+/// let segmenter = Segmenter::from_pretrained("runs/train/model", &device)?;
 /// let data = PhraseCut::open_splits("VGPhraseCut_v0".as_ref(), &[Split::Test])?;
 /// let scored = score_model(&segmenter, &data, Split::Test, None, 0.3, |_, _| Ok(()))?;
 /// println!("mean IoU {}", scored.evaluator.scores(Subset::All).mean_iou);

@@ -2,6 +2,7 @@
 
 mod data;
 mod eval;
+mod export;
 mod output;
 mod photos;
 mod pretrain;
@@ -21,6 +22,7 @@ Examples:
   clipseg train --preset quick
   clipseg pretrain --minutes 60
   clipseg eval --data VGPhraseCut_v0 --split test --model runs/train/model
+  clipseg export --model runs/train/model --out exported
   clipseg data check VGPhraseCut_v0";
 
 #[derive(Parser)]
@@ -49,6 +51,9 @@ enum Command {
     /// Evaluate predictions or a model on PhraseCut: mean and cumulative IoU, Pr@.5 to Pr@.9, by subset.
     #[command(after_help = eval::EXAMPLE)]
     Eval(eval::Arguments),
+    /// Export a model in half precision into a new folder that transformers reads too.
+    #[command(after_help = export::EXAMPLE)]
+    Export(export::Arguments),
     /// Check, download, generate and show data sets in the layout of PhraseCut.
     #[command(subcommand)]
     Data(data::DataCommand),
@@ -85,6 +90,7 @@ fn main() -> ExitCode {
         Command::Train(arguments) => train::run_training(&arguments),
         Command::Pretrain(arguments) => pretrain::run_pretraining(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Data(command) => data::run(&command),
     };
     match result {

@@ -1,0 +1,75 @@
+//! The model card of an exported model: what is known from the model itself, and how to load it.
+
+use super::ExportOptions;
+use crate::config::DecoderConfig;
+use crate::segmenter::Segmenter;
+use burn::module::Module;
+use clipseg_clip::TargetSize;
+use std::path::Path;
+
+/// The text of `README.md`. The fields at its start are those of the Hugging Face hub.
+pub(super) fn text(segmenter: &Segmenter, folder: &Path, options: &ExportOptions) -> String {
+    let model = segmenter.model();
+    let config = model.config();
+    let name = folder
+        .file_name()
+        .map_or_else(|| "model".into(), |name| name.to_string_lossy());
+    let license = options.license.as_ref();
+    let license = license.map_or_else(String::new, |id| format!("license: {id}\n"));
+    let (decoder, library) = match &config.decoder {
+        DecoderConfig::Transformer(_) => ("transformer", "transformers"),
+        DecoderConfig::Conv(_) => ("conv", "clipseg"),
+        DecoderConfig::Deconv(_) => ("deconv", "clipseg"),
+    };
+    let size = match (segmenter.processor().crop, segmenter.processor().size) {
+        (Some([height, width]), _) | (None, Some(TargetSize::Exact { height, width })) => {
+            format!("{width}x{height} pixels")
+        }
+        (None, Some(TargetSize::ShortestEdge(edge))) => format!("shorter side of {edge} pixels"),
+        _ => "any size".to_owned(),
+    };
+    let all = model.num_params();
+    let own = model.decoder().num_params();
+    let (vision, texts) = (&config.clip.vision_config, &config.clip.text_config);
+    let python = match library {
+        "transformers" => PYTHON.replace("NAME", &name),
+        _ => String::new(),
+    };
+    format!(
+        "---\n{license}library_name: {library}\npipeline_tag: image-segmentation\ntags:\n- clipseg\n---\n\n\
+         # {name}\n\n\
+         A CLIPSeg model, which segments pictures by text: CLIP's two encoders and a decoder on them.\n\n\
+         | | |\n|---|---|\n\
+         | Parameters | {all}: {} of CLIP, {own} of the decoder |\n\
+         | Precision of the file | {} |\n\
+         | Pictures | {size}, patches of {} pixels, {} layers of width {} |\n\
+         | Texts | {} tokens, at most {} in a text, {} layers of width {} |\n\
+         | Decoder | {decoder}, on the layers {:?} |\n\n\
+         ## Use\n\n\
+         ```sh\nclipseg segment photo.jpg --model {name} --prompt \"a cat\"\n```\n{python}",
+        all - own,
+        options.precision,
+        vision.patch_size,
+        vision.num_hidden_layers,
+        vision.hidden_size,
+        texts.vocab_size,
+        texts.max_position_embeddings,
+        texts.num_hidden_layers,
+        texts.hidden_size,
+        config.decoder.extract_layers(),
+    )
+}
+
+/// How transformers loads the folder `NAME`.
+const PYTHON: &str = "
+```python
+from PIL import Image
+from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
+
+model = CLIPSegForImageSegmentation.from_pretrained(\"NAME\")
+processor = CLIPSegProcessor.from_pretrained(\"NAME\")
+photo = Image.open(\"photo.jpg\").convert(\"RGB\")
+inputs = processor(text=[\"a cat\"], images=[photo], padding=True, truncation=True, return_tensors=\"pt\")
+mask = model(**inputs).logits.sigmoid() > 0.5
+```
+";
