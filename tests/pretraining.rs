@@ -294,4 +294,14 @@ fn a_clip_learns_from_regions_and_pictures() {
     let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
     let (first, last) = (mean(&losses[..5]), mean(&losses[50..]));
     assert!(last < 0.97 * first, "{first} {last}");
+    let scores = outcome.scores().unwrap();
+    assert!(scores.regions > 20, "{scores}");
+    let page = std::fs::read_to_string(folder.path().join("run/report.md")).unwrap();
+    let row = format!(
+        "| name of a box in an entire picture, accuracy | {} | {:.3} |",
+        scores.regions,
+        scores.region_names.unwrap()
+    );
+    assert!(page.contains(&row), "{page}");
+    assert!(page.contains("and up to 5 regions of each entire picture"));
 }

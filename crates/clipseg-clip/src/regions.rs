@@ -208,12 +208,27 @@ mod tests {
     #[test]
     fn an_entire_picture_is_the_mean_of_all_patches() {
         let device = Device::flex();
-        let patches = Tensor::<3>::random([3, 35, 4], Distribution::Default, &device);
-        let boxes = vec![vec![[0.0, 0.0, 1.0, 1.0]]; 3];
-        let pooled = Regions::new(&boxes, [5, 7]).unwrap().pool(patches.clone());
-        let mean = patches.mean_dim(1).squeeze_dim::<2>(1);
-        let worst: f32 = (pooled - mean).abs().max().into_scalar();
-        assert!(worst < 1e-6, "{worst}");
+        for grid in [[1, 1], [1, 6], [5, 7], [16, 16], [33, 2]] {
+            let shape = [3, grid[0] * grid[1], 4];
+            let patches = Tensor::<3>::random(shape, Distribution::Default, &device);
+            let boxes = vec![vec![[0.0, 0.0, 1.0, 1.0]]; 3];
+            let pooled = Regions::new(&boxes, grid).unwrap().pool(patches.clone());
+            let mean = patches.mean_dim(1).squeeze_dim::<2>(1);
+            let worst: f32 = (pooled - mean).abs().max().into_scalar();
+            assert!(worst < 1e-6, "{grid:?}: {worst}");
+        }
+    }
+
+    #[test]
+    fn the_weights_of_a_region_sum_to_one() {
+        let edges = [0.0, 0.01, 0.3, 0.499, 0.5, 0.77, 1.0];
+        for (place, &left) in edges.iter().enumerate() {
+            for &right in &edges[place + 1..] {
+                let boxes = [vec![[left, 1.0 - right, right, 1.0 - left]]];
+                let sum: f32 = Regions::new(&boxes, [7, 16]).unwrap().weights.iter().sum();
+                assert!((sum - 1.0).abs() < 1e-5, "{left} to {right}: {sum}");
+            }
+        }
     }
 
     #[test]

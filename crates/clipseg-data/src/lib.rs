@@ -44,8 +44,8 @@ mod sheet;
 mod writer;
 
 pub use captions::{
-    CAPTION_LIST, CaptionBatch, CaptionOptions, Captioned, CaptionedRegion, Captions, HeldOut,
-    LabelledPictures,
+    BoxedName, CAPTION_LIST, CaptionBatch, CaptionOptions, Captioned, CaptionedRegion, Captions,
+    HeldOut, LabelledPictures,
 };
 pub use check::{OTHER_SIZE_PICTURES, check, check_splits};
 pub use error::{DataError, Result};

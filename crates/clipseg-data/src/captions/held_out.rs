@@ -2,7 +2,8 @@
 
 use super::annotated::Annotated;
 use super::sample::{COLOURS, cut, whole};
-use super::window::around;
+use super::source::Known;
+use super::window::{around, fractions};
 use image::RgbImage;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -23,14 +24,44 @@ pub struct HeldOut {
     pub pictures: Vec<RgbImage>,
     /// Caption of each picture.
     pub texts: Vec<String>,
+    /// The named objects of each picture; none in pictures of caption lists.
+    pub objects: Vec<Vec<BoxedName>>,
+}
+
+/// The name of an object in a picture.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct BoxedName {
+    /// Bounding box: left, top, right and bottom edge, as fractions of the picture's sides.
+    pub bounds: [f32; 4],
+    /// The name, in lower case.
+    pub name: String,
 }
 
 impl HeldOut {
-    pub(crate) fn new<'a>(pairs: impl Iterator<Item = (&'a RgbImage, String)>, side: u32) -> Self {
-        let (pictures, texts) = pairs
-            .map(|(picture, text)| (cut(picture, whole(picture), side), text))
-            .unzip();
-        Self { pictures, texts }
+    pub(super) fn new<'a>(known: impl Iterator<Item = (&'a Known, String)>, side: u32) -> Self {
+        let mut held_out = Self::default();
+        for (known, text) in known {
+            let (picture, objects) = match known {
+                Known::Annotated(known) => (&known.picture, known.objects.as_slice()),
+                Known::Listed(picture, _) => (picture, [].as_slice()),
+            };
+            let window = whole(picture);
+            let named = objects.iter().filter(|object| !object.name.is_empty());
+            let boxed = named.flat_map(|object| {
+                let name = object.name.to_lowercase();
+                let boxes = object.bounds.iter();
+                let boxes = boxes.filter_map(move |bounds| fractions(*bounds, window));
+                boxes.map(move |bounds| BoxedName {
+                    bounds,
+                    name: name.clone(),
+                })
+            });
+            held_out.objects.push(boxed.collect());
+            held_out.pictures.push(cut(picture, window, side));
+            held_out.texts.push(text);
+        }
+        held_out
     }
 }
 

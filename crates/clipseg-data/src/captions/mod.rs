@@ -15,7 +15,7 @@ mod things;
 mod window;
 
 pub use batch::CaptionBatch;
-pub use held_out::{HeldOut, LabelledPictures};
+pub use held_out::{BoxedName, HeldOut, LabelledPictures};
 pub use options::CaptionOptions;
 pub use region::CaptionedRegion;
 pub use sample::Captioned;

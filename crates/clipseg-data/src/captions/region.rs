@@ -2,7 +2,7 @@
 
 use super::annotated::{Annotated, Shown};
 use super::things::Thing;
-use super::window::{common, same_place, shows};
+use super::window::{fractions, same_place, shows};
 use crate::mask::BoundingBox;
 use crate::samples::words::swap_sides;
 use rand::Rng;
@@ -30,15 +30,8 @@ impl CaptionedRegion {
         window: BoundingBox,
         (text, thing): &(String, Thing),
     ) -> Option<Self> {
-        let seen = common(bounds, window)?;
-        let share = |start: u32, from: u32, length: u32| (start - from) as f32 / length as f32;
         Some(Self {
-            bounds: [
-                share(seen.x, window.x, window.width),
-                share(seen.y, window.y, window.height),
-                share(seen.x + seen.width, window.x, window.width),
-                share(seen.y + seen.height, window.y, window.height),
-            ],
+            bounds: fractions(bounds, window)?,
             text: text.clone(),
             said: vec![thing.clone()],
             shown: known.things_at(|other| same_place(bounds, other)),

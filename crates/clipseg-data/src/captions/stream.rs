@@ -191,12 +191,12 @@ impl Captions {
     pub fn held_out(&self, most: usize) -> Result<HeldOut> {
         let found = self.held_out_pictures(most)?;
         let pairs = found.iter().filter_map(|known| match known {
-            Known::Annotated(known) => {
-                let phrases: Vec<_> = known.phrases.iter().collect();
+            Known::Annotated(of) => {
+                let phrases: Vec<_> = of.phrases.iter().collect();
                 let chosen = joined(&phrases, self.options.phrases);
-                (!chosen.is_empty()).then(|| (&known.picture, join(&chosen)))
+                (!chosen.is_empty()).then(|| (known, join(&chosen)))
             }
-            Known::Listed(picture, text) => Some((picture, text.clone())),
+            Known::Listed(_, text) => Some((known, text.clone())),
         });
         Ok(HeldOut::new(pairs, self.options.side))
     }

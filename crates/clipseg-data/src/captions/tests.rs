@@ -46,6 +46,85 @@ fn a_batch_depends_only_on_its_position() {
 }
 
 #[test]
+fn without_regions_the_samples_are_those_of_earlier_versions() {
+    let options = CaptionOptions {
+        per_picture: 4,
+        ..options()
+    };
+    let batch = Captions::scenes(options).unwrap().batch(3, 8).unwrap();
+    let expected = [
+        "table right of table and right of triangle, table left of boat, face, table",
+        "triangle, face, red boat above table",
+        "red triangle",
+        "table left of table and left of triangle, table",
+        "green mushroom",
+        "table",
+        "orange ring",
+        "small orange ring below tree",
+    ];
+    assert_eq!(texts(&batch), expected);
+    assert!(batch.boxes().iter().all(Vec::is_empty));
+}
+
+#[test]
+fn only_pictures_with_annotated_objects_have_regions() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenes = folder.path().join("scenes");
+    let config = ScenesConfig {
+        images: 20,
+        size: 48,
+        seed: 5,
+    };
+    generate_scenes(&scenes, &config).unwrap();
+    let listed = folder.path().join("listed");
+    std::fs::create_dir(&listed).unwrap();
+    let mut list = String::new();
+    for index in 0..3 {
+        let picture = image::RgbImage::new(8, 8);
+        picture.save(listed.join(format!("{index}.png"))).unwrap();
+        list += &format!("{index}.png\tblack\n");
+    }
+    std::fs::write(listed.join(CAPTION_LIST), list).unwrap();
+    let options = CaptionOptions {
+        regions: 4,
+        crops: 0.0,
+        ..options()
+    };
+    let message = Captions::open(&[&listed], options.clone()).unwrap_err();
+    assert_eq!(
+        message.to_string(),
+        "field `regions`: 4, expected 0: caption lists have no annotated objects"
+    );
+    let captions = Captions::open(&[&scenes, &listed], options).unwrap();
+    assert_eq!(
+        (captions.pictures(), captions.without_objects()),
+        (Some(18), 2)
+    );
+    let (mut with, mut black) = (0, 0);
+    for position in 0..18 {
+        for sample in captions.batch(position, 2).unwrap().samples {
+            if sample.text == "black" {
+                black += 1;
+                assert!(sample.regions.is_empty());
+            } else {
+                with += usize::from(!sample.regions.is_empty());
+            }
+            for region in &sample.regions {
+                let [left, top, right, bottom] = region.bounds;
+                assert!(0.0 <= left && left < right && right <= 1.0, "{region:?}");
+                assert!(0.0 <= top && top < bottom && bottom <= 1.0, "{region:?}");
+                assert!(!region.text.is_empty());
+            }
+        }
+    }
+    assert_eq!((with, black), (32, 4));
+    let held_out = captions.held_out(100).unwrap();
+    assert_eq!(held_out.objects.len(), held_out.pictures.len());
+    assert!(held_out.objects.iter().any(|objects| !objects.is_empty()));
+    assert!(held_out.objects.iter().any(Vec::is_empty));
+}
+
+#[test]
 fn an_epoch_contains_every_picture() {
     let folder = tempfile::tempdir().unwrap();
     let scenes = folder.path().join("scenes");

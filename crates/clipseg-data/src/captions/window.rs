@@ -93,8 +93,21 @@ pub(crate) fn union(boxes: impl Iterator<Item = BoundingBox>) -> Option<Bounding
     })
 }
 
+/// The part of a box that is in a window, as its left, top, right and bottom edge in fractions of the
+/// window's sides; `None` if the box is not in the window.
+pub(crate) fn fractions(bounds: BoundingBox, window: BoundingBox) -> Option<[f32; 4]> {
+    let seen = common(bounds, window)?;
+    let share = |edge: u32, start: u32, length: u32| (edge - start) as f32 / length as f32;
+    Some([
+        share(seen.x, window.x, window.width),
+        share(seen.y, window.y, window.height),
+        share(seen.x + seen.width, window.x, window.width),
+        share(seen.y + seen.height, window.y, window.height),
+    ])
+}
+
 /// The common part of two boxes; `None` if it has no area.
-pub(crate) fn common(a: BoundingBox, b: BoundingBox) -> Option<BoundingBox> {
+fn common(a: BoundingBox, b: BoundingBox) -> Option<BoundingBox> {
     let span = |a: u32, length_a: u32, b: u32, length_b: u32| {
         let (start, end) = (a.max(b), (a + length_a).min(b + length_b));
         (end > start).then(|| (start, end - start))

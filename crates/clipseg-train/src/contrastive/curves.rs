@@ -14,7 +14,8 @@ pub(crate) fn write_pretrain_curves(folder: &RunFolder, records: &[PretrainRecor
 
 fn panels(records: &[PretrainRecord]) -> [Vec<Curve>; 2] {
     let mut losses: Points = Vec::new();
-    let [mut texts, mut pictures, mut names, mut colours]: [Points; 4] = Default::default();
+    let [mut texts, mut pictures, mut names, mut colours, mut boxes]: [Points; 5] =
+        Default::default();
     for record in records {
         match *record {
             PretrainRecord::Step { step, loss, .. } => losses.push((step as f64, f64::from(loss))),
@@ -24,6 +25,7 @@ fn panels(records: &[PretrainRecord]) -> [Vec<Curve>; 2] {
                 pictures.push(at(scores.picture_at_1));
                 names.extend(scores.names.map(at));
                 colours.extend(scores.colours.map(at));
+                boxes.extend(scores.region_names.map(at));
             }
         }
     }
@@ -38,6 +40,7 @@ fn panels(records: &[PretrainRecord]) -> [Vec<Curve>; 2] {
             Curve::new("picture found", PURPLE, pictures),
             Curve::new("names", ORANGE, names),
             Curve::new("colours", DARK_BLUE, colours),
+            Curve::new("names of boxes", BLUE_GREY, boxes),
         ],
     ]
 }

@@ -101,6 +101,7 @@ impl<'a> ClipTraining<'a> {
             tokenizer.clone(),
             parts.processor.clone(),
             config.schedule.piece.unwrap_or(config.schedule.batch_size),
+            (config.data.regions > 0).then_some(setup.grid()),
         )?;
         let now = Instant::now();
         Ok(Self {
@@ -116,12 +117,6 @@ impl<'a> ClipTraining<'a> {
             began: now,
             warm: now,
         })
-    }
-
-    /// Rows and columns of a picture's patches.
-    fn grid(&self) -> [usize; 2] {
-        let side = self.setup.captions.options().side as usize;
-        [side / self.setup.parts.config.vision_config.patch_size; 2]
     }
 
     /// The number of steps that fit into the rest of the time, at least one.
@@ -149,7 +144,7 @@ impl Training for ClipTraining<'_> {
             self.setup.captions.clone(),
             self.tokenizer.clone(),
             self.config.schedule.batch_size,
-            self.grid(),
+            self.setup.grid(),
             state.step,
         )?);
         self.warm = Instant::now();

@@ -25,6 +25,9 @@ impl std::fmt::Display for ClipScores {
         if let Some(colours) = self.colours {
             write!(f, ", of colours {colours:.3}")?;
         }
+        if let Some(names) = self.region_names {
+            write!(f, "; {} boxes: accuracy of names {names:.3}", self.regions)?;
+        }
         Ok(())
     }
 }
@@ -45,6 +48,13 @@ impl ClipScores {
         }
         if let Some(colours) = self.colours {
             row("colour of an object, accuracy", self.objects, colours);
+        }
+        if let Some(names) = self.region_names {
+            row(
+                "name of a box in an entire picture, accuracy",
+                self.regions,
+                names,
+            );
         }
         text
     }

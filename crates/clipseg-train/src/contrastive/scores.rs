@@ -5,8 +5,8 @@ use super::packed_pictures::PackedPictures;
 use crate::error::Result;
 use crate::readback::floats;
 use burn::prelude::*;
-use clipseg_clip::{Clip, ImageProcessor, normalise};
-use clipseg_data::{Captions, HeldOut, LabelledPictures};
+use clipseg_clip::{Clip, ImageProcessor, Regions, normalise};
+use clipseg_data::{BoxedName, Captions, HeldOut, LabelledPictures};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,17 @@ pub struct ClipScores {
     /// Accuracy of colours over the objects of known colour; `None` without such objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub colours: Option<f32>,
+    /// Number of objects of the held-out pictures whose bounding boxes were classified by name; 0 if the
+    /// run trains without regions.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub regions: usize,
+    /// Accuracy of the names of these boxes, each by the mean of its patches; `None` if there is no box.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region_names: Option<f32>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// The held-out pictures, texts and objects that a CLIP is scored on.
@@ -49,6 +60,8 @@ pub(crate) struct ScoreSet {
     /// Pictures or texts that are embedded at a time. Every batch is filled up to this size, because a GPU
     /// tunes its kernels anew for every size.
     batch: usize,
+    /// The grid of patches, if the regions of the held-out pictures are scored too.
+    grid: Option<[usize; 2]>,
 }
 
 type Rows = Vec<Vec<f32>>;
@@ -60,6 +73,7 @@ impl ScoreSet {
         tokenizer: FixedTokenizer,
         processor: ImageProcessor,
         batch: usize,
+        grid: Option<[usize; 2]>,
     ) -> Result<Self> {
         Ok(Self {
             held_out: captions.held_out(pictures)?,
@@ -67,6 +81,7 @@ impl ScoreSet {
             tokenizer,
             processor,
             batch: batch.max(1),
+            grid,
         })
     }
 
@@ -80,8 +95,10 @@ impl ScoreSet {
             objects: self.labelled.pictures.len(),
             ..ClipScores::default()
         };
+        let mut regions = Rows::new();
         if scores.pictures > 0 {
-            let images = self.images(clip, &self.held_out.pictures)?;
+            let images;
+            (images, regions) = self.held_out_images(clip)?;
             let texts = self.texts(clip, &self.held_out.texts)?;
             [scores.text_at_1, scores.text_at_5] = found(&images, &texts);
             [scores.picture_at_1, scores.picture_at_5] = found(&texts, &images);
@@ -99,6 +116,13 @@ impl ScoreSet {
             let classes = self.texts(clip, name_classes)?;
             let own = names.iter().copied().map(Some);
             scores.names = accuracy(&objects, &classes, own);
+            if !regions.is_empty() {
+                let own = self.held_out.objects.iter().flatten();
+                let own =
+                    own.map(|object| name_classes.iter().position(|name| *name == object.name));
+                scores.regions = own.clone().flatten().count();
+                scores.region_names = accuracy(&regions, &classes, own);
+            }
             if !colour_classes.is_empty() {
                 let phrases: Vec<String> = colour_classes
                     .iter()
@@ -114,6 +138,42 @@ impl ScoreSet {
             }
         }
         Ok(scores)
+    }
+
+    /// Embeds the held-out pictures, and the boxes of their objects if they are scored.
+    fn held_out_images(&self, clip: &Clip) -> Result<(Rows, Rows)> {
+        let HeldOut {
+            pictures, objects, ..
+        } = &self.held_out;
+        let Some(grid) = self.grid else {
+            return Ok((self.images(clip, pictures)?, Rows::new()));
+        };
+        let items: Vec<_> = pictures.iter().zip(objects).collect();
+        let (mut images, mut boxed) = (Rows::new(), Rows::new());
+        for chunk in items.chunks(self.batch) {
+            let filled = self.filled(chunk);
+            let boxes = |(_, objects): &(_, &Vec<BoxedName>)| -> Vec<[f32; 4]> {
+                objects.iter().map(|object| object.bounds).collect()
+            };
+            let regions: Vec<_> = filled.iter().map(boxes).collect();
+            let regions = Regions::new(&regions, grid)?;
+            let pixels: Vec<RgbImage> = filled
+                .iter()
+                .map(|(picture, _)| (*picture).clone())
+                .collect();
+            let pixels = self
+                .processor
+                .normalise(PackedPictures::of(&pixels).into_pixels(&clip.device()));
+            if regions.is_empty() {
+                images.extend(rows_of(clip.image_embedding(pixels)?, chunk.len())?);
+                continue;
+            }
+            let count = chunk.iter().map(|(_, objects)| objects.len()).sum();
+            let (whole, parts) = clip.region_embedding(pixels, &regions)?;
+            images.extend(rows_of(whole, chunk.len())?);
+            boxed.extend(rows_of(parts, count)?);
+        }
+        Ok((images, boxed))
     }
 
     fn images(&self, clip: &Clip, pictures: &[RgbImage]) -> Result<Rows> {
@@ -138,15 +198,26 @@ impl ScoreSet {
     ) -> Result<Rows> {
         let mut rows = Vec::with_capacity(items.len());
         for chunk in items.chunks(self.batch) {
-            // The last chunk is filled up with its own items.
-            let filled: Vec<T> = chunk.iter().cycle().take(self.batch).cloned().collect();
-            let embedding = normalise(embed(&filled)?);
-            let [_, width] = embedding.dims();
-            let values = floats(embedding)?;
-            rows.extend(values.chunks(width).take(chunk.len()).map(<[f32]>::to_vec));
+            rows.extend(rows_of(embed(&self.filled(chunk))?, chunk.len())?);
         }
         Ok(rows)
     }
+
+    /// The chunk, filled up with its own items if it is the last one.
+    fn filled<T: Clone>(&self, chunk: &[T]) -> Vec<T> {
+        chunk.iter().cycle().take(self.batch).cloned().collect()
+    }
+}
+
+/// The first `count` rows of embeddings, normalised.
+fn rows_of(embedding: Tensor<2>, count: usize) -> Result<Rows> {
+    let [_, width] = embedding.dims();
+    let values = floats(normalise(embedding))?;
+    Ok(values
+        .chunks(width)
+        .take(count)
+        .map(<[f32]>::to_vec)
+        .collect())
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f32 {
@@ -206,7 +277,11 @@ fn accuracy(
 
 #[cfg(test)]
 mod tests {
+    use super::super::shape::ClipShape;
     use super::*;
+    use crate::step::randomness::drawing;
+    use clipseg_clip::ClipTokenizer;
+    use clipseg_data::CaptionOptions;
 
     #[test]
     fn rows_whose_own_column_ranks_first_are_counted() {
@@ -217,6 +292,43 @@ mod tests {
         assert!((first - 1.0 / 3.0).abs() < 1e-6 && five == 1.0);
         let same = vec![vec![1.0, 0.0]; 8];
         assert_eq!(found(&same, &same), [0.0, 0.0], "ties are misses");
+    }
+
+    #[test]
+    fn scores_do_not_depend_on_the_size_of_batches_or_on_boxes() {
+        let device = Device::flex();
+        let captions = Captions::scenes(CaptionOptions::new(32)).unwrap();
+        let tokenizer = ClipTokenizer::train(&captions.texts(), 700, 32).unwrap();
+        let shape = ClipShape {
+            image_size: 32,
+            ..ClipShape::default()
+        };
+        let shape = shape.to_config(tokenizer.vocab_size(), 0, 1);
+        let clip = {
+            let _alone = drawing(&device, 1);
+            Clip::init(&shape, &device)
+        };
+        let score = |batch, grid| {
+            let tokenizer = FixedTokenizer::new(&tokenizer, 32).unwrap();
+            let processor = ImageProcessor::clipseg(32);
+            let set = ScoreSet::new(&captions, [10, 40], tokenizer, processor, batch, grid);
+            let set = set.unwrap();
+            let boxes: usize = set.held_out.objects.iter().map(Vec::len).sum();
+            (boxes, set.score(&clip).unwrap())
+        };
+        let (boxes, with) = score(3, Some([4, 4]));
+        let (_, in_one) = score(64, Some([4, 4]));
+        assert_eq!(with, in_one);
+        // Only names of at least two held-out objects are classes.
+        assert!(with.regions > boxes / 2 && with.regions <= boxes, "{boxes}");
+        assert!(with.region_names.is_some());
+        let (_, without) = score(3, None);
+        let rest = ClipScores {
+            regions: 0,
+            region_names: None,
+            ..with
+        };
+        assert_eq!(without, rest);
     }
 
     #[test]

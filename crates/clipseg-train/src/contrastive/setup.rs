@@ -99,6 +99,12 @@ impl PretrainSetup {
         })
     }
 
+    /// Rows and columns of a picture's patches.
+    pub(crate) fn grid(&self) -> [usize; 2] {
+        let side = self.captions.options().side as usize;
+        [side / self.parts.config.vision_config.patch_size; 2]
+    }
+
     /// Creates a new CLIP and trains its vocabulary on the captions.
     fn begin(
         config: &PretrainConfig,

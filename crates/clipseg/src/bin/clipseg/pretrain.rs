@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 pub(crate) const EXAMPLE: &str = "\
 Example:
   clipseg pretrain --data photos --minutes 60 --out runs/clip
+  clipseg pretrain --set data.regions=5 --set data.crops=0 --out runs/with-regions
   clipseg train --clip runs/clip/model --set data.size=128 --out runs/on-clip";
 
 #[derive(clap::Args)]
