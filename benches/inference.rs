@@ -14,6 +14,10 @@ use clipseg::model::{
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 
+/// Keeps the memory of large tensors for the next ones.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SIDE: usize = 352;
 const PROMPTS: [&str; 4] = [
     "a cat",

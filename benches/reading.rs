@@ -20,6 +20,10 @@ use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+/// Keeps the memory of large tensors for the next ones.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const PICTURES: u64 = 71_746;
 const PHRASES: u64 = 310_816;
 /// The minimum and maximum number of points of a polygon; their mean gives the published file size.

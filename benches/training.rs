@@ -22,6 +22,10 @@ use std::collections::HashSet;
 use std::hint::black_box;
 use std::sync::Arc;
 
+/// Keeps the memory of large tensors for the next ones.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SIDE: usize = 352;
 const PHRASES: [&str; 4] = [
     "a cat",

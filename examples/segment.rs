@@ -11,6 +11,10 @@ use clipseg::model::{Segmenter, add_legend, heat_map, overlay};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+/// Keeps the memory of large tensors for the next ones.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(about = "Segment a photograph by text")]
 struct Arguments {

@@ -13,6 +13,10 @@ use clipseg::arguments::PretrainArguments;
 use clipseg::train::{End, PretrainConfig, Progress, Settings, StopFlag, pretrain};
 use std::error::Error;
 
+/// Keeps the memory of large tensors for the next ones.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Pre-train a small CLIP on captioned pictures or on generated scenes.
 #[derive(Parser)]
 struct Arguments {

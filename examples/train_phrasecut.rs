@@ -10,6 +10,10 @@ use clipseg::arguments::TrainArguments;
 use clipseg::train::{End, Progress, StopFlag, TrainConfig, run};
 use std::error::Error;
 
+/// Keeps the memory of large tensors for the next ones.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Train CLIPSeg's decoder on PhraseCut or on generated scenes.
 #[derive(Parser)]
 struct Arguments {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::level::Level;
-use crate::matmul::{Store, multiply_unpacked};
+use crate::matmul::{Store, multiply_deep, multiply_unpacked};
 use crate::view::{View, ViewMut};
 
 /// Gradients of a linear layer, y = x · W + b, that are wanted.
@@ -78,14 +78,7 @@ pub fn linear_backward(
             "length of the weight's gradient of {inputs} x {outputs} numbers"
         );
         let x = View::new(x, rows, inputs).transposed();
-        multiply_unpacked(
-            level,
-            x,
-            dy_view,
-            ViewMut::new(d_weight, inputs, outputs),
-            Store::Replace,
-            |_, _, _| {},
-        );
+        multiply_deep(level, x, dy_view, ViewMut::new(d_weight, inputs, outputs));
     }
     if let Some(d_bias) = gradients.d_bias {
         assert_eq!(d_bias.len(), outputs, "length of the bias's gradient");
@@ -96,7 +89,7 @@ pub fn linear_backward(
 /// Writes the sum of the rows of `rows` to `sums`.
 fn sum_rows(rows: &[f32], sums: &mut [f32]) {
     /// Columns that one task adds.
-    const COLUMNS: usize = 64;
+    const COLUMNS: usize = 256;
     /// Numbers from which on all threads help.
     const LARGE: usize = 1 << 17;
     let width = sums.len();

@@ -20,6 +20,13 @@ const ROWS: usize = 24;
 /// order of its memory.
 const SMALL_RIGHT: usize = 1 << 17;
 
+/// Rows of the right-hand side that [`multiply_deep`] takes at a time: they and the columns of the
+/// left-hand side fit the second-level cache.
+const DEEP_STEP: usize = 192;
+
+/// Rows of the result for which [`multiply_deep`] packs the right-hand side again.
+const DEEP_ROWS: usize = 128;
+
 /// Rows of the left-hand side for which packing the right-hand side costs more than it saves.
 const FEW_ROWS: usize = 12;
 
@@ -176,6 +183,42 @@ pub(crate) fn multiply_unpacked(
             });
         }
     });
+}
+
+/// The product of `a` and `b` on all threads, for matrices whose common side is much longer than the
+/// sides of the result, as in the gradient of a weight.
+///
+/// Takes a few columns of `a` and rows of `b` at a time, so that both are read from memory only once.
+pub(crate) fn multiply_deep(level: Level, a: View<'_>, b: View<'_>, c: ViewMut<'_>) {
+    check(a, (b.rows, b.columns), c);
+    let steps = b.rows.div_ceil(DEEP_STEP).max(1);
+    for step in 0..steps {
+        let (start, depth) = block(b.rows, steps, step);
+        let (left, right) = (a.columns_from(start, depth), b.rows_from(start, depth));
+        let store = if step == 0 {
+            Store::Replace
+        } else {
+            Store::Add
+        };
+        let layout = PanelLayout::new(level, depth, b.columns);
+        let blocks = row_blocks(a.rows, DEEP_ROWS, layout.panels());
+        let operations = 2 * a.rows * depth * c.columns;
+        for_each_task(layout.panels() * blocks, operations, |task| {
+            let panel = layout.panel(task / blocks);
+            let (first, rows) = block(a.rows, blocks, task % blocks);
+            let width = panel.vectors * layout.lanes();
+            with_scratch(depth * width, |packed| {
+                layout.pack_panel(right, panel, packed);
+                // SAFETY: each task has its own part.
+                unsafe {
+                    let part = c.part(first, rows, panel.column, panel.columns);
+                    let left = left.rows_from(first, rows);
+                    let packed = View::new(packed, depth, width);
+                    multiply_panel(layout, left, packed, part, store, |_, _| {});
+                }
+            });
+        });
+    }
 }
 
 /// Panics unless `a` times a matrix of `(depth, columns)` has the shape of `c`.

@@ -16,6 +16,10 @@ use output::tell;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+/// Keeps the memory of large tensors for the next ones.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EXAMPLES: &str = "\
 Examples:
   clipseg segment cat.jpg --model CIDAS/clipseg-rd64-refined --prompt \"a cat\"
