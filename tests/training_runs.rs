@@ -779,6 +779,27 @@ fn settings_that_do_not_fit_are_named() {
 }
 
 #[test]
+fn a_clip_with_random_weights_can_be_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = small_run(folder.path());
+    let base = TrainConfig::from_toml(&text, Path::new("test")).unwrap();
+    let made = |checkpoint: Option<&str>| {
+        let mut config = base.clone();
+        config.clip.checkpoint = checkpoint.map(str::to_owned);
+        let mut notes = Vec::new();
+        let setup = Setup::new(&config, &device(), |line| notes.push(line.to_owned())).unwrap();
+        let batch = setup.training.batch(&[0], 0, setup.clip.device()).unwrap();
+        let states = setup.clip.encode_pictures(batch.pixels).unwrap();
+        (states.hidden_states[0].clone().into_data(), notes)
+    };
+    let (unnamed, notes) = made(None);
+    assert!(notes[0].starts_with("no CLIP given"), "{notes:?}");
+    let (named, notes) = made(Some("random"));
+    assert_eq!(named, unnamed);
+    assert_eq!(notes[0], "using a small CLIP with random weights (seed 4)");
+}
+
+#[test]
 fn fine_tuning_keeps_the_preprocessing_of_the_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let checkpoint = copied_checkpoint(folder.path());
@@ -832,6 +853,20 @@ fn fine_tuning_keeps_the_preprocessing_of_the_checkpoint() {
     for (a, b) in found.hidden_states.into_iter().zip(features.hidden_states) {
         assert_eq!(a.into_data(), b.into_data());
     }
+
+    // A new decoder gets pictures of the same size, because the CLIP was made for it.
+    let new_decoder = [format!("clip.checkpoint={checkpoint:?}")];
+    let new_decoder = base.clone().with_overrides(&new_decoder).unwrap();
+    let side = || {
+        let setup = Setup::new(&new_decoder, &device(), |_| {}).unwrap();
+        let batch = setup.training.batch(&[0], 0, setup.clip.device()).unwrap();
+        batch.pixels.dims()[2]
+    };
+    assert_eq!(side(), 96);
+    let cropping = ImageProcessor::clip(96).to_json().to_string();
+    std::fs::write(checkpoint.join("preprocessor_config.json"), cropping).unwrap();
+    assert_eq!(side(), 352, "that of the published CLIPSeg");
+    std::fs::write(checkpoint.join("preprocessor_config.json"), half).unwrap();
 
     // A configured size has precedence, which is reported.
     let (_, saved, notes) = tune(&["data.size=64"]);

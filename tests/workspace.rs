@@ -28,6 +28,8 @@ mod pretraining;
 mod program;
 mod protocol;
 mod protocol_scores;
+#[cfg(all(feature = "fetch", feature = "hub"))]
+mod published;
 mod round_trip;
 mod samples;
 mod scenes;

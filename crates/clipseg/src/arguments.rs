@@ -72,8 +72,8 @@ pub struct TrainArguments {
     /// Data set in the layout of `VGPhraseCut_v0`. Without it, scenes are generated.
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
-    /// CLIP or CLIPSeg checkpoint: a folder or a Hugging Face hub id. Without it, a small CLIP with
-    /// random weights is used.
+    /// CLIP or CLIPSeg checkpoint: a folder or a Hugging Face hub id. With `random` or without this flag,
+    /// a small CLIP with random weights is used.
     #[arg(long, value_name = "FOLDER-OR-ID")]
     pub clip: Option<String>,
     /// Decoder: transformer, conv or deconv. A kind other than the configured one starts from its

@@ -1,5 +1,6 @@
 //! Training configurations as TOML: files, presets and changes of single fields.
 
+use crate::config::clip_name::make_absolute;
 use crate::config::decoder_choice::SECTION;
 use crate::config::settings::Settings;
 use crate::config::train_config::TrainConfig;
@@ -139,13 +140,7 @@ impl TrainConfig {
                 *folder = found;
             }
         }
-        if let Some(checkpoint) = &mut self.clip.checkpoint
-            && Path::new(checkpoint).is_dir()
-            && let Ok(found) = std::path::absolute(&checkpoint)
-            && let Some(found) = found.to_str()
-        {
-            *checkpoint = found.to_owned();
-        }
+        make_absolute(&mut self.clip.checkpoint);
         self
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod adamw_options;
 pub(crate) mod bytes;
 pub(crate) mod checks;
+pub(crate) mod clip_name;
 pub(crate) mod decoder_choice;
 pub(crate) mod file;
 pub(crate) mod settings;

@@ -90,7 +90,8 @@ pub struct DataConfig {
     /// `validation`, the log and the report say that its scores are too good. Default: `test`.
     pub test: Split,
     /// Side of the model's input pictures in pixels. Default: that of the random CLIP if no checkpoint is
-    /// given, that of the checkpoint's preprocessing if its decoder is fine-tuned, else 352.
+    /// given, that of the checkpoint's preprocessing if its decoder is fine-tuned or if it resizes pictures
+    /// to a square without cropping them, else 352.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u32>,
     /// How pictures and masks are resized, in training and in validation. `clipseg` does it as the
@@ -179,8 +180,8 @@ pub struct AugmentConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClipChoice {
-    /// Folder of a CLIP or CLIPSeg checkpoint, or its id on the Hugging Face hub. Without it, a small CLIP
-    /// with random weights is used.
+    /// Folder of a CLIP or CLIPSeg checkpoint, or its id on the Hugging Face hub. With the name `random` or
+    /// without any, a small CLIP with random weights is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
     /// Precision of the frozen CLIP; the decoder is trained in single precision. Default: `f32`.

@@ -3,10 +3,11 @@
 use super::schedule::PretrainSchedule;
 use super::shape::ClipShape;
 use crate::config::adamw_options::{AdamWOptions, with_clip_defaults};
+use crate::config::clip_name::make_absolute;
 use crate::config::train_config::CheckpointConfig;
 use clipseg_data::CaptionOptions;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The configuration of contrastive pre-training: the content of a configuration file.
 ///
@@ -182,13 +183,7 @@ impl PretrainConfig {
                 *folder = found;
             }
         }
-        if let Some(checkpoint) = &mut self.clip.checkpoint
-            && Path::new(checkpoint).is_dir()
-            && let Ok(found) = std::path::absolute(&checkpoint)
-            && let Some(found) = found.to_str()
-        {
-            *checkpoint = found.to_owned();
-        }
+        make_absolute(&mut self.clip.checkpoint);
         self
     }
 }

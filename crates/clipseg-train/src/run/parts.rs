@@ -1,9 +1,10 @@
 //! Loading the model of a run with its tokenizer and preprocessing.
 
+use crate::config::clip_name::RANDOM;
 use crate::config::decoder_choice::{ConvSize, DecoderChoice, DecoderKind, PretrainedChoice};
 use crate::config::train_config::TrainConfig;
 use crate::error::{Result, TrainError};
-use crate::run::preprocessing::{PUBLISHED_SIDE, published, squashing};
+use crate::run::preprocessing::{PUBLISHED_SIDE, published, squashed_side, squashing};
 use burn::module::Module;
 use burn::prelude::*;
 use clipseg_clip::{
@@ -37,12 +38,22 @@ impl Parts {
         device: &Device,
         note: &mut impl FnMut(&str),
     ) -> Result<Self> {
-        let Some(checkpoint) = &config.clip.checkpoint else {
-            note(&format!(
-                "no CLIP given: using a small one with random weights (seed {})",
-                config.seed
-            ));
-            return Self::random(config, device);
+        let checkpoint = match config.clip.checkpoint.as_deref() {
+            Some(RANDOM) => {
+                note(&format!(
+                    "using a small CLIP with random weights (seed {})",
+                    config.seed
+                ));
+                return Self::random(config, device);
+            }
+            None => {
+                note(&format!(
+                    "no CLIP given: using a small one with random weights (seed {})",
+                    config.seed
+                ));
+                return Self::random(config, device);
+            }
+            Some(checkpoint) => checkpoint,
         };
         let folder = resolve(checkpoint)?;
         match &config.decoder {
@@ -90,9 +101,11 @@ impl Parts {
         let decoder = decoder_config(config, &published_layers(&clip_config), inner)?;
         let model_config = ClipSegConfig::new(clip_config, decoder)?;
         let (clip, decoder) = ClipSeg::with_clip(&model_config, clip, device).into_parts();
-        let side = config.data.size.unwrap_or(PUBLISHED_SIDE);
+        let own = ImageProcessor::from_folder(folder)?;
+        let own_side = own.as_ref().and_then(squashed_side);
+        let side = config.data.size.or(own_side).unwrap_or(PUBLISHED_SIDE);
         let processor = published(config, side);
-        if let Some(own) = ImageProcessor::from_folder(folder)?
+        if let Some(own) = own
             && (own.mean, own.std) != (processor.mean, processor.std)
         {
             note(&format!(

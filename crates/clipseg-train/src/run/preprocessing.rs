@@ -13,6 +13,15 @@ pub(crate) fn published(config: &TrainConfig, side: u32) -> ImageProcessor {
     ImageProcessor::clipseg(side).with_preprocessing(preprocessing)
 }
 
+/// The side of the square to which a preprocessing resizes pictures without cropping them; `None` if it
+/// does something else.
+pub(crate) fn squashed_side(processor: &ImageProcessor) -> Option<u32> {
+    match (processor.crop, processor.size) {
+        (None, Some(TargetSize::Exact { height, width })) if height == width => Some(height),
+        _ => None,
+    }
+}
+
 /// The preprocessing of a checkpoint whose decoder is fine-tuned, and the side of its pictures.
 ///
 /// Training samples are resized to a square with bilinear interpolation. `note` is called for each part of
@@ -23,10 +32,9 @@ pub(crate) fn squashing(
     data: &DataConfig,
     note: &mut impl FnMut(&str),
 ) -> Result<(ImageProcessor, u32)> {
-    let square = match (own.crop, own.size) {
-        (Some([height, width]), _) => (height == width).then_some(height),
-        (None, Some(TargetSize::Exact { height, width })) => (height == width).then_some(height),
-        _ => None,
+    let square = match own.crop {
+        Some([height, width]) => (height == width).then_some(height),
+        None => squashed_side(&own),
     };
     let (own_size, asked) = (own.size, data.size);
     let Some(side) = asked.or(square) else {

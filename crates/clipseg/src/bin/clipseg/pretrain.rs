@@ -11,7 +11,7 @@ pub(crate) const EXAMPLE: &str = "\
 Example:
   clipseg pretrain --data photos --minutes 60 --out runs/clip
   clipseg pretrain --set data.regions=5 --set data.crops=0 --out runs/with-regions
-  clipseg train --clip runs/clip/model --set data.size=128 --out runs/on-clip";
+  clipseg train --clip runs/clip/model --out runs/on-clip";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -56,8 +56,7 @@ pub(crate) fn run_pretraining(arguments: &Arguments) -> Result<(), Failure> {
     }
     print_line(&format!("report: {out}/report.md, model: {out}/model"))?;
     print_line(&format!(
-        "train a decoder on it: clipseg train --clip {out}/model --set data.size={}",
-        config.model.image_size
+        "train a decoder on it: clipseg train --clip {out}/model"
     ))?;
     Ok(())
 }
