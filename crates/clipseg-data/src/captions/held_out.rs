@@ -1,7 +1,8 @@
 //! Held-out pictures for scoring CLIP.
 
 use super::annotated::Annotated;
-use super::sample::{COLOURS, cut, whole};
+use super::colour_words::COLOURS;
+use super::sample::{cut, whole};
 use super::source::Known;
 use super::window::{around, fractions};
 use image::RgbImage;

@@ -2,6 +2,7 @@
 
 mod annotated;
 mod batch;
+mod colour_words;
 mod held_out;
 mod list;
 mod options;

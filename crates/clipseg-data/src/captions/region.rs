@@ -100,21 +100,13 @@ pub(crate) fn draw_regions(
 #[cfg(test)]
 mod tests {
     use super::super::things::may_hold;
+    use super::super::window::tests::bounds;
     use super::*;
     use crate::scenes::fresh::{Looks, fresh_scene};
     use image::RgbImage;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
     use std::collections::BTreeSet;
-
-    fn bounds(x: u32, y: u32, width: u32, height: u32) -> BoundingBox {
-        BoundingBox {
-            x,
-            y,
-            width,
-            height,
-        }
-    }
 
     fn object(name: &str, boxes: &[BoundingBox]) -> Shown {
         let text = |words: &str| (words.to_owned(), Thing::new([words]));

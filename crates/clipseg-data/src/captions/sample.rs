@@ -1,6 +1,7 @@
 //! Drawing captioned samples from an annotated picture.
 
 use super::annotated::{Annotated, Said};
+use super::colour_words::contains_colour;
 use super::options::CaptionOptions;
 use super::region::{CaptionedRegion, draw_regions};
 use super::things::Thing;
@@ -9,41 +10,13 @@ use crate::mask::BoundingBox;
 use crate::resize::{Filter, resize_rgb};
 use crate::samples::TEMPLATES;
 use crate::samples::colours::change_colours;
-use crate::samples::words::{has_words, swap_sides};
+use crate::samples::words::swap_sides;
 use image::{RgbImage, imageops};
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, RngExt};
 
 /// Maximum number of words in a joined caption, so that it fits text encoders with few positions.
 const MOST_WORDS: usize = 24;
-
-/// English colour words. Colour changes would make captions with them wrong.
-pub(crate) const COLOURS: [&str; 24] = [
-    "red",
-    "orange",
-    "yellow",
-    "green",
-    "blue",
-    "purple",
-    "violet",
-    "pink",
-    "brown",
-    "white",
-    "black",
-    "grey",
-    "gray",
-    "golden",
-    "gold",
-    "silver",
-    "beige",
-    "tan",
-    "cyan",
-    "turquoise",
-    "magenta",
-    "maroon",
-    "navy",
-    "teal",
-];
 
 /// A picture with a caption.
 #[derive(Debug, Clone)]
@@ -230,10 +203,6 @@ pub(crate) fn cut(picture: &RgbImage, window: BoundingBox, side: u32) -> RgbImag
     }
     let part = imageops::crop_imm(picture, x, y, width, height).to_image();
     resize_rgb(&part, side, side, Filter::Bilinear)
-}
-
-fn contains_colour(text: &str) -> bool {
-    COLOURS.iter().any(|colour| has_words(text, colour))
 }
 
 /// Crops the picture, and flips it and changes its colours by the options.

@@ -7,7 +7,7 @@ use super::stream::Captions;
 use crate::scenes::fresh::{Looks, fresh_scene};
 use crate::scenes::{ScenesConfig, generate_scenes};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn options() -> CaptionOptions {
     CaptionOptions {
@@ -15,6 +15,27 @@ fn options() -> CaptionOptions {
         seed: 9,
         ..CaptionOptions::new(32)
     }
+}
+
+/// A data set of 16 training scenes, and a list of six pictures, of which the first is held out.
+fn scenes_and_list(folder: &Path) -> [PathBuf; 2] {
+    let scenes = folder.join("scenes");
+    let config = ScenesConfig {
+        images: 20,
+        size: 48,
+        seed: 5,
+    };
+    generate_scenes(&scenes, &config).unwrap();
+    let listed = folder.join("listed");
+    std::fs::create_dir(&listed).unwrap();
+    let mut list = String::new();
+    for index in 0..6u8 {
+        let picture = image::RgbImage::from_pixel(20, 10, image::Rgb([40 * index; 3]));
+        picture.save(listed.join(format!("{index}.png"))).unwrap();
+        list += &format!("{index}.png\tgrey number {index}\n");
+    }
+    std::fs::write(listed.join(CAPTION_LIST), list).unwrap();
+    [scenes, listed]
 }
 
 fn texts(batch: &CaptionBatch) -> Vec<&str> {
@@ -69,22 +90,7 @@ fn without_regions_the_samples_are_those_of_earlier_versions() {
 #[test]
 fn only_pictures_with_annotated_objects_have_regions() {
     let folder = tempfile::tempdir().unwrap();
-    let scenes = folder.path().join("scenes");
-    let config = ScenesConfig {
-        images: 20,
-        size: 48,
-        seed: 5,
-    };
-    generate_scenes(&scenes, &config).unwrap();
-    let listed = folder.path().join("listed");
-    std::fs::create_dir(&listed).unwrap();
-    let mut list = String::new();
-    for index in 0..3 {
-        let picture = image::RgbImage::new(8, 8);
-        picture.save(listed.join(format!("{index}.png"))).unwrap();
-        list += &format!("{index}.png\tblack\n");
-    }
-    std::fs::write(listed.join(CAPTION_LIST), list).unwrap();
+    let [scenes, listed] = scenes_and_list(folder.path());
     let options = CaptionOptions {
         regions: 4,
         crops: 0.0,
@@ -98,13 +104,13 @@ fn only_pictures_with_annotated_objects_have_regions() {
     let captions = Captions::open(&[&scenes, &listed], options).unwrap();
     assert_eq!(
         (captions.pictures(), captions.without_objects()),
-        (Some(18), 2)
+        (Some(21), 5)
     );
-    let (mut with, mut black) = (0, 0);
-    for position in 0..18 {
+    let (mut with, mut without) = (0, 0);
+    for position in 0..21 {
         for sample in captions.batch(position, 2).unwrap().samples {
-            if sample.text == "black" {
-                black += 1;
+            if sample.text.starts_with("grey number") {
+                without += 1;
                 assert!(sample.regions.is_empty());
             } else {
                 with += usize::from(!sample.regions.is_empty());
@@ -117,7 +123,7 @@ fn only_pictures_with_annotated_objects_have_regions() {
             }
         }
     }
-    assert_eq!((with, black), (32, 4));
+    assert_eq!((with, without), (32, 10));
     let held_out = captions.held_out(100).unwrap();
     assert_eq!(held_out.objects.len(), held_out.pictures.len());
     assert!(held_out.objects.iter().any(|objects| !objects.is_empty()));
@@ -127,25 +133,8 @@ fn only_pictures_with_annotated_objects_have_regions() {
 #[test]
 fn an_epoch_contains_every_picture() {
     let folder = tempfile::tempdir().unwrap();
-    let scenes = folder.path().join("scenes");
-    let config = ScenesConfig {
-        images: 20,
-        size: 48,
-        seed: 5,
-    };
-    generate_scenes(&scenes, &config).unwrap();
-    let listed = folder.path().join("listed");
-    std::fs::create_dir(&listed).unwrap();
-    let mut list = String::new();
-    for index in 0..6u8 {
-        let picture = image::RgbImage::from_pixel(20, 10, image::Rgb([40 * index; 3]));
-        picture.save(listed.join(format!("{index}.png"))).unwrap();
-        list += &format!("{index}.png\tgrey number {index}\n");
-    }
-    std::fs::write(listed.join(CAPTION_LIST), list).unwrap();
-
+    let [scenes, listed] = scenes_and_list(folder.path());
     let captions = Captions::open(&[&scenes, &listed], options()).unwrap();
-    // 16 scenes of `train` and five pictures of the list, whose first picture is held out.
     let pictures = captions.pictures().unwrap();
     assert_eq!(pictures, 21);
     let pass = |epoch: u64| -> Vec<String> {

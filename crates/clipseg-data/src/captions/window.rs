@@ -137,12 +137,12 @@ pub(crate) fn same_place(a: BoundingBox, b: BoundingBox) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
-    fn bounds(x: u32, y: u32, width: u32, height: u32) -> BoundingBox {
+    pub(crate) fn bounds(x: u32, y: u32, width: u32, height: u32) -> BoundingBox {
         BoundingBox {
             x,
             y,
