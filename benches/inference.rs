@@ -16,7 +16,7 @@ use std::hint::black_box;
 
 /// Keeps the memory of large tensors for the next ones.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: clipseg::Allocator = clipseg::Allocator;
 
 const SIDE: usize = 352;
 const PROMPTS: [&str; 4] = [

@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 /// Keeps the memory of large tensors for the next ones.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: clipseg::Allocator = clipseg::Allocator;
 
 const WIDTH: u32 = 640;
 const HEIGHT: u32 = 480;

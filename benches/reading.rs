@@ -22,7 +22,7 @@ use std::time::Instant;
 
 /// Keeps the memory of large tensors for the next ones.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: clipseg::Allocator = clipseg::Allocator;
 
 const PICTURES: u64 = 71_746;
 const PHRASES: u64 = 310_816;

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 /// Keeps the memory of large tensors for the next ones.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: clipseg::Allocator = clipseg::Allocator;
 
 const SIDE: usize = 352;
 const PHRASES: [&str; 4] = [

@@ -11,10 +11,6 @@ use clipseg::train::{TrainError, WordRanks, evaluate_phrasecut};
 use std::error::Error;
 use std::path::Path;
 
-/// Keeps the memory of large tensors for the next ones.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The method to score: this one marks the middle of every picture, whatever the phrase.
 fn predict(task: &PhraseCutTask) -> Result<Option<Mask>, TrainError> {
     let (width, height) = (task.width, task.height);

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// Keeps the memory of large tensors for the next ones.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: clipseg::Allocator = clipseg::Allocator;
 
 #[derive(Parser)]
 #[command(about = "Segment a photograph by text")]

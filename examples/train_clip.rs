@@ -15,7 +15,7 @@ use std::error::Error;
 
 /// Keeps the memory of large tensors for the next ones.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: clipseg::Allocator = clipseg::Allocator;
 
 /// Pre-train a small CLIP on captioned pictures or on generated scenes.
 #[derive(Parser)]

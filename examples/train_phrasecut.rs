@@ -12,7 +12,7 @@ use std::error::Error;
 
 /// Keeps the memory of large tensors for the next ones.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: clipseg::Allocator = clipseg::Allocator;
 
 /// Train CLIPSeg's decoder on PhraseCut or on generated scenes.
 #[derive(Parser)]

@@ -18,10 +18,6 @@ use clipseg::train::FrozenClip;
 use std::error::Error;
 use std::sync::Arc;
 
-/// Keeps the memory of large tensors for the next ones.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> Result<(), Box<dyn Error>> {
     let device = clipseg::device("cpu")?;
     device.seed(0);

@@ -11,10 +11,6 @@ use clipseg::data::{load_mask, load_rgb, overlay};
 use clipseg::model::{Segmenter, VisualPrompt};
 use std::error::Error;
 
-/// Keeps the memory of large tensors for the next ones.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [model, photo, example, mask, phrase, out] = arguments.as_slice() else {

@@ -34,6 +34,8 @@
 //!   [`LayerNorm`]'s parameters, whose sums are formed in parts.
 //! - **Memory.** Results are written to the caller's slices. Intermediate results are kept in scratch
 //!   memory, which each thread keeps; [`free_scratch`] frees it.
+//! - **Allocation.** The feature `allocator` has an allocator for programs, which keeps the memory of
+//!   freed tensors for the next ones.
 //! - **Shapes** that do not fit are a mistake of the caller: the operations panic and name the length
 //!   that they expect.
 //! - **Unsafe code** is confined to this crate: vector instructions, and threads that write different
@@ -46,6 +48,8 @@
 )]
 
 mod activation;
+#[cfg(feature = "allocator")]
+mod allocator;
 mod attention;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod bf16;
@@ -69,6 +73,8 @@ mod unrolled;
 mod view;
 
 pub use activation::Activation;
+#[cfg(feature = "allocator")]
+pub use allocator::Allocator;
 pub use attention::Attention;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 pub use bf16::bf16_is_supported;

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 /// Keeps the memory of large tensors for the next ones.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: clipseg::Allocator = clipseg::Allocator;
 
 const EXAMPLES: &str = "\
 Examples:
