@@ -2,25 +2,11 @@
 
 use super::ops::{FusedGradients, FusedOps};
 use super::packed::PackedCache;
+use super::rows::{elements, row_by_row};
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 use clipseg_kernels::{Activation, Attention, LayerNorm, LinearGradients, linear, linear_backward};
-
-/// The tensor with its elements row by row; a copy only if they are not yet.
-fn row_by_row(x: FlexTensor) -> FlexTensor {
-    if x.as_slice::<f32>().is_some() {
-        x
-    } else {
-        x.to_contiguous()
-    }
-}
-
-/// The elements of a tensor that [`row_by_row`] returned.
-pub(super) fn elements(x: &FlexTensor) -> &[f32] {
-    x.as_slice::<f32>()
-        .unwrap_or_else(|| unreachable!("the callers check the type and the layout"))
-}
 
 fn tensor(elements: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(elements, shape.into()))

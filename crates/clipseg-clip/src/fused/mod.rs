@@ -14,6 +14,8 @@ mod on_flex;
 mod ops;
 #[cfg(feature = "kernels")]
 mod packed;
+#[cfg(feature = "kernels")]
+mod rows;
 mod switch;
 #[cfg(all(test, feature = "kernels"))]
 mod tests;

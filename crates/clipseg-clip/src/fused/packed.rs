@@ -1,6 +1,6 @@
 //! Weights in the layout of the matrix kernel, kept beside the parameters that they were made from.
 
-use super::flex::elements;
+use super::rows::elements;
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 use clipseg_kernels::PackedLinear;
