@@ -86,7 +86,11 @@ impl Works {
     }
 
     /// A step on four phrases.
-    fn step(&mut self, features: ImageFeatures, picture_of: Vec<usize>) -> Result<(), Box<dyn Error>> {
+    fn step(
+        &mut self,
+        features: ImageFeatures,
+        picture_of: Vec<usize>,
+    ) -> Result<(), Box<dyn Error>> {
         let texts = self.expected.texts(4);
         let input = StepInput {
             features,
@@ -139,7 +143,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         model,
         expected,
     };
-    let difference = (works.logits(4)? - works.expected.logits.clone()).abs().max();
+    let difference = (works.logits(4)? - works.expected.logits.clone())
+        .abs()
+        .max();
     println!("{}", difference.into_scalar::<f32>());
     for line in std::io::stdin().lock().lines() {
         let start = Instant::now();
