@@ -30,6 +30,7 @@ mod protocol;
 mod protocol_scores;
 #[cfg(all(feature = "fetch", feature = "hub"))]
 mod published;
+mod refinement;
 mod round_trip;
 mod samples;
 mod scenes;

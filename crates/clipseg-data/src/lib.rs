@@ -23,12 +23,14 @@ mod error;
 #[cfg(feature = "fetch")]
 mod fetch;
 pub mod files;
+mod guided_filter;
 mod jpeg;
 mod json_list;
 mod left_out;
 mod letters;
 mod limits;
 mod mask;
+mod pamr;
 mod phrasecut;
 mod pictures;
 mod planes;
@@ -51,11 +53,13 @@ pub use check::{OTHER_SIZE_PICTURES, check, check_splits};
 pub use error::{DataError, Result};
 #[cfg(feature = "fetch")]
 pub use fetch::{FailedPicture, FetchProgress, FetchReport, Fetcher};
+pub use guided_filter::guided_filter;
 pub use json_list::read_json;
 pub use left_out::{LeftOut, Omission};
 pub use letters::{LETTER_HEIGHT, draw_text, rasterize_text, text_width};
 pub use mask::file::load_mask;
 pub use mask::{BoundingBox, Mask};
+pub use pamr::pamr;
 pub use phrasecut::{PhraseCut, list_pictures, read_phrases};
 pub use pictures::{decode_rgb, load_rgb, load_stored_rgb};
 pub use planes::write_planes;

@@ -1,4 +1,7 @@
-//! Channels of pixels as planes.
+//! Planes of numbers: channels of pixels, and one value for each pixel of a picture.
+
+use crate::error::{DataError, Result};
+use image::RgbImage;
 
 /// Writes the three channels of pixels as planes one after the other.
 ///
@@ -19,6 +22,29 @@ pub fn write_planes<T: Copy, U>(pixels: &[T], planes: &mut [U], value: impl Fn(u
         for (target, levels) in plane.iter_mut().zip(pixels) {
             *target = value(channel, levels[channel]);
         }
+    }
+}
+
+/// Checks that a plane has one finite value for each pixel of a picture, and that there are pixels.
+pub(crate) fn check_plane(picture: &RgbImage, plane: &[f32]) -> Result<()> {
+    let (width, height) = picture.dimensions();
+    if width == 0 || height == 0 {
+        return Err(DataError::Input(format!(
+            "a picture of {width}x{height} has no pixels"
+        )));
+    }
+    if plane.len() != width as usize * height as usize {
+        return Err(DataError::Input(format!(
+            "{} values for a picture of {width}x{height}, expected one for each pixel",
+            plane.len()
+        )));
+    }
+    match plane.iter().filter(|value| !value.is_finite()).count() {
+        0 => Ok(()),
+        count => Err(DataError::Input(format!(
+            "{count} of {} values are NaN or infinite",
+            plane.len()
+        ))),
     }
 }
 

@@ -9,6 +9,7 @@
 //! | segment photographs | [`Segmenter`] |
 //! | compute logits from tensors, or train | [`ClipSeg`], [`Decoder`] |
 //! | configure a model | [`ClipSegConfig`], [`DecoderConfig`] |
+//! | move the edges of masks to those of the photograph | [`SoftMask::refine`], [`Refinement`] |
 //! | combine the masks of several prompts | [`label_map`], [`overlay`] |
 //!
 //! Checkpoints with CLIPSeg's own decoder are read and written in Hugging Face's layout;
@@ -48,6 +49,7 @@ mod label_map;
 mod masks;
 mod original;
 mod prompt;
+mod refine;
 mod segmenter;
 mod soft_mask;
 mod text_cache;
@@ -70,6 +72,7 @@ pub use heat_map::heat_map;
 pub use label_map::{LabelMap, LabelMapBuilder, label_map};
 pub use original::OriginalOptions;
 pub use prompt::{Prompt, SegmentOptions};
+pub use refine::Refinement;
 pub use segmenter::{EncodedImage, Segmenter};
 pub use soft_mask::SoftMask;
 pub use visual_prompt::VisualPrompt;

@@ -48,6 +48,35 @@ impl SoftMask {
         })
     }
 
+    /// Creates a soft mask from one probability per pixel, row by row. `size` is `[width, height]` in pixels.
+    ///
+    /// # Errors
+    ///
+    /// If the number of probabilities is not `width · height`, the width or height is zero, or a value is NaN
+    /// or not from 0 to 1.
+    pub fn from_probabilities(probabilities: Vec<f32>, size: [u32; 2]) -> Result<Self> {
+        let [width, height] = size;
+        let expected = width as usize * height as usize;
+        if probabilities.len() != expected || expected == 0 {
+            return Err(ModelError::Input(format!(
+                "{} probabilities for a soft mask of {width}x{height}, expected one for each pixel and no side \
+                 of 0",
+                probabilities.len()
+            )));
+        }
+        let invalid = |value: &&f32| !(0.0..=1.0).contains(*value);
+        if let Some(value) = probabilities.iter().find(invalid) {
+            return Err(ModelError::Input(format!(
+                "a soft mask has the value {value}, expected probabilities from 0 to 1"
+            )));
+        }
+        Ok(Self {
+            width,
+            height,
+            probabilities,
+        })
+    }
+
     /// Width in pixels.
     pub fn width(&self) -> u32 {
         self.width
@@ -165,6 +194,26 @@ mod tests {
         // The largest finite numbers are accepted.
         let mask = SoftMask::from_logits(&[f32::MAX, f32::MIN], [2, 1], [2, 1]).unwrap();
         assert_eq!(mask.probabilities(), [1.0, 0.0]);
+    }
+
+    #[test]
+    fn probabilities_are_checked() {
+        let mask = SoftMask::from_probabilities(vec![0.0, 0.5, 1.0], [3, 1]).unwrap();
+        assert_eq!((mask.width(), mask.height()), (3, 1));
+        assert_eq!(mask.probabilities(), [0.0, 0.5, 1.0]);
+        for bad in [f32::NAN, f32::INFINITY, -0.1, 1.1] {
+            let error = SoftMask::from_probabilities(vec![0.5, bad], [2, 1]).unwrap_err();
+            let expected =
+                format!("a soft mask has the value {bad}, expected probabilities from 0 to 1");
+            assert_eq!(error.to_string(), expected);
+        }
+        for (count, size) in [(3, [2, 2]), (0, [0, 4])] {
+            let error = SoftMask::from_probabilities(vec![0.5; count], size).unwrap_err();
+            assert!(
+                error.to_string().contains("expected one for each pixel"),
+                "{error}"
+            );
+        }
     }
 
     #[test]
