@@ -13,6 +13,7 @@ mod data_program;
 mod data_reading;
 mod decoder_files;
 mod decoders;
+mod edges;
 mod encoders;
 mod eval_program;
 mod export;

@@ -4,6 +4,8 @@ use crate::error::{DataError, Result};
 use image::{GrayImage, Luma};
 use std::ops::Range;
 
+mod components;
+mod distance;
 pub(crate) mod file;
 mod morphology;
 #[cfg(test)]

@@ -40,6 +40,7 @@
 
 mod clipseg;
 mod config;
+mod cutout;
 mod decoder;
 mod error;
 mod export;

@@ -36,7 +36,7 @@ impl Mask {
     }
 
     /// The pixels that are outside.
-    fn complement(&self) -> Self {
+    pub(super) fn complement(&self) -> Self {
         let mut inverse = self.clone();
         let beyond = self.width % WORD;
         for words in inverse.rows_mut() {

@@ -1,6 +1,7 @@
 //! The command-line program `clipseg`; each command has a file.
 
 mod data;
+mod edges;
 mod eval;
 mod export;
 mod output;

@@ -25,11 +25,18 @@ impl<'a> Finding<'a> {
         }
     }
 
-    /// One line of JSON. File names that are not UTF-8 are written with replacement characters.
-    pub(crate) fn json(&self, photo: &Path, heat: &Path, mask: &Path) -> Value {
+    /// One line of JSON; the field `cutout` is left out if there is none. File names that are not UTF-8 are
+    /// written with replacement characters.
+    pub(crate) fn json(
+        &self,
+        photo: &Path,
+        heat: &Path,
+        mask: &Path,
+        cutout: Option<&Path>,
+    ) -> Value {
         let shown = |path: &Path| path.display().to_string();
         let corners = |b: BoundingBox| json!([b.x, b.y, b.width, b.height]);
-        json!({
+        let mut line = json!({
             "photo": shown(photo),
             "prompt": self.prompt,
             "highest": self.highest,
@@ -37,7 +44,11 @@ impl<'a> Finding<'a> {
             "box": self.bounding_box.map(corners),
             "heat": shown(heat),
             "mask": shown(mask),
-        })
+        });
+        if let Some(cutout) = cutout {
+            line["cutout"] = shown(cutout).into();
+        }
+        line
     }
 }
 
@@ -95,7 +106,8 @@ mod tests {
         );
 
         let found = Finding::new("a cat", &soft, &soft.threshold(0.5));
-        let json = found.json(Path::new("p"), Path::new("h"), Path::new("m"));
+        let json = found.json(Path::new("p"), Path::new("h"), Path::new("m"), None);
+        assert_eq!(json.get("cutout"), None);
         assert_eq!(json["box"], json!([0, 0, 1, 2]));
         assert_eq!(json["covered"], json!(0.5));
     }
@@ -107,8 +119,8 @@ mod tests {
         let soft = SoftMask::from_logits(&[3.0], [1, 1], [1, 1]).unwrap();
         let found = Finding::new("a cat", &soft, &soft.threshold(0.5));
         let odd = Path::new(std::ffi::OsStr::from_bytes(b"caf\xe9.jpg"));
-        let json = found.json(odd, odd, odd);
-        for field in ["photo", "heat", "mask"] {
+        let json = found.json(odd, odd, odd, Some(odd));
+        for field in ["photo", "heat", "mask", "cutout"] {
             assert_eq!(json[field], "caf\u{fffd}.jpg");
         }
         assert!(table(odd, &[found]).starts_with("caf\u{fffd}.jpg\n"));

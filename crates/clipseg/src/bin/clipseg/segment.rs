@@ -1,6 +1,7 @@
 //! `clipseg segment`: segments photographs by prompts.
 
 use crate::Failure;
+use crate::edges::Edges;
 use crate::output::{Output, check_writable, place, print_line, tell};
 use crate::photos::{Photo, collect, slug};
 use crate::progress::progress_bar;
@@ -56,12 +57,15 @@ pub(crate) struct Arguments {
     out: PathBuf,
     #[command(flatten)]
     output: Output,
-    /// Also write a label map: for each pixel the number of its most probable prompt, 0 for none.
+    /// Also write a label map: for each pixel the number of its most probable prompt, 0 for none. Of the options
+    /// for edges, only --refine changes it.
     #[arg(long)]
     labels: bool,
     /// Print one line of JSON for each photograph and prompt instead of tables.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    edges: Edges,
 }
 
 fn probability(text: &str) -> Result<f32, String> {
@@ -88,12 +92,14 @@ struct ResultNames {
     /// One for each prompt.
     masks: Vec<String>,
     overlay: String,
+    /// One for each prompt if requested, otherwise none.
+    cutouts: Vec<String>,
     /// As prompt numbers and as colours, if requested.
     labels: Option<[String; 2]>,
 }
 
 impl ResultNames {
-    fn new(start: &str, request: &Request, with_labels: bool) -> Self {
+    fn new(start: &str, request: &Request, arguments: &Arguments) -> Self {
         let file = |what: &str| format!("{start}-{what}.png");
         let all = |what: &str| {
             let slugs = request.slugs.iter();
@@ -103,7 +109,14 @@ impl ResultNames {
             heats: all("heat"),
             masks: all("mask"),
             overlay: file("overlay"),
-            labels: with_labels.then(|| ["labels", "labels-colour"].map(file)),
+            cutouts: if arguments.edges.cutout {
+                all("cutout")
+            } else {
+                Vec::new()
+            },
+            labels: arguments
+                .labels
+                .then(|| ["labels", "labels-colour"].map(file)),
         }
     }
 
@@ -111,6 +124,7 @@ impl ResultNames {
         let mut all = self.heats;
         all.extend(self.masks);
         all.push(self.overlay);
+        all.extend(self.cutouts);
         all.extend(self.labels.into_iter().flatten());
         all
     }
@@ -118,7 +132,7 @@ impl ResultNames {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let request = prompts(arguments)?;
-    let results = |name: &str| ResultNames::new(name, &request, arguments.labels).into_all();
+    let results = |name: &str| ResultNames::new(name, &request, arguments).into_all();
     let (photos, skipped) = collect(&arguments.photos, results)?;
     let skipped = skipped.to_string();
     if photos.is_empty() {
@@ -301,13 +315,15 @@ fn segment(
     request: &Request,
     photo: &Photo,
 ) -> Result<String, Box<dyn Error>> {
-    let files = ResultNames::new(&photo.name, request, arguments.labels);
+    let files = ResultNames::new(&photo.name, request, arguments);
     let save = |picture: DynamicImage, file: &str| {
         let path = arguments.out.join(file);
         arguments.output.png(&path, &picture)
     };
-    let mut overlay = load_rgb(&photo.path)?;
-    let encoded = segmenter.encode_image(&overlay)?;
+    let edges = &arguments.edges;
+    let picture = load_rgb(&photo.path)?;
+    let encoded = segmenter.encode_image(&picture)?;
+    let mut overlay = picture.clone();
     let mut labels = LabelMapBuilder::new(arguments.threshold);
     let mut findings = Vec::with_capacity(request.prompts.len());
     segmenter.for_each_mask(
@@ -315,9 +331,13 @@ fn segment(
         &request.prompts,
         &request.options,
         |index, soft| {
-            let mask = soft.threshold(arguments.threshold);
+            let soft = edges.refine(soft, &picture)?;
+            let mask = edges.reshape(soft.threshold(arguments.threshold))?;
             save(heat_map(&soft).into(), &files.heats[index])?;
-            save(mask.to_gray_image().into(), &files.masks[index])?;
+            save(edges.picture(&mask)?.into(), &files.masks[index])?;
+            if let Some(file) = files.cutouts.get(index) {
+                save(edges.cut_out(&picture, &soft, &mask)?.into(), file)?;
+            }
             tint(&mut overlay, &mask, index);
             if files.labels.is_some() {
                 labels.add(&soft)?;
@@ -336,9 +356,13 @@ fn segment(
         return Ok(table(&photo.path, &findings));
     }
     let names = files.heats.iter().zip(&files.masks);
-    let lines = findings.iter().zip(names).map(|(finding, (heat, mask))| {
+    let lines = findings.iter().zip(names).enumerate();
+    let lines = lines.map(|(index, (finding, (heat, mask)))| {
         let [heat, mask] = [heat, mask].map(|file| arguments.out.join(file));
-        finding.json(&photo.path, &heat, &mask).to_string()
+        let cutout = files.cutouts.get(index);
+        let cutout = cutout.map(|file| arguments.out.join(file));
+        let line = finding.json(&photo.path, &heat, &mask, cutout.as_deref());
+        line.to_string()
     });
     Ok(lines.collect::<Vec<_>>().join("\n"))
 }
