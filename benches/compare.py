@@ -1,9 +1,11 @@
 """Times the published size in PyTorch, ONNX Runtime and this project, in turn, and prints the ratios.
 
-    compare.py FOLDER PROGRAM [--rounds 9] [--threads 2]
+    compare.py FOLDER PROGRAM [--rounds 9] [--threads 2] [--only TEXT] [--without-rivals]
 
 FOLDER receives a checkpoint with the shapes of CIDAS/clipseg-rd64-refined (ViT-B/16, 352x352 pixels) and random
 weights, and its export to ONNX. PROGRAM is the example `compare` of this folder. `compare.sh` calls this.
+`--only` selects the works whose name contains TEXT, such as `1 prompts`. Works with `bf16` in their name run the
+vision tower in bf16; only this project has them, and their ratio is to its own single precision.
 """
 
 import argparse
@@ -138,6 +140,8 @@ class Ours:
             [program, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
         self.worst = float(self.process.stdout.readline())
+        self.bf16 = self.process.stdout.readline().strip()
+        self.has_bf16 = not self.bf16.startswith("the vision tower")
 
     def time(self, work):
         print(work, file=self.process.stdin, flush=True)
@@ -156,29 +160,45 @@ def main():
     parser.add_argument("program", type=Path)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", default="", metavar="TEXT")
+    parser.add_argument("--without-rivals", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     folder = arguments.folder
     if not (folder / "expected.safetensors").exists():
         make(folder)
     given = load_file(folder / "expected.safetensors")
-    model = transformers.CLIPSegForImageSegmentation.from_pretrained(folder).eval()
-    onnx = onnx_works(folder, model, given, arguments.threads)
-    eager = torch_works(model, given)
+    onnx, eager = {}, {}
+    if not arguments.without_rivals:
+        model = transformers.CLIPSegForImageSegmentation.from_pretrained(folder).eval()
+        onnx = onnx_works(folder, model, given, arguments.threads)
+        eager = torch_works(model, given)
     ours = Ours(arguments.program, folder, arguments.threads)
     print(f"clipseg, 4 prompts: logits within {ours.worst:.1e} of PyTorch's, whose deviation is {given['out.logits'].std():.2g}")
+    if ours.has_bf16:
+        worst, iou = map(float, ours.bf16.split())
+        print(f"clipseg, 4 prompts, bf16: logits within {worst:.1e}; IoU with single precision at least {iou:.4f}")
+    else:
+        print(f"clipseg: {ours.bf16}")
 
+    prompts = [f"{count} prompts" for count in (1, 4, 16)]
+    works = [work for one in prompts for work in (one, f"{one}, bf16")] + ["decoder step", "training step"]
     runners = {}
-    for work in ["1 prompts", "4 prompts", "16 prompts", "decoder step", "training step"]:
+    for work in works:
+        if arguments.only not in work or ("bf16" in work and not ours.has_bf16):
+            continue
         if work in eager:
             runners[work, "PyTorch"] = lambda work=work: timed(eager[work])
         if work in onnx:
             runners[work, "ONNX Runtime"] = lambda work=work: timed(onnx[work])
         runners[work, "clipseg"] = lambda work=work: ours.time(work)
+    if not runners:
+        parser.error(f"--only {arguments.only}: no work has this in its name; the works are {'; '.join(works)}")
     times = {key: [] for key in runners}
     for round_ in range(arguments.rounds + 1):
         for key, run in runners.items():
-            time.sleep(PAUSE)
+            if onnx or eager:
+                time.sleep(PAUSE)
             spent = run()
             if round_ > 0:  # the first round warms up
                 times[key].append(spent)
@@ -200,7 +220,11 @@ def main():
         for who in ("PyTorch", "ONNX Runtime"):
             cells.append(ratio((work, "clipseg"), (work, who)) if (work, who) in times else "–")
         print("| " + " | ".join(cells) + " |")
-    print(f"\n16 prompts of 1 prompt: {ratio(('16 prompts', 'clipseg'), ('1 prompts', 'clipseg'))}")
+    print()
+    pairs = [("16 prompts", "1 prompts"), *((f"{one}, bf16", one) for one in prompts)]
+    for one, other in pairs:
+        if (one, "clipseg") in times and (other, "clipseg") in times:
+            print(f"{one} of {other}: {ratio((one, 'clipseg'), (other, 'clipseg'))}")
     (folder / "times.json").write_text(json.dumps({f"{who}, {work}": t for (work, who), t in times.items()}, indent=1))
 
 

@@ -1,10 +1,13 @@
 //! The side of this project in `compare.sh`: does the work whose name it reads, and answers with the time.
 //!
-//! `compare FOLDER`, with a checkpoint and `expected.safetensors` in the folder. Each line of the input is
-//! the name of a work; each line of the output is the milliseconds that it took.
+//! `compare FOLDER`, with a checkpoint and `expected.safetensors` in the folder. The first line of the output
+//! is the largest difference of our logits from the reference's. The second one is the same with the vision
+//! tower in bf16, then the lowest IoU of its masks with ours in single precision, or the reason why it cannot
+//! compute in bf16. Then each line of the input is the name of a work; each line of the output is the
+//! milliseconds that it took.
 
 use burn::prelude::*;
-use clipseg::clip::TextBatch;
+use clipseg::clip::{Precision, TextBatch};
 use clipseg::metrics::Loss;
 use clipseg::model::{ClipSeg, ImageFeatures};
 use clipseg::train::{AdamWOptions, DecoderTrainer, StepInput};
@@ -70,6 +73,8 @@ impl Expected {
 /// What the works share.
 struct Works {
     model: ClipSeg,
+    /// The same with the vision tower in bf16, where that is supported.
+    bf16: Option<ClipSeg>,
     expected: Expected,
     trainer: DecoderTrainer,
     /// Hidden states of four pictures, so that the decoder does what the reference's does.
@@ -78,11 +83,17 @@ struct Works {
 }
 
 impl Works {
-    fn logits(&self, prompts: usize) -> Result<Tensor<3>, Box<dyn Error>> {
+    fn logits(&self, model: &ClipSeg, prompts: usize) -> Result<Tensor<3>, Box<dyn Error>> {
         let texts = self.expected.texts(prompts);
-        let embedding = self.model.clip().text_embedding(&texts)?;
+        let embedding = model.clip().text_embedding(&texts)?;
         let pixels = self.expected.pixel_values.clone();
-        Ok(self.model.forward(pixels, embedding)?)
+        Ok(model.forward(pixels, embedding)?)
+    }
+
+    /// The largest difference of logits from the reference's.
+    fn difference(&self, logits: Tensor<3>) -> f32 {
+        let difference = logits - self.expected.logits.clone();
+        difference.abs().max().into_scalar::<f32>()
     }
 
     /// A step on four phrases.
@@ -113,13 +124,30 @@ impl Works {
                 self.step(features, vec![0; 4])
             }
             _ => {
-                let prompts = work.strip_suffix(" prompts").and_then(|n| n.parse().ok());
-                let prompts = prompts.ok_or_else(|| format!("no such work: {work}"))?;
-                self.logits(prompts)?.into_data();
+                let (prompts, model) = match work.strip_suffix(", bf16") {
+                    None => (work, Some(&self.model)),
+                    Some(prompts) => (prompts, self.bf16.as_ref()),
+                };
+                let prompts = prompts
+                    .strip_suffix(" prompts")
+                    .and_then(|n| n.parse().ok());
+                let (Some(prompts), Some(model)) = (prompts, model) else {
+                    return Err(format!("no such work: {work}").into());
+                };
+                self.logits(model, prompts)?.into_data();
                 Ok(())
             }
         }
     }
+}
+
+/// The lowest IoU of the masks of one prompt each, of the pixels with positive logits.
+fn lowest_iou(found: &Tensor<3>, expected: &Tensor<3>) -> f32 {
+    let [found, expected] = [found, expected].map(|x| x.clone().greater_elem(0.0));
+    let count = |mask: Tensor<3, Bool>| mask.float().flatten::<2>(1, 2).sum_dim(1);
+    let both = count(found.clone().bool_and(expected.clone()));
+    let either = count(found.bool_or(expected)).clamp_min(1.0);
+    (both / either).min().into_scalar()
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -140,13 +168,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         ),
         hidden: model.encode_image(four)?,
         masks: expected.logits.clone().greater_elem(0.0).float(),
+        bf16: None,
         model,
         expected,
     };
-    let difference = (works.logits(4)? - works.expected.logits.clone())
-        .abs()
-        .max();
-    println!("{}", difference.into_scalar::<f32>());
+    let single = works.logits(&works.model, 4)?;
+    println!("{}", works.difference(single.clone()));
+    match works.model.clone().with_vision_precision(Precision::Bf16) {
+        Ok(model) => {
+            let logits = works.logits(&model, 4)?;
+            let iou = lowest_iou(&logits, &single);
+            println!("{} {iou}", works.difference(logits));
+            works.bf16 = Some(model);
+        }
+        Err(reason) => println!("{reason}"),
+    }
     for line in std::io::stdin().lock().lines() {
         let start = Instant::now();
         works.run(&line?)?;

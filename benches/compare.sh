@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compares the speed of this project with PyTorch and ONNX Runtime on this machine, and prints the ratios.
 #
-#   benches/compare.sh [--rounds 9] [--threads 2]
+#   benches/compare.sh [--rounds 9] [--threads 2] [--only TEXT] [--without-rivals]
 #
 # The rivals are installed into a virtual environment of their own, target/compare/venv, or one that
 # CLIPSEG_COMPARE_PYTHON names is used. The checkpoint, with random weights, is made in target/compare.

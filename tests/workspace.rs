@@ -25,6 +25,7 @@ mod original_checkpoints;
 mod own_data;
 mod parity;
 mod phrasecut;
+mod precision;
 mod pretraining;
 mod program;
 mod protocol;

@@ -62,6 +62,10 @@ pub enum ClipError {
     /// An argument has a value that is not supported.
     #[error("{0}")]
     Input(String),
+    /// The vision tower cannot compute in bf16 in this build, on this device or on this CPU. It can in
+    /// single precision.
+    #[error("the vision tower cannot compute in bf16: {0}")]
+    Bf16(String),
     /// No checkpoint could be found or downloaded under the given name.
     #[error("checkpoint `{id}`: {message}")]
     Hub {

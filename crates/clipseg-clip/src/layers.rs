@@ -5,6 +5,7 @@
 
 use crate::config::Activation;
 use crate::fused::{self, PackedCache};
+use crate::precision::Precision;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::prelude::*;
@@ -95,7 +96,9 @@ impl SelfAttention {
     /// - output: the same
     pub fn forward(&self, x: Tensor<3>, mask: &AttentionMask) -> Tensor<3> {
         let qkv = self.queries_keys_values(x);
-        let mixed = fused::attention(qkv, self.heads, mask.causal, mask.hidden.clone());
+        let caches = self.packed.as_ref();
+        let bf16 = caches.is_some_and(|caches| caches.iter().all(PackedCache::is_bf16));
+        let mixed = fused::attention(qkv, self.heads, mask.causal, mask.hidden.clone(), bf16);
         self.map(3, mixed)
     }
 
@@ -230,17 +233,25 @@ impl EncoderLayer {
             linear(inner, width, out, device),
         ];
         let maps = [map(scale), map(scale), map(scale), map(out)];
-        let mut block = Self {
+        let block = Self {
             layer_norm1: norm(),
             self_attn: SelfAttention::new(maps, heads),
             layer_norm2: norm(),
             mlp: Mlp::new(mlp, activation),
         };
         if packed {
-            block.self_attn.packed = Some(Default::default());
-            block.mlp.packed = Some(Default::default());
+            block.packed_in(Precision::F32)
+        } else {
+            block
         }
-        block
+    }
+
+    /// The same block with weights that are packed at their first use, for products in a precision.
+    fn packed_in(mut self, precision: Precision) -> Self {
+        let cache = |_| PackedCache::new(precision);
+        self.self_attn.packed = Some(std::array::from_fn(cache));
+        self.mlp.packed = Some(std::array::from_fn(cache));
+        self
     }
 
     pub(crate) fn forward(&self, x: Tensor<3>, mask: &AttentionMask) -> Tensor<3> {
@@ -266,6 +277,15 @@ impl Encoder {
 
     pub(crate) fn layers(&self) -> &[EncoderLayer] {
         &self.layers
+    }
+
+    /// The same blocks with weights that are packed at their first use, for products in a precision.
+    /// bf16 requires that [`check_bf16`](fused::check_bf16) accepts the weights.
+    pub(crate) fn packed_in(self, precision: Precision) -> Self {
+        let layers = self.layers.into_iter();
+        Self {
+            layers: layers.map(|block| block.packed_in(precision)).collect(),
+        }
     }
 }
 

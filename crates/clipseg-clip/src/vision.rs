@@ -3,8 +3,10 @@
 
 use crate::config::VisionConfig;
 use crate::error::{ClipError, Result};
+use crate::fused::check_bf16;
 use crate::layers::{AttentionMask, Encoder, EncoderShape, LayerNorm};
 use crate::position::CubicWeights;
+use crate::precision::Precision;
 use burn::module::Param;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Embedding, EmbeddingConfig, Initializer};
@@ -52,6 +54,9 @@ pub struct VisionEncoder {
     table_side: usize,
     #[module(skip)]
     cubic: CubicWeights,
+    /// Precision of the products in the blocks: f32 or bf16.
+    #[module(skip)]
+    products: Precision,
 }
 
 /// The result of [`VisionEncoder::forward`]: everything that the tower computes.
@@ -115,7 +120,31 @@ impl VisionEncoder {
             patch_size: patch,
             table_side,
             cubic: CubicWeights::default(),
+            products: Precision::F32,
         }
+    }
+
+    /// See [`Clip::with_bf16_vision`](crate::Clip::with_bf16_vision).
+    pub(crate) fn with_bf16(self) -> Result<Self> {
+        self.check_bf16()?;
+        Ok(self.with_products(Precision::Bf16))
+    }
+
+    /// See [`Clip::with_f32_vision`](crate::Clip::with_f32_vision).
+    pub(crate) fn with_f32(self) -> Self {
+        self.with_products(Precision::F32)
+    }
+
+    fn with_products(mut self, products: Precision) -> Self {
+        if self.products != products {
+            self.encoder = self.encoder.packed_in(products);
+            self.products = products;
+        }
+        self
+    }
+
+    fn check_bf16(&self) -> Result<()> {
+        check_bf16(&self.embeddings.class_embedding.val())
     }
 
     /// Number of transformer blocks.
@@ -230,6 +259,10 @@ impl VisionEncoder {
 
     /// The tokens before the first block, `[batch, 1 + patches, hidden_size]`, and the patch grid.
     fn embed(&self, pixel_values: Tensor<4>) -> Result<(Tensor<3>, [usize; 2])> {
+        if self.products == Precision::Bf16 {
+            // Since the last check, the weights may have moved and the kernels may have been turned off.
+            self.check_bf16()?;
+        }
         let [batch, channels, height, width] = pixel_values.dims();
         let patch = self.patch_size;
         if height == 0

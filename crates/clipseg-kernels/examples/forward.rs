@@ -29,11 +29,7 @@ enum Mode {
 /// A linear layer.
 enum Layer {
     Packed(PackedLinear),
-    Unpacked {
-        weight: Vec<f32>,
-        bias: Vec<f32>,
-    },
-    #[cfg(target_arch = "x86_64")]
+    Unpacked { weight: Vec<f32>, bias: Vec<f32> },
     Bf16(clipseg_kernels::Bf16Linear),
 }
 
@@ -45,13 +41,10 @@ impl Layer {
         match mode {
             Mode::Packed => Self::Packed(PackedLinear::new(&weight, Some(&bias), inputs, outputs)),
             Mode::Unpacked => Self::Unpacked { weight, bias },
-            #[cfg(target_arch = "x86_64")]
             Mode::Bf16 => Self::Bf16(
                 clipseg_kernels::Bf16Linear::new(&weight, Some(&bias), inputs, outputs)
                     .expect("a CPU with bfloat16"),
             ),
-            #[cfg(not(target_arch = "x86_64"))]
-            Mode::Bf16 => panic!("bfloat16 needs an x86-64 CPU"),
         }
     }
 
@@ -66,7 +59,6 @@ impl Layer {
                 let shape = (x.len() / inputs, inputs, outputs);
                 linear(x, (weight, Some(bias)), shape, activation, residual, y);
             }
-            #[cfg(target_arch = "x86_64")]
             Self::Bf16(layer) => {
                 layer.forward(x, x.len() / layer.inputs(), activation, residual, y);
             }
@@ -128,14 +120,11 @@ impl Stack {
             block
                 .qkv
                 .forward(&self.y, Activation::Identity, None, &mut self.qkv);
-            #[cfg(target_arch = "x86_64")]
             if matches!(block.qkv, Layer::Bf16(_)) {
                 self.attention.forward_fused_bf16(&self.qkv, &mut self.y);
             } else {
                 self.attention.forward_fused(&self.qkv, &mut self.y);
             }
-            #[cfg(not(target_arch = "x86_64"))]
-            self.attention.forward_fused(&self.qkv, &mut self.y);
             block
                 .out
                 .forward(&self.y, Activation::Identity, Some(&self.x), &mut self.z);

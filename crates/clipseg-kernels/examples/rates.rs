@@ -48,7 +48,6 @@ fn main() {
         let mut y = vec![0.0; rows * outputs];
         let mut z = vec![0.0; rows * outputs];
         let layer = PackedLinear::new(&w, Some(&b), inputs, outputs);
-        #[cfg(target_arch = "x86_64")]
         let rounded = clipseg_kernels::Bf16Linear::new(&w, Some(&b), inputs, outputs);
         let mut rounded_y = vec![0.0; rows * outputs];
         let times = interleaved(
@@ -83,7 +82,6 @@ fn main() {
                     }
                 },
                 &mut || {
-                    #[cfg(target_arch = "x86_64")]
                     if let Some(layer) = &rounded {
                         layer.forward(&x, rows, Activation::Identity, None, &mut rounded_y);
                     }

@@ -21,7 +21,7 @@
 //!
 //! | Operation | Forward | Backward |
 //! |---|---|---|
-//! | linear layer with activation and residual | [`PackedLinear`], [`linear()`], `Bf16Linear` | [`linear_backward`] |
+//! | linear layer with activation and residual | [`PackedLinear`], [`linear()`], [`Bf16Linear`] | [`linear_backward`] |
 //! | attention of several heads, also causal | [`Attention`] | [`Attention`] |
 //! | layer norm | [`LayerNorm`] | [`LayerNorm`] |
 //! | softmax | [`softmax()`] | [`softmax_backward`] |
@@ -55,6 +55,8 @@ mod attention;
 mod bf16;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod bf16_attention;
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+mod bf16_elsewhere;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod bf16_linear;
 mod layer_norm;
@@ -78,6 +80,8 @@ pub use allocator::Allocator;
 pub use attention::Attention;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 pub use bf16::bf16_is_supported;
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+pub use bf16_elsewhere::{Bf16Linear, bf16_is_supported};
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 pub use bf16_linear::Bf16Linear;
 pub use layer_norm::LayerNorm;

@@ -2,7 +2,7 @@
 
 use crate::config::ClipSegConfig;
 use crate::decoder::Decoder;
-use crate::error::Result;
+use crate::error::{ModelError, Result};
 use crate::features::ImageFeatures;
 use burn::prelude::*;
 use clipseg_clip::{
@@ -157,6 +157,25 @@ impl ClipSeg {
             decoder,
             config,
         }
+    }
+
+    /// The same model with the linear layers and the attention of the vision encoder in a precision: `F32`
+    /// as after loading, or `Bf16`, see [`Clip::with_bf16_vision`].
+    ///
+    /// # Errors
+    ///
+    /// For `F16`, and where bf16 is not supported.
+    pub fn with_vision_precision(mut self, precision: Precision) -> Result<Self> {
+        self.clip = match precision {
+            Precision::F32 => self.clip.with_f32_vision(),
+            Precision::Bf16 => self.clip.with_bf16_vision()?,
+            Precision::F16 => {
+                return Err(ModelError::Input(format!(
+                    "the vision tower computes in f32 or bf16, not in {precision}"
+                )));
+            }
+        };
+        Ok(self)
     }
 
     /// Runs the vision encoder up to the deepest layer that the decoder uses.

@@ -6,7 +6,9 @@ use crate::features::ImageFeatures;
 use crate::text_cache::TextCache;
 use crate::visual_prompt::VisualPrompt;
 use burn::prelude::*;
-use clipseg_clip::{CheckpointFiles, ClipError, ClipTokenizer, ImageProcessor, refuse_foreign};
+use clipseg_clip::{
+    CheckpointFiles, ClipError, ClipTokenizer, ImageProcessor, Precision, refuse_foreign,
+};
 use image::RgbImage;
 use std::path::Path;
 
@@ -118,6 +120,18 @@ impl Segmenter {
         let tokenizer = ClipTokenizer::from_folder(&files, &model.config().clip.text_config)?;
         let processor = ImageProcessor::from_folder_or(&files, ImageProcessor::clipseg(352))?;
         Ok(Self::new(model, tokenizer, processor))
+    }
+
+    /// The same segmenter with the linear layers and the attention of the vision encoder in a precision:
+    /// `F32` as after loading, or `Bf16`, see
+    /// [`Clip::with_bf16_vision`](clipseg_clip::Clip::with_bf16_vision). Saved weights stay the same.
+    ///
+    /// # Errors
+    ///
+    /// For `F16`, and where bf16 is not supported.
+    pub fn with_vision_precision(mut self, precision: Precision) -> Result<Self> {
+        self.model = self.model.with_vision_precision(precision)?;
+        Ok(self)
     }
 
     /// Writes the configuration, the weights, the tokenizer and the preprocessing into a folder.

@@ -90,6 +90,7 @@ impl<B: FusedGradients, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         value: FloatTensor<Self>,
         heads: usize,
         causal: bool,
+        bf16: bool,
     ) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct Attention;
@@ -120,12 +121,12 @@ impl<B: FusedGradients, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
             OpsKind::Tracked(mut prep) => {
                 let ids = [&query, &key, &value].map(|tensor| prep.checkpoint(tensor));
                 let [query, key, value] = [query, key, value].map(|tensor| tensor.into_primitive());
-                let mixed = B::fused_attention(query, key, value, heads, causal);
+                let mixed = B::fused_attention(query, key, value, heads, causal, bf16);
                 prep.finish((ids, heads, causal), mixed)
             }
             OpsKind::UnTracked(prep) => {
                 let [query, key, value] = [query, key, value].map(|tensor| tensor.into_primitive());
-                prep.finish(B::fused_attention(query, key, value, heads, causal))
+                prep.finish(B::fused_attention(query, key, value, heads, causal, bf16))
             }
         }
     }

@@ -31,7 +31,7 @@ impl FusedOps for Flex {
         let mut y = vec![0.0; rows * outputs];
         if let Some(cache) = cache {
             let packed = cache.get(&weight, &bias);
-            packed.forward(elements(&x), rows, activation, None, &mut y);
+            packed.forward(elements(&x), rows, activation, &mut y);
         } else {
             let [weight, bias] = [weight, bias].map(row_by_row);
             let map = (elements(&weight), Some(elements(&bias)));
@@ -50,15 +50,17 @@ impl FusedOps for Flex {
         value: FlexTensor,
         heads: usize,
         causal: bool,
+        bf16: bool,
     ) -> FlexTensor {
         let [query, key, value] = [query, key, value].map(row_by_row);
         let mut mixed = vec![0.0; query.layout().num_elements()];
-        attention(&query, heads, causal).forward(
-            elements(&query),
-            elements(&key),
-            elements(&value),
-            &mut mixed,
-        );
+        let kernel = attention(&query, heads, causal);
+        let [q, k, v] = [&query, &key, &value].map(elements);
+        if bf16 {
+            kernel.forward_bf16(q, k, v, &mut mixed);
+        } else {
+            kernel.forward(q, k, v, &mut mixed);
+        }
         tensor(mixed, query.shape())
     }
 

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "kernels")]
 mod autodiff;
+mod bf16;
 #[cfg(feature = "kernels")]
 mod flex;
 #[cfg(feature = "kernels")]
@@ -28,6 +29,7 @@ use burn::tensor::activation::{gelu, relu, sigmoid, softmax};
 use burn::tensor::module::{attention as burn_attention, layer_norm as burn_layer_norm};
 use burn::tensor::ops::AttentionModuleOptions;
 
+pub(crate) use bf16::check_bf16;
 #[cfg(feature = "kernels")]
 pub(crate) use packed::PackedCache;
 pub use switch::{kernels_are_used, use_kernels};
@@ -36,6 +38,18 @@ pub use switch::{kernels_are_used, use_kernels};
 #[cfg(not(feature = "kernels"))]
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PackedCache;
+
+#[cfg(not(feature = "kernels"))]
+impl PackedCache {
+    pub(crate) fn new(_precision: crate::Precision) -> Self {
+        Self
+    }
+
+    /// Nothing is computed in bf16: [`check_bf16`] refuses it.
+    pub(crate) fn is_bf16(&self) -> bool {
+        false
+    }
+}
 
 /// The kernel's name of an activation, if it has one.
 #[cfg(feature = "kernels")]
@@ -63,7 +77,8 @@ pub fn apply_linear<const D: usize>(
     linear(map, x, activation, None)
 }
 
-/// [`apply_linear`] with the weights packed once, which is faster for weights that stay the same.
+/// [`apply_linear`] with the weights packed once, which is faster for weights that stay the same. The
+/// precision of the products is the cache's.
 #[cfg_attr(
     not(feature = "kernels"),
     allow(unused_variables, reason = "nothing is packed")
@@ -75,10 +90,18 @@ pub(crate) fn linear<const D: usize>(
     cache: Option<&PackedCache>,
 ) -> Tensor<D> {
     #[cfg(feature = "kernels")]
-    if let (Some(bias), Some(activation)) = (&map.bias, kernel(activation))
-        && let Some(y) = on_flex::linear(&x, &map.weight.val(), &bias.val(), activation, cache)
-    {
-        return y;
+    if let Some(bias) = &map.bias {
+        let run = |fused| on_flex::linear(&x, &map.weight.val(), &bias.val(), fused, cache);
+        if let Some(fused) = kernel(activation) {
+            if let Some(y) = run(fused) {
+                return y;
+            }
+        } else if cache.is_some_and(PackedCache::is_bf16)
+            && let Some(y) = run(clipseg_kernels::Activation::Identity)
+        {
+            // Burn's product would be computed in single precision.
+            return activation.map_or(y.clone(), |activation| activate(y, activation));
+        }
     }
     let y = map.forward(x);
     match activation {
@@ -140,15 +163,22 @@ pub(crate) fn layer_norm<const D: usize>(
 /// - query, key, value and output: `[batch, tokens, heads · dim]`
 /// - `hidden`: `[batch, 1, queries, keys]`, true where a key is masked; must include the causal mask,
 ///   because Burn's kernels accept only one of the two
+///
+/// With `bf16`, the kernel rounds queries, keys, values and attention weights to bf16.
+#[cfg_attr(
+    not(feature = "kernels"),
+    allow(unused_variables, reason = "only the kernels compute in bf16")
+)]
 pub(crate) fn attention(
     qkv: [Tensor<3>; 3],
     heads: usize,
     causal: bool,
     hidden: Option<Tensor<4, Bool>>,
+    bf16: bool,
 ) -> Tensor<3> {
     #[cfg(feature = "kernels")]
     if hidden.is_none()
-        && let Some(mixed) = on_flex::attention(qkv.each_ref(), heads, causal)
+        && let Some(mixed) = on_flex::attention(qkv.each_ref(), heads, causal, bf16)
     {
         return mixed;
     }

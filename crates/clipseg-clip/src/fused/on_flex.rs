@@ -13,10 +13,14 @@ fn is_suitable<const D: usize>(x: &Tensor<D>, autodiff: bool) -> bool {
     x.dtype() == DType::F32 && x.is_autodiff() == autodiff
 }
 
+/// Whether a device without autodiff is `flex`.
+pub(super) fn is_flex(device: &Device) -> bool {
+    matches!(device.as_dispatch(), DispatchDevice::Flex(_))
+}
+
 /// Whether the kernels are to be used on the device of `x`.
 fn is_on_flex<const D: usize>(x: &Tensor<D>) -> bool {
-    let device = x.device().without_autodiff();
-    matches!(device.as_dispatch(), DispatchDevice::Flex(_)) && kernels_are_used()
+    is_flex(&x.device().without_autodiff()) && kernels_are_used()
 }
 
 /// `activation(x · weight + bias)`, or `None` if the kernels do not apply.
@@ -45,11 +49,12 @@ pub(super) fn linear<const D: usize>(
     })
 }
 
-/// Attention, or `None` if the kernels do not apply.
+/// Attention, or `None` if the kernels do not apply. bf16 is for tensors without gradients.
 pub(super) fn attention(
     [query, key, value]: [&Tensor<3>; 3],
     heads: usize,
     causal: bool,
+    bf16: bool,
 ) -> Option<Tensor<3>> {
     let autodiff = query.is_autodiff();
     let suitable = [query, key, value]
@@ -58,7 +63,8 @@ pub(super) fn attention(
         && is_on_flex(query);
     suitable.then(|| {
         let [query, key, value] = [query, key, value].map(|x| x.clone().into_dispatch());
-        let mixed = <Dispatch as FusedOps>::fused_attention(query, key, value, heads, causal);
+        let bf16 = bf16 && !autodiff;
+        let mixed = <Dispatch as FusedOps>::fused_attention(query, key, value, heads, causal, bf16);
         Tensor::from_dispatch(mixed)
     })
 }

@@ -17,13 +17,15 @@ pub(super) trait FusedOps: Backend {
         cache: Option<PackedCache>,
     ) -> FloatTensor<Self>;
 
-    /// Multi-head attention of queries, keys and values, each `[batch, tokens, heads * dim]`.
+    /// Multi-head attention of queries, keys and values, each `[batch, tokens, heads * dim]`. With
+    /// `bf16`, which only `Flex` supports, these and the attention weights are rounded to bf16.
     fn fused_attention(
         query: FloatTensor<Self>,
         key: FloatTensor<Self>,
         value: FloatTensor<Self>,
         heads: usize,
         causal: bool,
+        bf16: bool,
     ) -> FloatTensor<Self>;
 
     /// Layer normalisation over the last dimension.

@@ -1,6 +1,7 @@
 //! The kernels against Burn's own operations, values and gradients.
 
 use super::*;
+use crate::precision::Precision;
 use burn::nn::LinearConfig;
 use burn::tensor::{Distribution, Tolerance};
 
@@ -74,7 +75,7 @@ fn attention_equals_the_portable_one() {
     for causal in [false, true] {
         let inputs = [(); 3].map(|()| random([2, 11, 12], &device));
         let (y, gradients) = with_gradients(&inputs, |[q, k, v]| {
-            on_flex::attention([q, k, v], 3, causal).unwrap()
+            on_flex::attention([q, k, v], 3, causal, false).unwrap()
         });
         let (expected_y, expected) = with_gradients(&inputs, |qkv| {
             let [q, k, v] = qkv.clone().map(|x| split(x, 3));
@@ -85,7 +86,7 @@ fn attention_equals_the_portable_one() {
             assert_close(found, expected);
         }
         let qkv = inputs.each_ref();
-        let plain = on_flex::attention(qkv, 3, causal).unwrap();
+        let plain = on_flex::attention(qkv, 3, causal, false).unwrap();
         assert_close(&plain, &expected_y);
     }
 }
@@ -152,7 +153,7 @@ fn tensors_in_any_layout_are_accepted() {
     assert_close(&found.unwrap(), &expected);
     let part = random([4, 5, 12], &device).slice(s![1..3, .., ..]);
     let turned = random([2, 12, 5], &device).swap_dims(1, 2);
-    let mixed = on_flex::attention([&part, &turned, &part], 2, false).unwrap();
+    let mixed = on_flex::attention([&part, &turned, &part], 2, false, false).unwrap();
     let [q, k, v] = [part.clone(), turned, part].map(|x| split(x, 2));
     assert_close(
         &mixed,
@@ -189,4 +190,114 @@ fn other_types_and_devices_are_left_to_burn() {
     // One on the tape, the other not: Burn's operations say what is wrong.
     let tracked = x.autodiff();
     assert!(on_flex::linear(&tracked, &weight, &bias, identity, None).is_none());
+}
+
+/// Whether this CPU can compute in bf16. If not, standard error says what is skipped, also if the test
+/// runner hides the output of tests.
+fn bf16_is_supported(skipped: &str) -> bool {
+    use std::io::Write;
+    let supported = clipseg_kernels::bf16_is_supported();
+    if !supported {
+        let message = format!("skipped, because this CPU lacks AVX-512 with bfloat16: {skipped}\n");
+        std::io::stderr().write_all(message.as_bytes()).unwrap();
+    }
+    supported
+}
+
+/// Each element rounded to bf16.
+fn rounded<const D: usize>(x: &Tensor<D>) -> Tensor<D> {
+    x.clone().cast(DType::BF16).cast(DType::F32)
+}
+
+fn largest_difference<const D: usize>(a: &Tensor<D>, b: &Tensor<D>) -> f32 {
+    (a.clone() - b.clone()).abs().max().into_scalar()
+}
+
+#[test]
+fn a_linear_map_in_bf16_multiplies_rounded_factors() {
+    if !bf16_is_supported("a linear map in bf16") {
+        return;
+    }
+    let device = Device::flex();
+    let cache = PackedCache::new(Precision::Bf16);
+    let map = LinearConfig::new(33, 70).init(&device);
+    let (weight, bias) = (map.weight.val(), map.bias.as_ref().unwrap().val());
+    let x = random([2, 5, 33], &device);
+    let product = rounded(&x).matmul(rounded(&weight).unsqueeze());
+    let y = product + bias.clone().reshape([1, 1, 70]);
+    let all = [Activation::QuickGelu, Activation::Gelu, Activation::Relu];
+    for activation in [None].into_iter().chain(all.map(Some)) {
+        let found = linear(&map, x.clone(), activation, Some(&cache));
+        let expected = match activation {
+            Some(activation) => activate(y.clone(), activation),
+            None => y.clone(),
+        };
+        assert_close(&found, &expected);
+        let single = linear(&map, x.clone(), activation, None);
+        assert!(largest_difference(&found, &single) > 1e-3);
+    }
+    // Gradients belong to products in single precision.
+    let tracked = on_flex::linear(
+        &x.clone().autodiff(),
+        &weight.autodiff(),
+        &bias.autodiff(),
+        clipseg_kernels::Activation::Identity,
+        Some(&cache),
+    );
+    let single = linear(&map, x, None, None);
+    assert_close(&tracked.unwrap().without_autodiff(), &single);
+}
+
+#[test]
+fn attention_in_bf16_differs_by_the_rounding_of_its_weights() {
+    if !bf16_is_supported("attention in bf16") {
+        return;
+    }
+    let device = Device::flex();
+    let qkv = [(); 3].map(|()| random([2, 11, 12], &device));
+    let run = |qkv: &[Tensor<3>; 3], bf16| {
+        let qkv = qkv.each_ref();
+        on_flex::attention(qkv, 3, false, bf16).unwrap()
+    };
+    let found = run(&qkv, true);
+    let expected = run(&qkv.each_ref().map(rounded), false);
+    // A weight is rounded by at most 1 in 512, and all weights add up to 1.
+    let most = qkv[2].clone().abs().max().into_scalar::<f32>() / 512.0;
+    let difference = largest_difference(&found, &expected);
+    assert!(difference <= most + 2e-5, "{difference} > {most}");
+    assert!(largest_difference(&found, &run(&qkv, false)) > 1e-3);
+    let tracked = qkv.each_ref().map(|x| x.clone().autodiff());
+    let tracked = run(&tracked, true).without_autodiff();
+    assert_close(&tracked, &run(&qkv, false));
+}
+
+#[test]
+fn bf16_is_refused_with_the_reason() {
+    let weight = random([3], &Device::flex());
+    let message = |weight: &Tensor<1>| match check_bf16(weight) {
+        Ok(()) => None,
+        Err(error) => Some(error.to_string()),
+    };
+    assert_eq!(
+        message(&weight).is_none(),
+        clipseg_kernels::bf16_is_supported()
+    );
+    let start = "the vision tower cannot compute in bf16: ";
+    for (weight, reason) in [
+        (
+            weight.clone().autodiff(),
+            "gradients are computed in single precision only; the weights are on an autodiff device",
+        ),
+        (
+            weight.clone().cast(DType::F16),
+            "the kernels round weights of type F32; the weights are F16",
+        ),
+    ] {
+        assert_eq!(message(&weight), Some(format!("{start}{reason}")));
+    }
+    assert_eq!(bf16::obstacle_of_cpu(true), None);
+    assert_eq!(
+        bf16::obstacle_of_cpu(false).unwrap(),
+        "this CPU lacks the instructions, AVX-512 with bfloat16 (`avx512_bf16`)"
+    );
 }

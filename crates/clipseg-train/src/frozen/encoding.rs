@@ -86,7 +86,8 @@ impl std::fmt::Display for EncodingCounts {
 }
 
 impl FrozenClip {
-    /// Wraps a CLIP that is on the plain device.
+    /// Wraps a CLIP that is on the plain device. It runs in single precision, also after
+    /// [`Clip::with_bf16_vision`]; [`with_precision`](Self::with_precision) selects another.
     pub fn new(
         clip: Clip,
         config: ClipSegConfig,
@@ -94,6 +95,7 @@ impl FrozenClip {
         processor: ImageProcessor,
     ) -> Self {
         let device = clip.device();
+        let clip = clip.with_f32_vision();
         Self {
             running: clip.clone(),
             clip,

@@ -4,6 +4,7 @@ mod data;
 mod edges;
 mod eval;
 mod export;
+mod loading;
 mod output;
 mod photos;
 mod pretrain;

@@ -2,11 +2,12 @@
 
 use crate::Failure;
 use crate::edges::Edges;
+use crate::loading::load;
 use crate::output::{Output, check_writable, place, print_line, tell};
 use crate::photos::{Photo, collect, slug};
 use crate::progress::progress_bar;
 use crate::report::{Finding, table};
-use clipseg::clip::ClipError;
+use clipseg::clip::{ClipError, Precision};
 use clipseg::data::{load_mask, load_rgb};
 use clipseg::model::{
     LabelMapBuilder, Prompt, SegmentOptions, Segmenter, VisualPrompt, add_legend, heat_map, tint,
@@ -49,6 +50,10 @@ pub(crate) struct Arguments {
     /// Device to compute on: cpu, ndarray, wgpu, vulkan or cuda; cuda:1 is the second GPU.
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Precision of the vision encoder's matrix products: f32, or bf16, which is faster but needs a CPU
+    /// with AVX-512 and bfloat16.
+    #[arg(long, value_name = "NAME", default_value_t = Precision::F32)]
+    precision: Precision,
     /// Probability above which a pixel belongs to the mask.
     #[arg(long, default_value_t = 0.3, value_parser = probability, allow_negative_numbers = true)]
     threshold: f32,
@@ -143,9 +148,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     check_results(arguments, &photos, results)?;
     std::fs::create_dir_all(&arguments.out).map_err(ClipError::io("make", &arguments.out))?;
     check_writable(&arguments.out)?;
-    let device = clipseg::device(&arguments.device)?;
-    let folder = clipseg::clip::resolve(&arguments.model)?;
-    let segmenter = Segmenter::from_pretrained(&folder, &device)?;
+    let segmenter = load(&arguments.model, &arguments.device, arguments.precision)?;
     if !skipped.is_empty() {
         tell(&skipped);
     }

@@ -1,9 +1,10 @@
 //! `clipseg eval --model`: predictions by a model, and the choice of its threshold.
 
 use super::split::{open, records};
+use crate::loading::load;
 use crate::output::{Output, tell};
 use crate::progress::progress_bar;
-use clipseg::clip::resolve;
+use clipseg::clip::Precision;
 use clipseg::data::{PhraseCut, Split};
 use clipseg::metrics::SweepDefinition;
 use clipseg::model::Segmenter;
@@ -28,6 +29,16 @@ pub(crate) struct ModelArguments {
         conflicts_with = "predictions"
     )]
     device: String,
+    /// Precision of the vision encoder's matrix products: f32, or bf16, which is faster but needs a CPU
+    /// with AVX-512 and bfloat16.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value_t = Precision::F32,
+        requires = "model",
+        conflicts_with = "predictions"
+    )]
+    precision: Precision,
     /// Probability above which a pixel belongs to the mask. Default: the best one on --choose-on.
     // `conflicts_with`, because clap does not require `model` where `predictions` conflicts with it.
     #[arg(long, requires = "model", conflicts_with = "predictions")]
@@ -79,8 +90,7 @@ impl ModelArguments {
     /// The model's name and the model.
     pub(crate) fn load(&self) -> Result<(&str, Segmenter), Box<dyn Error>> {
         let name = self.model.as_deref().unwrap_or_default();
-        let device = clipseg::device(&self.device)?;
-        Ok((name, Segmenter::from_pretrained(&resolve(name)?, &device)?))
+        Ok((name, load(name, &self.device, self.precision)?))
     }
 
     /// Scores the model on a split.

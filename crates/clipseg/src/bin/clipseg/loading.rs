@@ -1,0 +1,18 @@
+//! Loading the model that `--model`, `--device` and `--precision` name.
+
+use clipseg::clip::{Precision, resolve};
+use clipseg::model::Segmenter;
+use std::error::Error;
+
+/// Loads a checkpoint, a folder or a hub id, onto a device.
+pub(crate) fn load(
+    model: &str,
+    device: &str,
+    precision: Precision,
+) -> Result<Segmenter, Box<dyn Error>> {
+    let device = clipseg::device(device)?;
+    let segmenter = Segmenter::from_pretrained(&resolve(model)?, &device)?;
+    segmenter
+        .with_vision_precision(precision)
+        .map_err(|error| format!("--precision {precision}: {error}").into())
+}
