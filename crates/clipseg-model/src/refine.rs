@@ -10,15 +10,14 @@ use image::RgbImage;
 #[non_exhaustive]
 pub enum Refinement {
     /// Pixel-adaptive mask refinement (Araslanov and Roth 2020, arXiv:2005.08104) with dilations 8 and 16.
-    /// Removes speckles too, but blurs details of less than 8 pixels. Needs 64 bytes per pixel, so photographs of
-    /// more than 33 megapixels are refused.
+    /// It needs 64 bytes per pixel, so photographs of more than 33 megapixels are refused.
     Pamr {
         /// How often each probability is replaced by the mean of its neighbours, at least 1; 10 in
         /// NACLIP (Hajimiri et al. 2024, arXiv:2404.08181).
         rounds: u32,
     },
     /// The guided filter (He, Sun and Tang 2013; the fast form, He and Sun 2015, arXiv:1505.00996) with the
-    /// colours of the photograph as guide. The time does not depend on the radius.
+    /// colours of the photograph as guide. The time does not grow with the radius.
     Guided {
         /// Half the side of the filter's windows in pixels, at least 1. It should be about as large as the
         /// distance by which the mask's edge misses the photograph's.

@@ -9,8 +9,8 @@ use image::{GrayImage, RgbImage, RgbaImage};
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Edges of the masks")]
 pub(crate) struct Edges {
-    /// Move the edges of the masks to the edges of the photograph: `guided` is the guided filter, which is fast;
-    /// `pamr` is pixel-adaptive mask refinement, which also removes speckles.
+    /// Move the edges of the masks to the edges of the photograph: `guided` is the guided filter,
+    /// `pamr` is pixel-adaptive mask refinement, which takes longer.
     #[arg(long, value_enum, value_name = "METHOD")]
     refine: Option<Method>,
     /// Fill the holes of each mask.
