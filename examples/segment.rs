@@ -1,29 +1,30 @@
-//! Segments a photograph by text.
+//! Segments a picture by text.
 //!
 //! ```text
-//! cargo run --example segment -- cat.jpg --model CIDAS/clipseg-rd64-refined \
-//!     --prompt "a cat" --prompt "a sofa"
+//! cargo run --example segment -- docs/scene.jpg --prompt "red heart" --prompt tree
+//! cargo run --example segment -- cat.jpg --model CIDAS/clipseg-rd64-refined --prompt "a cat"
 //! ```
 
 use clap::Parser;
 use clipseg::data::load_rgb;
-use clipseg::model::{Segmenter, add_legend, heat_map, overlay};
+use clipseg::model::{SCENES, Segmenter, add_legend, heat_map, overlay, resolve};
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Keeps the memory of large tensors for the next ones.
 #[global_allocator]
 static ALLOCATOR: clipseg::Allocator = clipseg::Allocator;
 
 #[derive(Parser)]
-#[command(about = "Segment a photograph by text")]
+#[command(about = "Segment a picture by text")]
 struct Arguments {
-    /// The photograph.
-    photo: Option<PathBuf>,
+    /// The picture.
+    photo: PathBuf,
     /// Phrase to segment by; repeatable.
-    #[arg(long = "prompt")]
+    #[arg(long = "prompt", required = true)]
     prompts: Vec<String>,
     /// CLIPSeg checkpoint in Hugging Face's layout: a folder, a hub id, or a model saved by training.
+    /// Default: scenes, the small model in this program.
     #[arg(long)]
     model: Option<String>,
     /// Probability above which a pixel belongs to the mask.
@@ -39,27 +40,19 @@ struct Arguments {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
-    let (Some(photo), Some(model)) = (&arguments.photo, &arguments.model) else {
-        eprintln!(
-            "expected a photograph, a model and a prompt:\n\n    \
-             cargo run --example segment -- cat.jpg \\\n        \
-             --model CIDAS/clipseg-rd64-refined --prompt \"a cat\"\n\n\
-             --model is the folder or hub id of a CLIPSeg checkpoint, or runs/train_phrasecut/model \
-             after\nrunning the example train_phrasecut."
-        );
-        std::process::exit(2);
-    };
-    let folder = clipseg::clip::resolve(model)?;
-    segment(&arguments, &folder, photo)
-}
-
-fn segment(arguments: &Arguments, model: &Path, photo: &Path) -> Result<(), Box<dyn Error>> {
     let out = arguments.out.display();
     if arguments.out.exists() {
         return Err(format!("{out} exists already; choose a new folder with --out").into());
     }
-    let segmenter = Segmenter::from_pretrained(model, &clipseg::device(&arguments.device)?)?;
-    let photo = load_rgb(photo)?;
+    if arguments.model.is_none() {
+        eprintln!(
+            "using the model `{SCENES}`, which knows generated scenes and not photographs;\n\
+             --model CIDAS/clipseg-rd64-refined downloads one for photographs"
+        );
+    }
+    let files = resolve(arguments.model.as_deref().unwrap_or(SCENES))?;
+    let segmenter = Segmenter::from_pretrained(&files, &clipseg::device(&arguments.device)?)?;
+    let photo = load_rgb(&arguments.photo)?;
     let encoded = segmenter.encode_image(&photo)?;
     let soft = segmenter.segment(&encoded, &arguments.prompts)?;
     let masks: Vec<_> = soft

@@ -5,10 +5,10 @@
 //! cargo run --example visual_prompt -- MODEL photo.jpg cup.jpg cup-mask.png "a blue cup" out.png
 //! ```
 //!
-//! MODEL is the folder or hub id of a CLIPSeg checkpoint. The mask is white on the example's object.
+//! MODEL is the folder or hub id of a CLIPSeg checkpoint, or `scenes`. The mask is white on the example's object.
 
 use clipseg::data::{load_mask, load_rgb, overlay};
-use clipseg::model::{Segmenter, VisualPrompt};
+use clipseg::model::{Segmenter, VisualPrompt, resolve};
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -19,8 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if std::path::Path::new(out).exists() {
         return Err(format!("{out} exists already").into());
     }
-    let folder = clipseg::clip::resolve(model)?;
-    let segmenter = Segmenter::from_pretrained(&folder, &clipseg::device("cpu")?)?;
+    let segmenter = Segmenter::from_pretrained(&resolve(model)?, &clipseg::device("cpu")?)?;
     let photo = load_rgb(photo.as_ref())?;
     let example = VisualPrompt::with_mask(load_rgb(example.as_ref())?, load_mask(mask.as_ref())?)?;
 

@@ -37,6 +37,8 @@ mod round_trip;
 mod samples;
 mod scenes;
 mod segmenter;
+#[cfg(feature = "scenes")]
+mod shipped;
 mod support;
 mod tokenizers;
 mod training;

@@ -6,7 +6,7 @@
 //!
 //! | To | Use |
 //! |---|---|
-//! | segment photographs | [`Segmenter`] |
+//! | segment photographs | [`Segmenter`]; [`resolve`] finds its checkpoint |
 //! | compute logits from tensors, or train | [`ClipSeg`], [`Decoder`] |
 //! | configure a model | [`ClipSegConfig`], [`DecoderConfig`] |
 //! | move the edges of masks to those of the photograph | [`SoftMask::refine`], [`Refinement`] |
@@ -51,6 +51,8 @@ mod masks;
 mod original;
 mod prompt;
 mod refine;
+mod resolve;
+mod scenes;
 mod segmenter;
 mod soft_mask;
 mod text_cache;
@@ -74,6 +76,10 @@ pub use label_map::{LabelMap, LabelMapBuilder, label_map};
 pub use original::OriginalOptions;
 pub use prompt::{Prompt, SegmentOptions};
 pub use refine::Refinement;
+pub use resolve::resolve;
+pub use scenes::SCENES;
+#[cfg(feature = "scenes")]
+pub use scenes::scenes;
 pub use segmenter::{EncodedImage, Segmenter};
 pub use soft_mask::SoftMask;
 pub use visual_prompt::VisualPrompt;

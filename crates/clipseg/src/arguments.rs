@@ -72,8 +72,8 @@ pub struct TrainArguments {
     /// Data set in the layout of `VGPhraseCut_v0`. Without it, scenes are generated.
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
-    /// CLIP or CLIPSeg checkpoint: a folder or a Hugging Face hub id. With `random` or without this flag,
-    /// a small CLIP with random weights is used.
+    /// CLIP or CLIPSeg checkpoint: a folder, a Hugging Face hub id, scenes for the small one in this
+    /// program, or random for a small one with random weights. Default: random, or the preset's.
     #[arg(long, value_name = "FOLDER-OR-ID")]
     pub clip: Option<String>,
     /// Decoder: transformer, conv or deconv. A kind other than the configured one starts from its
@@ -118,7 +118,7 @@ pub struct PretrainArguments {
     /// `VGPhraseCut_v0`. Without them, scenes are generated.
     #[arg(long, value_name = "FOLDER", num_args = 1..)]
     pub data: Vec<PathBuf>,
-    /// CLIP checkpoint to continue from: a folder or a Hugging Face hub id. Without it, weights start
+    /// CLIP checkpoint to continue from: a folder, a Hugging Face hub id, or scenes. Without it, weights start
     /// at random.
     #[arg(long, value_name = "FOLDER-OR-ID")]
     pub clip: Option<String>,

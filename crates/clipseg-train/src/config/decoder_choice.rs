@@ -45,7 +45,8 @@ impl Default for DecoderChoice {
 pub struct TransformerChoice {
     /// Hidden size of the tokens, D in the paper. Default: 64.
     pub reduce_dim: usize,
-    /// Intermediate size of the MLPs. Default: 2,048, or 256 on the small random CLIP.
+    /// Intermediate size of the MLPs. Default: 2,048, or 256 on a CLIP whose vision tower
+    /// is narrower than 256.
     pub intermediate_size: Option<usize>,
     /// The 0-based layers of the vision tower whose outputs the decoder uses, shallow to deep. Default:
     /// 3, 6, 9, or layers at the same fractions of the depth of another tower.

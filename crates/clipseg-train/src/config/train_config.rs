@@ -180,8 +180,9 @@ pub struct AugmentConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClipChoice {
-    /// Folder of a CLIP or CLIPSeg checkpoint, or its id on the Hugging Face hub. With the name `random` or
-    /// without any, a small CLIP with random weights is used.
+    /// Folder of a CLIP or CLIPSeg checkpoint, its id on the Hugging Face hub, or `scenes` for the small
+    /// model that is part of `clipseg-model` with the feature `scenes`. With the name `random` or without
+    /// any, a small CLIP with random weights is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
     /// Precision of the frozen CLIP; the decoder is trained in single precision. Default: `f32`.

@@ -132,7 +132,7 @@ impl Default for CaptionAugment {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClipStart {
-    /// Folder of a CLIP checkpoint, or its id on the Hugging Face hub. Without it, the run starts from a
+    /// Folder of a CLIP checkpoint, its id on the Hugging Face hub, or `scenes`. Without it, the run starts from a
     /// new CLIP with random weights and trains a vocabulary for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,

@@ -4,10 +4,9 @@ use super::config::PretrainConfig;
 use crate::error::{Result, TrainError};
 use crate::step::randomness::drawing;
 use burn::prelude::*;
-use clipseg_clip::{
-    Clip, ClipConfig, ClipTokenizer, ImageProcessor, PretrainedClip, load_clip, resolve,
-};
+use clipseg_clip::{Clip, ClipConfig, ClipTokenizer, ImageProcessor, PretrainedClip, load_clip};
 use clipseg_data::Captions;
+use clipseg_model::resolve;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,9 +49,9 @@ impl PretrainSetup {
             .checkpoint
             .as_deref()
             .map(|checkpoint| {
-                let folder = resolve(checkpoint)?;
-                let PretrainedClip { config, clip } = load_clip(&folder, device)?;
-                Ok::<_, TrainError>((folder, config, clip))
+                let files = resolve(checkpoint)?;
+                let PretrainedClip { config, clip } = load_clip(&files, device)?;
+                Ok::<_, TrainError>((files, config, clip))
             })
             .transpose()?;
         let side = started
@@ -78,12 +77,12 @@ impl PretrainSetup {
             }
         }
         let (parts, clip) = match started {
-            Some((folder, shape, clip)) => {
+            Some((files, shape, clip)) => {
                 let mut processor = ImageProcessor::clipseg(side);
-                let own = ImageProcessor::from_folder_or(&folder, processor.clone())?;
+                let own = ImageProcessor::from_folder_or(&files, processor.clone())?;
                 (processor.mean, processor.std) = (own.mean, own.std);
                 let parts = ClipParts {
-                    tokenizer: ClipTokenizer::from_folder(&folder, &shape.text_config)?,
+                    tokenizer: ClipTokenizer::from_folder(&files, &shape.text_config)?,
                     config: shape,
                     processor,
                 };

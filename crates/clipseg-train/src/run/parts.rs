@@ -8,16 +8,17 @@ use crate::run::preprocessing::{PUBLISHED_SIDE, published, squashed_side, squash
 use burn::module::Module;
 use burn::prelude::*;
 use clipseg_clip::{
-    Clip, ClipConfig, ClipTokenizer, ImageProcessor, PretrainedClip, load_clip, resolve,
+    CheckpointFiles, Clip, ClipConfig, ClipTokenizer, ImageProcessor, PretrainedClip, load_clip,
 };
 use clipseg_model::{
     ClipSeg, ClipSegConfig, ConvDecoderConfig, Decoder, DecoderConfig, DeconvBaselineConfig,
-    TransformerDecoderConfig,
+    SCENES, TransformerDecoderConfig, resolve,
 };
-use std::path::Path;
 
-/// Intermediate size of the MLPs of a decoder on the small random CLIP.
+/// Intermediate size of the MLPs of a decoder on a small CLIP.
 const SMALL_INNER: usize = 256;
+/// A CLIP is small if its vision tower is narrower than this. Published ones have a width of 768 or more.
+const SMALL_WIDTH: usize = 256;
 
 /// A model with its tokenizer and preprocessing.
 pub(crate) struct Parts {
@@ -48,19 +49,20 @@ impl Parts {
             }
             None => {
                 note(&format!(
-                    "no CLIP given: using a small one with random weights (seed {})",
+                    "no CLIP given: using a small one with random weights (seed {}); `clip.checkpoint` \
+                     `{SCENES}` names a trained one",
                     config.seed
                 ));
                 return Self::random(config, device);
             }
             Some(checkpoint) => checkpoint,
         };
-        let folder = resolve(checkpoint)?;
+        let files = resolve(checkpoint)?;
         match &config.decoder {
             DecoderChoice::Pretrained(choice) => {
-                Self::fine_tuned(config, choice, &folder, device, note)
+                Self::fine_tuned(config, choice, &files, device, note)
             }
-            _ => Self::on_checkpoint(config, &folder, device, note),
+            _ => Self::on_checkpoint(config, &files, device, note),
         }
     }
 
@@ -88,20 +90,24 @@ impl Parts {
     /// A random decoder on the CLIP of a checkpoint.
     fn on_checkpoint(
         config: &TrainConfig,
-        folder: &Path,
+        files: &CheckpointFiles,
         device: &Device,
         note: &mut impl FnMut(&str),
     ) -> Result<Self> {
         let PretrainedClip {
             config: clip_config,
             clip,
-        } = load_clip(folder, device)?;
+        } = load_clip(files, device)?;
         check_refined(config, &clip_config)?;
-        let inner = TransformerDecoderConfig::default().decoder_intermediate_size;
+        let inner = if clip_config.vision_config.hidden_size < SMALL_WIDTH {
+            SMALL_INNER
+        } else {
+            TransformerDecoderConfig::default().decoder_intermediate_size
+        };
         let decoder = decoder_config(config, &published_layers(&clip_config), inner)?;
         let model_config = ClipSegConfig::new(clip_config, decoder)?;
         let (clip, decoder) = ClipSeg::with_clip(&model_config, clip, device).into_parts();
-        let own = ImageProcessor::from_folder(folder)?;
+        let own = ImageProcessor::from_folder(files)?;
         let own_side = own.as_ref().and_then(squashed_side);
         let side = config.data.size.or(own_side).unwrap_or(PUBLISHED_SIDE);
         let processor = published(config, side);
@@ -114,18 +120,18 @@ impl Parts {
                 processor.mean, processor.std, own.mean, own.std
             ));
         }
-        Self::around(clip, decoder, model_config, folder, processor, side)
+        Self::around(clip, decoder, model_config, files, processor, side)
     }
 
     /// The decoder of a checkpoint, with the checkpoint's preprocessing.
     fn fine_tuned(
         config: &TrainConfig,
         choice: &PretrainedChoice,
-        folder: &Path,
+        files: &CheckpointFiles,
         device: &Device,
         note: &mut impl FnMut(&str),
     ) -> Result<Self> {
-        let model = ClipSeg::from_pretrained(folder, device)?;
+        let model = ClipSeg::from_pretrained(files, device)?;
         let model_config = model.config().clone();
         let found = kind_of(&model_config.decoder);
         if let (Some(wanted), Some(found)) = (choice.kind, found)
@@ -140,20 +146,20 @@ impl Parts {
         }
         let (clip, decoder) = model.into_parts();
         let (decoder, model_config) = with_dropout(choice, decoder, model_config, device)?;
-        let own = ImageProcessor::from_folder_or(folder, ImageProcessor::clipseg(PUBLISHED_SIDE))?;
+        let own = ImageProcessor::from_folder_or(files, ImageProcessor::clipseg(PUBLISHED_SIDE))?;
         let (processor, side) = squashing(own, &config.data, note)?;
-        Self::around(clip, decoder, model_config, folder, processor, side)
+        Self::around(clip, decoder, model_config, files, processor, side)
     }
 
     fn around(
         clip: Clip,
         decoder: Decoder,
         config: ClipSegConfig,
-        folder: &Path,
+        files: &CheckpointFiles,
         processor: ImageProcessor,
         side: u32,
     ) -> Result<Self> {
-        let tokenizer = ClipTokenizer::from_folder(folder, &config.clip.text_config)?;
+        let tokenizer = ClipTokenizer::from_folder(files, &config.clip.text_config)?;
         Ok(Self {
             clip,
             decoder,

@@ -2,8 +2,8 @@
 
 use crate::Failure;
 use crate::output::{print_line, tell};
-use clipseg::clip::{Precision, resolve};
-use clipseg::model::{ExportOptions, Segmenter};
+use clipseg::clip::Precision;
+use clipseg::model::{ExportOptions, Segmenter, resolve};
 use std::path::PathBuf;
 
 pub(crate) const EXAMPLE: &str = "\
@@ -12,7 +12,7 @@ Example:
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Model to export: the `model` of a training run, a CLIPSeg checkpoint's folder, or a hub id.
+    /// Model to export: the `model` of a training run, a CLIPSeg checkpoint's folder, a hub id, or scenes.
     #[arg(long, value_name = "FOLDER-OR-ID")]
     model: String,
     /// Folder to create; it must not exist.

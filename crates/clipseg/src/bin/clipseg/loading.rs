@@ -1,10 +1,10 @@
 //! Loading the model that `--model`, `--device` and `--precision` name.
 
-use clipseg::clip::{Precision, resolve};
-use clipseg::model::Segmenter;
+use clipseg::clip::Precision;
+use clipseg::model::{Segmenter, resolve};
 use std::error::Error;
 
-/// Loads a checkpoint, a folder or a hub id, onto a device.
+/// Loads a checkpoint, a folder, a hub id or `scenes`, onto a device.
 pub(crate) fn load(
     model: &str,
     device: &str,

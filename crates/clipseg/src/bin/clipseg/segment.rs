@@ -10,7 +10,8 @@ use crate::report::{Finding, table};
 use clipseg::clip::{ClipError, Precision};
 use clipseg::data::{load_mask, load_rgb};
 use clipseg::model::{
-    LabelMapBuilder, Prompt, SegmentOptions, Segmenter, VisualPrompt, add_legend, heat_map, tint,
+    LabelMapBuilder, Prompt, SCENES, SegmentOptions, Segmenter, VisualPrompt, add_legend, heat_map,
+    tint,
 };
 use image::DynamicImage;
 use indicatif::ProgressBar;
@@ -19,7 +20,8 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 pub(crate) const EXAMPLE: &str = "\
-Example:
+Examples:
+  clipseg segment docs/scene.jpg --prompt \"red heart\" --prompt tree
   clipseg segment photos cat.jpg --model CIDAS/clipseg-rd64-refined \\
       --prompt \"a cat\" --prompt \"a sofa\" --negative \"a dog\" --out masks";
 
@@ -44,9 +46,10 @@ pub(crate) struct Arguments {
     /// Sentence with {} in place of the prompt; embeddings are averaged over several; repeatable.
     #[arg(long = "template", value_name = "SENTENCE")]
     templates: Vec<String>,
-    /// CLIPSeg checkpoint in Hugging Face's layout: a folder or a hub id.
+    /// CLIPSeg checkpoint in Hugging Face's layout: a folder, a hub id, or scenes for the small model in
+    /// this program. Default: scenes.
     #[arg(long, value_name = "FOLDER-OR-ID")]
-    model: String,
+    model: Option<String>,
     /// Device to compute on: cpu, ndarray, wgpu, vulkan or cuda; cuda:1 is the second GPU.
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -148,7 +151,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     check_results(arguments, &photos, results)?;
     std::fs::create_dir_all(&arguments.out).map_err(ClipError::io("make", &arguments.out))?;
     check_writable(&arguments.out)?;
-    let segmenter = load(&arguments.model, &arguments.device, arguments.precision)?;
+    let model = arguments.model.as_deref().unwrap_or(SCENES);
+    let segmenter = load(model, &arguments.device, arguments.precision)?;
+    if arguments.model.is_none() {
+        tell(format_args!(
+            "using the model `{SCENES}`, which knows generated scenes and not photographs; \
+             --model CIDAS/clipseg-rd64-refined downloads one for photographs"
+        ));
+    }
     if !skipped.is_empty() {
         tell(&skipped);
     }

@@ -18,7 +18,8 @@ const CHOOSING_PHRASES: usize = 1_000;
 
 #[derive(clap::Args)]
 pub(crate) struct ModelArguments {
-    /// Model to score instead of predictions: a CLIPSeg checkpoint's folder or hub id, or a run's `model`.
+    /// Model to score instead of predictions: a CLIPSeg checkpoint's folder or hub id, a run's `model`,
+    /// or scenes for the small model in this program.
     #[arg(long, value_name = "FOLDER-OR-ID", conflicts_with = "predictions")]
     pub(crate) model: Option<String>,
     /// Device to compute on: cpu, ndarray, wgpu, vulkan or cuda; cuda:1 is the second GPU.
