@@ -214,7 +214,7 @@ def main():
     print("| work | PyTorch | ONNX Runtime | clipseg | of PyTorch | of ONNX Runtime |")
     print("|---|--:|--:|--:|--:|--:|")
     for work in dict.fromkeys(work for work, _ in runners):
-        cells = [work]
+        cells = [work.replace("1 prompts", "1 prompt")]
         for who in ("PyTorch", "ONNX Runtime", "clipseg"):
             cells.append(f"{statistics.median(times[work, who]):.0f}" if (work, who) in times else "–")
         for who in ("PyTorch", "ONNX Runtime"):
