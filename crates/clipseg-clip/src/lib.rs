@@ -69,7 +69,7 @@ pub use clip::{Clip, normalise};
 pub use config::{Activation, ClipConfig, TextConfig, VisionConfig};
 pub use error::{ClipError, Result, WeightProblems};
 pub use files::{mark_as_own, read_json, refuse_foreign};
-pub use fused::{apply_linear, kernels_are_used, probabilities, use_kernels};
+pub use fused::{apply_linear, kernels_are_used, use_kernels};
 #[cfg(feature = "hub")]
 pub use hub::Hub;
 pub use json_fields::parse_field;

@@ -125,15 +125,6 @@ pub(crate) fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> 
     }
 }
 
-/// The probabilities of logits, `1 / (1 + exp(-x))` for each element.
-pub fn probabilities<const D: usize>(logits: Tensor<D>) -> Tensor<D> {
-    #[cfg(feature = "kernels")]
-    if let Some(y) = on_flex::activation(&logits, clipseg_kernels::Activation::Sigmoid) {
-        return y;
-    }
-    sigmoid(logits)
-}
-
 /// Layer normalisation over the last dimension (Ba et al. 2016, arXiv:1607.06450), with gain `gamma` and
 /// bias `beta`.
 pub(crate) fn layer_norm<const D: usize>(
