@@ -157,11 +157,11 @@ fn operations(repeats: usize) {
                 &mut || linear(&x, (&w, None), shape, Activation::Identity, None, &mut y),
                 &mut || {
                     let gradients = LinearGradients {
-                        dx: Some(&mut dx),
-                        d_weight: Some(&mut dw),
+                        dx: Some((&w, &mut dx)),
+                        d_weight: Some((&x, &mut dw)),
                         d_bias: Some(&mut db),
                     };
-                    linear_backward(&x, &w, &dy, shape, gradients);
+                    linear_backward(&dy, shape, gradients);
                 },
             ],
         );

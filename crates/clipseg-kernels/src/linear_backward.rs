@@ -6,13 +6,13 @@ use crate::level::Level;
 use crate::matmul::{Store, multiply_deep, multiply_unpacked};
 use crate::view::{View, ViewMut};
 
-/// Gradients of a linear layer, y = x · W + b, that are wanted.
+/// Gradients of a linear layer, y = x · W + b, that are wanted, each with the input that it is computed from.
 #[derive(Debug, Default)]
 pub struct LinearGradients<'a> {
-    /// Gradient of x, `[rows, inputs]`.
-    pub dx: Option<&'a mut [f32]>,
-    /// Gradient of W, `[inputs, outputs]`.
-    pub d_weight: Option<&'a mut [f32]>,
+    /// W, `[inputs, outputs]`, and the gradient of x, `[rows, inputs]`.
+    pub dx: Option<(&'a [f32], &'a mut [f32])>,
+    /// x, `[rows, inputs]`, and the gradient of W, `[inputs, outputs]`.
+    pub d_weight: Option<(&'a [f32], &'a mut [f32])>,
     /// Gradient of b, `[outputs]`.
     pub d_bias: Option<&'a mut [f32]>,
 }
@@ -24,30 +24,16 @@ pub struct LinearGradients<'a> {
 ///
 /// # Shapes
 ///
-/// - `x`: `[rows, inputs]`
-/// - `weight`: `[inputs, outputs]`
 /// - `dy`: `[rows, outputs]`
 ///
 /// # Panics
 ///
 /// If a slice does not have its length.
 pub fn linear_backward(
-    x: &[f32],
-    weight: &[f32],
     dy: &[f32],
     (rows, inputs, outputs): (usize, usize, usize),
     gradients: LinearGradients<'_>,
 ) {
-    assert_eq!(
-        x.len(),
-        rows * inputs,
-        "length of the input of {rows} x {inputs} numbers"
-    );
-    assert_eq!(
-        weight.len(),
-        inputs * outputs,
-        "length of the weight of {inputs} x {outputs} numbers"
-    );
     assert_eq!(
         dy.len(),
         rows * outputs,
@@ -55,7 +41,12 @@ pub fn linear_backward(
     );
     let level = Level::active();
     let dy_view = View::new(dy, rows, outputs);
-    if let Some(dx) = gradients.dx {
+    if let Some((weight, dx)) = gradients.dx {
+        assert_eq!(
+            weight.len(),
+            inputs * outputs,
+            "length of the weight of {inputs} x {outputs} numbers"
+        );
         assert_eq!(
             dx.len(),
             rows * inputs,
@@ -71,7 +62,12 @@ pub fn linear_backward(
             |_, _, _| {},
         );
     }
-    if let Some(d_weight) = gradients.d_weight {
+    if let Some((x, d_weight)) = gradients.d_weight {
+        assert_eq!(
+            x.len(),
+            rows * inputs,
+            "length of the input of {rows} x {inputs} numbers"
+        );
         assert_eq!(
             d_weight.len(),
             inputs * outputs,

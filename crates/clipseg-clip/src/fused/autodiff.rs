@@ -16,6 +16,19 @@ fn value<B: FusedGradients>(checkpointer: &mut Checkpointer, id: NodeId) -> Floa
     checkpointer.retrieve_node_output::<FloatTensor<B>>(id)
 }
 
+/// Adds the gradients of those parents that are tracked.
+fn register<B: FusedGradients>(
+    grads: &mut Gradients,
+    parents: [Option<NodeId>; 3],
+    gradients: [Option<FloatTensor<B>>; 3],
+) {
+    for (parent, gradient) in parents.into_iter().zip(gradients) {
+        if let (Some(parent), Some(gradient)) = (parent, gradient) {
+            grads.register::<B>(parent, gradient);
+        }
+    }
+}
+
 impl<B: FusedGradients, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
     fn fused_linear(
         x: FloatTensor<Self>,
@@ -46,13 +59,13 @@ impl<B: FusedGradients, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
                 if let Some((saved, activation)) = activation {
                     gradient = B::activation_gradient(saved, gradient, activation);
                 }
-                let wanted = [0, 1, 2].map(|index: usize| ops.parents[index].is_some());
-                let gradients = B::linear_gradients(x, weight, gradient, wanted);
-                for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
-                    if let (Some(parent), Some(gradient)) = (parent, gradient) {
-                        grads.register::<B>(parent.id, gradient);
-                    }
-                }
+                let bias_is_wanted = ops.parents[2].is_some();
+                let gradients = B::linear_gradients(x, weight, gradient, bias_is_wanted);
+                register::<B>(
+                    grads,
+                    ops.parents.map(|node| node.map(|node| node.id)),
+                    gradients,
+                );
             }
         }
 
@@ -108,11 +121,11 @@ impl<B: FusedGradients, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
                 let (inputs, heads, causal) = ops.state;
                 let inputs = inputs.map(|id| self::value::<B>(checkpointer, id));
                 let gradients = B::attention_gradients(inputs, gradient, heads, causal);
-                for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
-                    if let Some(parent) = parent {
-                        grads.register::<B>(parent.id, gradient);
-                    }
-                }
+                register::<B>(
+                    grads,
+                    ops.parents.map(|node| node.map(|node| node.id)),
+                    gradients.map(Some),
+                );
             }
         }
 
@@ -153,11 +166,11 @@ impl<B: FusedGradients, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
                 let (inputs, epsilon) = ops.state;
                 let [x, gamma] = inputs.map(|id| value::<B>(checkpointer, id));
                 let gradients = B::layer_norm_gradients(x, gamma, gradient, epsilon);
-                for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
-                    if let Some(parent) = parent {
-                        grads.register::<B>(parent.id, gradient);
-                    }
-                }
+                register::<B>(
+                    grads,
+                    ops.parents.map(|node| node.map(|node| node.id)),
+                    gradients.map(Some),
+                );
             }
         }
 

@@ -102,7 +102,7 @@ impl FusedGradients for Flex {
         x: Option<FlexTensor>,
         weight: Option<FlexTensor>,
         gradient: FlexTensor,
-        wanted: [bool; 3],
+        bias_is_wanted: bool,
     ) -> [Option<FlexTensor>; 3] {
         let gradient = row_by_row(gradient);
         let mut shape = gradient.shape();
@@ -110,36 +110,21 @@ impl FusedGradients for Flex {
         let outputs = shape[last];
         let rows = rows(&gradient, outputs);
         let [x, weight] = [x, weight].map(|tensor| tensor.map(row_by_row));
-        let width = |x: &FlexTensor| x.layout().num_elements() / rows.max(1);
         let inputs = match (&weight, &x) {
             (Some(weight), _) => weight.shape()[0],
-            (None, Some(x)) => width(x),
+            (None, Some(x)) => x.layout().num_elements() / rows.max(1),
             (None, None) => 0,
         };
         shape[last] = inputs;
-        let zeros = |is_wanted: bool, size: usize| is_wanted.then(|| vec![0.0; size]);
-        let mut dx = zeros(wanted[0], rows * inputs);
-        let mut d_weight = zeros(wanted[1], inputs * outputs);
-        let mut d_bias = zeros(wanted[2], outputs);
-        // The kernel checks the lengths of both inputs, also of one that it does not read.
-        let unread = |tensor: &Option<FlexTensor>, size: usize| match tensor {
-            Some(_) => Vec::new(),
-            None => vec![0.0; size],
+        let mut dx = weight.as_ref().map(|_| vec![0.0; rows * inputs]);
+        let mut d_weight = x.as_ref().map(|_| vec![0.0; inputs * outputs]);
+        let mut d_bias = bias_is_wanted.then(|| vec![0.0; outputs]);
+        let gradients = LinearGradients {
+            dx: weight.as_ref().map(elements).zip(dx.as_deref_mut()),
+            d_weight: x.as_ref().map(elements).zip(d_weight.as_deref_mut()),
+            d_bias: d_bias.as_deref_mut(),
         };
-        let (no_x, no_weight) = (unread(&x, rows * inputs), unread(&weight, inputs * outputs));
-        linear_backward(
-            x.as_ref().map_or(&no_x, |x| elements(x)),
-            weight
-                .as_ref()
-                .map_or(&no_weight, |weight| elements(weight)),
-            elements(&gradient),
-            (rows, inputs, outputs),
-            LinearGradients {
-                dx: dx.as_deref_mut(),
-                d_weight: d_weight.as_deref_mut(),
-                d_bias: d_bias.as_deref_mut(),
-            },
-        );
+        linear_backward(elements(&gradient), (rows, inputs, outputs), gradients);
         [
             dx.map(|dx| tensor(dx, shape)),
             d_weight.map(|d_weight| tensor(d_weight, [inputs, outputs])),

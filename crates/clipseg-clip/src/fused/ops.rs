@@ -42,13 +42,13 @@ pub(super) trait FusedOps: Backend {
 
 /// The gradients of the operations with respect to their inputs.
 pub(super) trait FusedGradients: FusedOps {
-    /// The gradients of `x`, `weight` and `bias`, as far as they are wanted, of `x · weight + bias`.
-    /// `x` and `weight` may be missing if no gradient needs them.
+    /// The gradients of `x`, `weight` and `bias` of `x · weight + bias`: that of `x` if `weight` is given,
+    /// that of `weight` if `x` is given, and that of the bias if it is wanted.
     fn linear_gradients(
         x: Option<FloatTensor<Self>>,
         weight: Option<FloatTensor<Self>>,
         gradient: FloatTensor<Self>,
-        wanted: [bool; 3],
+        bias_is_wanted: bool,
     ) -> [Option<FloatTensor<Self>>; 3];
 
     /// The gradient of the activation's input. `saved` is the input or the output, see [`saves_output`].

@@ -115,9 +115,12 @@ proptest! {
                 let mut dx = vec![f32::NAN; x.len()];
                 let mut d_weight = vec![f32::NAN; weight.len()];
                 let mut d_bias = vec![f32::NAN; bias.len()];
-                let gradients =
-                    LinearGradients { dx: Some(&mut dx), d_weight: Some(&mut d_weight), d_bias: Some(&mut d_bias) };
-                linear_backward(&x, &weight, &dz, shape, gradients);
+                let gradients = LinearGradients {
+                    dx: Some((&weight, &mut dx)),
+                    d_weight: Some((&x, &mut d_weight)),
+                    d_bias: Some(&mut d_bias),
+                };
+                linear_backward(&dz, shape, gradients);
                 assert_near(&dx, &expected_x, 2e-5, &format!("input's gradient, {shape:?} at {level}"));
                 assert_near(&d_weight, &expected_weight, 2e-5, &format!("weight's gradient, {shape:?} at {level}"));
                 assert_near(&d_bias, &expected_bias, 2e-5, &format!("bias's gradient, {shape:?} at {level}"));
@@ -164,13 +167,11 @@ fn large_gradients_match_the_reference() {
         let mut dx = vec![f32::NAN; x.len()];
         let mut d_weight = vec![f32::NAN; weight.len()];
         linear_backward(
-            &x,
-            &weight,
             &dy,
             shape,
             LinearGradients {
-                dx: Some(&mut dx),
-                d_weight: Some(&mut d_weight),
+                dx: Some((&weight, &mut dx)),
+                d_weight: Some((&x, &mut d_weight)),
                 d_bias: None,
             },
         );
