@@ -1,9 +1,10 @@
 //! `clipseg export`: writes a model into a new folder for other programs.
 
 use crate::Failure;
+use crate::loading::load;
 use crate::output::{print_line, tell};
 use clipseg::clip::Precision;
-use clipseg::model::{ExportOptions, Segmenter, resolve};
+use clipseg::model::ExportOptions;
 use std::path::PathBuf;
 
 pub(crate) const EXAMPLE: &str = "\
@@ -27,8 +28,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let device = clipseg::device("cpu")?;
-    let segmenter = Segmenter::from_pretrained(&resolve(&arguments.model)?, &device)?;
+    let segmenter = load(&arguments.model, "cpu", Precision::F32)?;
     let options = ExportOptions {
         precision: arguments.precision,
         license: arguments.license.clone(),
