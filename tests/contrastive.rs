@@ -1,6 +1,6 @@
 //! Contrastive training of both towers against PyTorch, on any device.
 
-use crate::support::{Answers, IntoGradients, fixtures, random};
+use crate::support::{Answers, IntoGradients, drawn, fixtures, random};
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::prelude::*;
@@ -261,8 +261,7 @@ fn the_temperature_is_learnt_and_stops_at_a_hundred() {
         .unwrap()
         .config;
     config.logit_scale_init_value = 99.9f64.ln();
-    device.seed(3);
-    let clip = Clip::init(&config, &device);
+    let clip = drawn(3, || Clip::init(&config, &device));
     let mut trainer = ClipTrainer::new(clip, &AdamWOptions::default());
     let input = batch(&config, 6, &device);
     let scale = |trainer: &ClipTrainer| trainer.clip().logit_scale().exp().into_scalar::<f32>();

@@ -1,6 +1,6 @@
 //! Every decoder on a tiny CLIP: its inputs, its gradients, and that it learns.
 
-use crate::support::{device, fixtures};
+use crate::support::{device, drawn, fixtures};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::prelude::*;
@@ -56,8 +56,7 @@ pub(crate) fn model(decoder: DecoderConfig) -> ClipSeg {
     let read =
         load_clip(&fixtures().join("models/clipseg-refined"), &device).expect("the fixture loads");
     let config = ClipSegConfig::new(read.config, decoder).expect("the parts fit");
-    device.seed(0);
-    ClipSeg::with_clip(&config, read.clip, &device)
+    drawn(0, || ClipSeg::with_clip(&config, read.clip, &device))
 }
 
 /// The embeddings of two words.
@@ -73,9 +72,13 @@ pub(crate) fn prompts(model: &ClipSeg) -> Tensor<2> {
 }
 
 fn random_pictures(count: usize) -> Tensor<4> {
-    let device = device();
-    device.seed(3);
-    Tensor::random([count, 3, 48, 64], Distribution::Normal(0.0, 1.0), &device)
+    drawn(3, || {
+        Tensor::random(
+            [count, 3, 48, 64],
+            Distribution::Normal(0.0, 1.0),
+            &device(),
+        )
+    })
 }
 
 fn row<const D: usize>(x: &Tensor<D>, index: usize) -> Tensor<D> {
@@ -198,10 +201,14 @@ fn works_or_is_refused(clip: &Clip, json: &Value) -> bool {
         }
     };
     let device = device();
-    let decoder = Decoder::init(&config.decoder, &config.clip, &device);
-    let pictures = Tensor::random([1, 3, 16, 32], Distribution::Default, &device);
+    let decoder = drawn(0, || Decoder::init(&config.decoder, &config.clip, &device));
+    let pictures = drawn(1, || {
+        Tensor::random([1, 3, 16, 32], Distribution::Default, &device)
+    });
     let features = ImageFeatures::extract(clip, &config.decoder, pictures).unwrap();
-    let prompts = Tensor::random([2, 32], Distribution::Default, &device);
+    let prompts = drawn(2, || {
+        Tensor::random([2, 32], Distribution::Default, &device)
+    });
     let logits = decoder.forward_grouped(&features, prompts, &[0, 0]);
     assert_eq!(logits.dims(), [2, 16, 32]);
     let loss = Loss::bce().forward(logits, Tensor::ones([2, 16, 32], &device));
@@ -300,7 +307,9 @@ fn gradients_reach_every_parameter() {
         let (_, decoder) = model.into_parts();
         let decoder = decoder.train();
         let logits = decoder.forward_grouped(&features, prompts.repeat_dim(0, 2), &[0, 0, 1, 1]);
-        let truth = Tensor::random(logits.dims(), Distribution::Bernoulli(0.3), &device());
+        let truth = drawn(4, || {
+            Tensor::random(logits.dims(), Distribution::Bernoulli(0.3), &device())
+        });
         let loss = Loss::bce().forward(logits, truth.autodiff());
         let gradients = GradientsParams::from_grads(loss.backward(), &decoder);
         let mut visitor = WithoutGradient {

@@ -1,6 +1,6 @@
 //! The vision tower in bf16: masks against single precision, and refusals.
 
-use crate::support::{SEGMENTERS, device, fixtures, shipped};
+use crate::support::{SEGMENTERS, device, drawn, fixtures, shipped};
 use burn::prelude::*;
 use clipseg::clip::{ClipTokenizer, ImageProcessor, Precision, kernels_are_used};
 use clipseg::data::load_rgb;
@@ -50,7 +50,7 @@ fn random_model() -> Segmenter {
     (vision.num_attention_heads, vision.num_hidden_layers) = (6, 10);
     (vision.image_size, vision.patch_size) = (224, 16);
     config.decoder = TransformerDecoderConfig::default().into();
-    let model = ClipSeg::init(&config, &device());
+    let model = drawn(0, || ClipSeg::init(&config, &device()));
     let tokenizer = ClipTokenizer::openai(77).expect("it is compiled in");
     Segmenter::new(model, tokenizer, ImageProcessor::clipseg(352))
 }
@@ -117,7 +117,9 @@ fn hidden_states_in_bf16_are_near_those_of_single_precision() {
     let Some(half) = in_bf16(copy(&single), "hidden states in bf16") else {
         return;
     };
-    let pixels = Tensor::<4>::random([2, 3, 64, 96], Default::default(), &device());
+    let pixels = drawn(1, || {
+        Tensor::<4>::random([2, 3, 64, 96], Default::default(), &device())
+    });
     let states = |segmenter: &Segmenter| {
         let features = segmenter.model().encode_image(pixels.clone()).unwrap();
         features.hidden_states
@@ -149,7 +151,9 @@ fn training_encodes_in_single_precision() {
         let processor = segmenter.processor().clone();
         FrozenClip::new(model.clip().clone(), config, tokenizer, processor)
     };
-    let pixels = Tensor::<4>::random([1, 3, 64, 64], Default::default(), &device());
+    let pixels = drawn(1, || {
+        Tensor::<4>::random([1, 3, 64, 64], Default::default(), &device())
+    });
     let states = |clip: FrozenClip| {
         let features = clip.encode_pictures(pixels.clone()).unwrap();
         features.hidden_states.into_iter().map(Tensor::into_data)

@@ -27,6 +27,12 @@ pub(crate) fn fixtures_with(file: &str) -> PathBuf {
     }
 }
 
+/// What `make` returns with the device's random generator seeded. Runs of other tests wait meanwhile.
+pub(crate) fn drawn<T>(seed: u64, make: impl FnOnce() -> T) -> T {
+    let _alone = clipseg::train::drawing(&device(), seed);
+    make()
+}
+
 /// The device of the tests: `CLIPSEG_TEST_DEVICE`, or the CPU.
 pub(crate) fn device() -> Device {
     let name = std::env::var("CLIPSEG_TEST_DEVICE").unwrap_or_else(|_| "cpu".into());

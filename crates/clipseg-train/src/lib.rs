@@ -102,4 +102,5 @@ pub use step::input::StepInput;
 #[cfg(feature = "burn-train")]
 pub use step::learner::{DecoderLearner, EncodedPhrases, StepBatcher};
 pub use step::mixing::mix_embeddings;
+pub use step::randomness::drawing;
 pub use step::trainer::DecoderTrainer;

@@ -8,9 +8,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// A device has one random generator for the entire process, so runs in one process take turns.
 static DRAWING: Mutex<()> = Mutex::new(());
 
-/// Seeds the device's random generator. Other runs of this process cannot use it until the guard is
-/// dropped.
-pub(crate) fn drawing(device: &Device, seed: u64) -> MutexGuard<'static, ()> {
+/// Seeds the device's random generator. Runs of this process cannot use it until the guard is dropped.
+///
+/// A device has one generator for the entire process. Hold this guard while you draw numbers beside a run, such as
+/// initial weights, so that neither changes what the other draws. Do not hold it while you start a run, which
+/// would wait for it forever.
+pub fn drawing(device: &Device, seed: u64) -> MutexGuard<'static, ()> {
     let alone = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
     device.seed(seed);
     alone
