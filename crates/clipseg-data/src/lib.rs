@@ -19,6 +19,7 @@
 mod captions;
 mod check;
 mod contours;
+mod device_kind;
 mod error;
 #[cfg(feature = "fetch")]
 mod fetch;
@@ -30,6 +31,7 @@ mod left_out;
 mod letters;
 mod limits;
 mod mask;
+mod packed_pictures;
 mod pamr;
 mod phrasecut;
 mod pictures;
@@ -50,6 +52,7 @@ pub use captions::{
     HeldOut, LabelledPictures,
 };
 pub use check::{OTHER_SIZE_PICTURES, check, check_splits};
+pub use device_kind::is_cpu;
 pub use error::{DataError, Result};
 #[cfg(feature = "fetch")]
 pub use fetch::{FailedPicture, FetchProgress, FetchReport, Fetcher};
@@ -59,6 +62,7 @@ pub use left_out::{LeftOut, Omission};
 pub use letters::{LETTER_HEIGHT, draw_text, rasterize_text, text_width};
 pub use mask::file::load_mask;
 pub use mask::{BoundingBox, Mask};
+pub use packed_pictures::PackedPictures;
 pub use pamr::pamr;
 pub use phrasecut::{PhraseCut, list_pictures, read_phrases};
 pub use pictures::{decode_rgb, load_rgb, load_stored_rgb};

@@ -3,7 +3,9 @@
 use super::picture::SamplePicture;
 use super::sample::{Sample, Support};
 use super::view::View;
+use crate::device_kind::is_cpu;
 use crate::mask::Mask;
+use crate::packed_pictures::PackedPictures;
 use burn::data::dataloader::batcher::Batcher;
 use burn::prelude::*;
 
@@ -61,25 +63,39 @@ impl SampleBatch {
     pub fn into_tensors(self, device: &Device) -> SegmentationBatch {
         let (width, height) = self.pictures[0].dimensions();
         let (height, width) = (height as usize, width as usize);
-        let plane = height * width;
-        let mut pixels = vec![0f32; self.pictures.len() * 3 * plane];
-        for (picture, values) in self.pictures.iter().zip(pixels.chunks_exact_mut(3 * plane)) {
-            picture.write_planes(values);
-        }
         let inside = self.masks.iter().flat_map(Mask::pixels);
         let masks: Vec<f32> = inside.map(|inside| f32::from(u8::from(inside))).collect();
-        let pixels = TensorData::new(pixels, [self.pictures.len(), 3, height, width]);
         let masks = TensorData::new(masks, [self.masks.len(), height, width]);
+        let pixels = self.pixels(device);
         SegmentationBatch {
             task_ids: self.task_ids,
             phrases: self.phrases,
             negative: self.negative,
-            pixels: Tensor::from_data(pixels, device),
+            pixels,
             views: self.views,
             picture_of: self.picture_of,
             masks: Tensor::from_data(masks, device),
             supports: self.supports,
         }
+    }
+
+    /// The pictures on `device`, `[pictures, 3, height, width]`, from 0 to 1.
+    fn pixels(&self, device: &Device) -> Tensor<4> {
+        let bytes: Option<Vec<_>> = self.pictures.iter().map(SamplePicture::as_rgb8).collect();
+        if let Some(bytes) = bytes
+            && !is_cpu(device)
+        {
+            return PackedPictures::of(bytes).into_pixels(device);
+        }
+        let (width, height) = self.pictures[0].dimensions();
+        let (height, width) = (height as usize, width as usize);
+        let plane = height * width;
+        let mut pixels = vec![0f32; self.pictures.len() * 3 * plane];
+        for (picture, values) in self.pictures.iter().zip(pixels.chunks_exact_mut(3 * plane)) {
+            picture.write_planes(values);
+        }
+        let pixels = TensorData::new(pixels, [self.pictures.len(), 3, height, width]);
+        Tensor::from_data(pixels, device)
     }
 }
 

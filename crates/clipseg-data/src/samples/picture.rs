@@ -4,6 +4,7 @@ use crate::planes::write_planes;
 use crate::resize::{Filter, resize_align_corners, resize_rgb};
 use image::{Rgb, Rgb32FImage, RgbImage, imageops};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// How pictures are resized to the input size of a model, without keeping the aspect ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -81,6 +82,26 @@ impl SamplePicture {
             Self::Exact(picture) => RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
                 Rgb(picture.get_pixel(x, y).0.map(|level| level.round() as u8))
             }),
+        }
+    }
+
+    /// The levels `[height, width, 3]` as bytes: one for each level that is 8-bit, or four, little-endian, for each
+    /// unrounded level.
+    pub fn level_bytes(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Rounded(picture) => picture.as_raw().into(),
+            Self::Exact(picture) => {
+                let levels = picture.as_raw().iter();
+                levels.flat_map(|level| level.to_le_bytes()).collect()
+            }
+        }
+    }
+
+    /// The picture if its levels are 8-bit.
+    pub(super) fn as_rgb8(&self) -> Option<&RgbImage> {
+        match self {
+            Self::Rounded(picture) => Some(picture),
+            Self::Exact(_) => None,
         }
     }
 

@@ -1,12 +1,11 @@
 //! Batches of captioned pictures, prepared in the background.
 
 use super::fixed_tokenizer::{FixedTokenizer, TokenTable};
-use super::packed_pictures::PackedPictures;
 use super::trainer::CaptionTensors;
 use crate::error::{Result, TrainError};
 use burn::prelude::*;
 use clipseg_clip::{ImageProcessor, Regions};
-use clipseg_data::{CaptionBatch, Captions, DataError};
+use clipseg_data::{CaptionBatch, Captions, DataError, PackedPictures};
 use rayon::ThreadPoolBuilder;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};

@@ -9,7 +9,6 @@ mod feed;
 mod fixed_tokenizer;
 mod loss;
 mod outcome;
-mod packed_pictures;
 mod records;
 mod report;
 mod run;

@@ -1,12 +1,11 @@
 //! The retrieval and zero-shot scores of a CLIP on held-out pictures.
 
 use super::fixed_tokenizer::FixedTokenizer;
-use super::packed_pictures::PackedPictures;
 use crate::error::Result;
 use crate::readback::floats;
 use burn::prelude::*;
 use clipseg_clip::{Clip, ImageProcessor, Regions, normalise};
-use clipseg_data::{BoxedName, Captions, HeldOut, LabelledPictures};
+use clipseg_data::{BoxedName, Captions, HeldOut, LabelledPictures, PackedPictures};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
@@ -157,13 +156,9 @@ impl ScoreSet {
             };
             let regions: Vec<_> = filled.iter().map(boxes).collect();
             let regions = Regions::new(&regions, grid)?;
-            let pixels: Vec<RgbImage> = filled
-                .iter()
-                .map(|(picture, _)| (*picture).clone())
-                .collect();
-            let pixels = self
-                .processor
-                .normalise(PackedPictures::of(&pixels).into_pixels(&clip.device()));
+            let pictures = PackedPictures::of(filled.iter().map(|(picture, _)| *picture));
+            let pixels = pictures.into_pixels(&clip.device());
+            let pixels = self.processor.normalise(pixels);
             if regions.is_empty() {
                 images.extend(rows_of(clip.image_embedding(pixels)?, chunk.len())?);
                 continue;
