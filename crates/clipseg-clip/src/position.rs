@@ -9,14 +9,14 @@ use burn::tensor::FloatDType;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A cache of interpolation weights.
+/// A cache of interpolation weights, on the devices that they were used on.
 ///
 /// The interpolated table is not cached, because training may change the table.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CubicWeights(Arc<Mutex<WeightsBySizes>>);
 
-/// Weights by the old and the new number of positions along an axis.
-type WeightsBySizes = HashMap<(usize, usize), Vec<f32>>;
+/// Weights by the old and the new number of positions along an axis; a matrix for each device.
+type WeightsBySizes = HashMap<(usize, usize), Vec<Tensor<2>>>;
 
 impl CubicWeights {
     /// Interpolates a table for a grid of `to` rows and columns.
@@ -50,8 +50,20 @@ impl CubicWeights {
     /// The weights as a matrix `[to, from]`.
     fn matrix(&self, from: usize, to: usize, device: &Device) -> Tensor<2> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let weights = known.entry((from, to)).or_insert_with(|| cubic(from, to));
-        Tensor::from_data(TensorData::new(weights.clone(), [to, from]), device)
+        let matrices = known.entry((from, to)).or_default();
+        let plain = device.clone().without_autodiff();
+        let known = matrices.iter().find(|matrix| matrix.device() == plain);
+        let matrix = known.cloned().unwrap_or_else(|| {
+            let weights = TensorData::new(cubic(from, to), [to, from]);
+            let matrix = Tensor::from_data(weights, &plain);
+            matrices.push(matrix.clone());
+            matrix
+        });
+        if device.is_autodiff() {
+            matrix.autodiff()
+        } else {
+            matrix
+        }
     }
 }
 
