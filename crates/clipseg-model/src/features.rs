@@ -47,6 +47,19 @@ impl ImageFeatures {
             .map_or(0, |hidden| hidden.dims()[0])
     }
 
+    /// The features of one of the pictures.
+    pub(crate) fn picture(&self, index: usize) -> Self {
+        let hidden = self.hidden_states.iter();
+        let pixels = self.pixel_values.clone();
+        Self {
+            hidden_states: hidden
+                .map(|hidden| hidden.clone().slice(s![index..index + 1]))
+                .collect(),
+            grid: self.grid,
+            pixel_values: pixels.map(|pixels| pixels.slice(s![index..index + 1])),
+        }
+    }
+
     /// The same features on the autodiff device, as input for training a decoder.
     #[must_use]
     pub fn autodiff(&self) -> Self {

@@ -9,6 +9,7 @@ use burn::prelude::*;
 use clipseg_clip::{
     CheckpointFiles, ClipError, ClipTokenizer, ImageProcessor, Precision, refuse_foreign,
 };
+use clipseg_data::is_cpu;
 use image::RgbImage;
 use std::path::Path;
 
@@ -181,6 +182,48 @@ impl Segmenter {
         })
     }
 
+    /// Preprocesses several photographs, which can differ in size, and runs the vision encoder.
+    ///
+    /// On a GPU, all photographs go through the encoder in one pass. On the CPU they go one by one, which is not
+    /// slower, takes less memory, and gives the bits of [`encode_image`](Self::encode_image).
+    ///
+    /// # Errors
+    ///
+    /// As [`encode_image`](Self::encode_image). No photograph gives an empty result.
+    pub fn encode_images(&self, pictures: &[RgbImage]) -> Result<Vec<EncodedImage>> {
+        if is_cpu(&self.device) {
+            let encoded = pictures.iter().map(|picture| self.encode_image(picture));
+            return encoded.collect();
+        }
+        self.encode_in_one_pass(pictures)
+    }
+
+    /// Runs the vision encoder once for all photographs of one preprocessed size.
+    fn encode_in_one_pass(&self, pictures: &[RgbImage]) -> Result<Vec<EncodedImage>> {
+        let pixels = pictures.iter().map(|picture| self.pixel_values(picture));
+        let pixels: Vec<Tensor<4>> = pixels.collect::<Result<_>>()?;
+        let sizes: Vec<[usize; 4]> = pixels.iter().map(Tensor::dims).collect();
+        let mut encoded: Vec<Option<EncodedImage>> = vec![None; pictures.len()];
+        for (first, size) in sizes.iter().enumerate() {
+            if sizes[..first].contains(size) {
+                continue;
+            }
+            let alike: Vec<usize> = (first..sizes.len())
+                .filter(|&index| sizes[index] == *size)
+                .collect();
+            let batch = alike.iter().map(|&index| pixels[index].clone()).collect();
+            let features = self.model.encode_image(Tensor::cat(batch, 0))?;
+            for (row, &index) in alike.iter().enumerate() {
+                encoded[index] = Some(EncodedImage {
+                    features: features.picture(row),
+                    width: pictures[index].width(),
+                    height: pictures[index].height(),
+                });
+            }
+        }
+        Ok(encoded.into_iter().flatten().collect())
+    }
+
     /// The embeddings of text prompts, `[prompts, projection_dim]`. Embeddings are cached, so each text
     /// is encoded once.
     ///
@@ -229,5 +272,51 @@ impl Segmenter {
             )));
         }
         Ok(pixels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ClipSegConfig;
+    use burn::tensor::Tolerance;
+    use clipseg_clip::TargetSize;
+
+    fn photo(width: u32, height: u32) -> RgbImage {
+        RgbImage::from_fn(width, height, |x, y| {
+            image::Rgb([(x * 9) as u8, (y * 7) as u8, (x * y) as u8])
+        })
+    }
+
+    #[test]
+    fn several_photographs_are_encoded_as_each_alone() {
+        let device = Device::flex();
+        device.seed(1);
+        let model = ClipSeg::init(&ClipSegConfig::small(), &device);
+        let mut processor = ImageProcessor::clipseg(64);
+        // Keeps the aspect ratio, so that there are two preprocessed sizes.
+        processor.size = Some(TargetSize::ShortestEdge(32));
+        let tokenizer = ClipTokenizer::openai(77).unwrap();
+        let segmenter = Segmenter::new(model, tokenizer, processor);
+        let photos = [photo(64, 32), photo(40, 40), photo(128, 64), photo(80, 80)];
+        let batched = segmenter.encode_in_one_pass(&photos).unwrap();
+        let public = segmenter.encode_images(&photos).unwrap();
+        assert_eq!(batched.len(), 4);
+        for ((photo, batched), public) in photos.iter().zip(&batched).zip(&public) {
+            let alone = segmenter.encode_image(photo).unwrap();
+            let size = (photo.width(), photo.height());
+            for found in [batched, public] {
+                assert_eq!((found.width(), found.height()), size);
+                assert_eq!(found.features.grid, alone.features.grid);
+                let layers = found.features.hidden_states.iter();
+                for (found, alone) in layers.zip(&alone.features.hidden_states) {
+                    let (found, alone) = (found.to_data(), alone.to_data());
+                    found.assert_approx_eq::<f32>(&alone, Tolerance::absolute(1e-5));
+                }
+            }
+        }
+        assert!(segmenter.encode_images(&[]).unwrap().is_empty());
+        let empty = segmenter.encode_in_one_pass(&[photo(8, 8), RgbImage::new(0, 0)]);
+        assert!(empty.unwrap_err().to_string().contains("no pixels"));
     }
 }
