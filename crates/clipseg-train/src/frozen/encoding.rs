@@ -3,21 +3,19 @@
 use crate::config::train_config::CacheConfig;
 use crate::error::{Result, TrainError};
 use crate::frozen::cache_folder::CacheFolder;
-use crate::frozen::fingerprint::{fingerprint, picture_keys, states_settings};
+use crate::frozen::fingerprint::{fingerprint, sample_key, states_settings, tensor_keys};
 use crate::frozen::hidden_cache::{Found, HiddenCache};
-use crate::frozen::hidden_states::HiddenStates;
+use crate::frozen::hidden_states::{HiddenStates, halved, upload};
 use crate::frozen::phrase_cache::PhraseCache;
-use crate::readback::floats;
 use crate::step::input::StepInput;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
 use burn::tensor::FloatDType;
 use clipseg_clip::{Clip, ClipTokenizer, ImageProcessor, Precision};
-use clipseg_data::{SegmentationBatch, Support};
+use clipseg_data::{SampleBatch, SegmentationBatch, Support, is_cpu};
 use clipseg_model::{ClipSeg, ClipSegConfig, Decoder, ImageFeatures, Segmenter, VisualPrompt};
-use half::f16;
-use half::slice::HalfFloatSliceExt;
 use image::RgbImage;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Largest number of bytes of cached phrase embeddings if no cache is configured.
@@ -33,10 +31,11 @@ const PHRASES_SHARE: u64 = 4;
 /// Embeddings of phrases are cached, up to 64 MiB. With a cache ([`with_cache`](Self::with_cache)) hidden
 /// states of pictures are cached too, and the cache's limit applies to both.
 ///
-/// The result for a phrase or a cached picture is the same bit for bit, whatever else is in the batch and
-/// whether it is a cache hit or a miss: phrases and such pictures go through the towers one by one, and
+/// On the CPU, the result for a phrase or a cached picture is the same bit for bit, whatever else is in the batch
+/// and whether it is a cache hit or a miss: phrases and such pictures go through the towers one by one, and
 /// the hidden states of such pictures are rounded to half precision in both cases. A run that resumes with
-/// empty caches therefore computes the same values.
+/// empty caches therefore computes the same values. On a GPU, all cache misses of a batch go through a tower in
+/// one pass, and their last bits can depend on the number of them.
 #[derive(Debug)]
 pub struct FrozenClip {
     clip: Clip,
@@ -52,6 +51,11 @@ pub struct FrozenClip {
     cache_config: Option<CacheConfig>,
     cache: Option<HiddenCache>,
     counts: EncodingCounts,
+    /// Whether all cache misses of a batch go through a tower in one pass.
+    ///
+    /// On the CPU they go one by one: a batch is not faster there, and the result of a picture or a phrase is
+    /// the same bit for bit whatever else is in the batch. A GPU would be idle for most of the time.
+    in_one_pass: bool,
 }
 
 /// Numbers of encoded pictures and phrases and of cache hits.
@@ -97,6 +101,7 @@ impl FrozenClip {
         let device = clip.device();
         let clip = clip.with_f32_vision();
         Self {
+            in_one_pass: !is_cpu(&device),
             running: clip.clone(),
             clip,
             precision: Precision::F32,
@@ -252,49 +257,77 @@ impl FrozenClip {
         if phrases.is_empty() {
             return Err(TrainError::Empty("given"));
         }
-        let mut rows = Vec::with_capacity(phrases.len());
+        let mut found: HashMap<&String, Tensor<1>> = HashMap::new();
+        let mut missed: Vec<&String> = Vec::new();
         for phrase in phrases {
-            let row = match self.phrases.get(phrase) {
-                Some(row) => {
-                    self.counts.phrases_from_memory += 1;
-                    row
-                }
-                None => {
-                    let tokens = self.tokenizer.batch(&[phrase], &self.device)?;
-                    let row = self.running.text_embedding(&tokens)?.cast(FloatDType::F32);
-                    let row: Tensor<1> = row.squeeze_dim(0);
-                    self.counts.phrases_encoded += 1;
-                    self.phrases.put(phrase, &row);
-                    row
-                }
-            };
-            rows.push(row);
+            if let Some(row) = self.phrases.get(phrase) {
+                self.counts.phrases_from_memory += 1;
+                found.insert(phrase, row);
+            } else if missed.contains(&phrase) {
+                self.counts.phrases_from_memory += 1;
+            } else {
+                missed.push(phrase);
+            }
         }
-        Ok(Tensor::stack(rows, 0))
+        for pass in missed.chunks(self.pass(missed.len())) {
+            let tokens = self.tokenizer.batch(pass, &self.device)?;
+            let embeddings = self.running.text_embedding(&tokens)?;
+            let embeddings = embeddings.cast(FloatDType::F32);
+            self.counts.phrases_encoded += pass.len() as u64;
+            for (phrase, row) in pass.iter().zip(embeddings.split(1, 0)) {
+                let row: Tensor<1> = row.squeeze_dim(0);
+                self.phrases.put(phrase, &row);
+                found.insert(phrase, row);
+            }
+        }
+        let rows = phrases.iter().map(|phrase| found[phrase].clone());
+        Ok(Tensor::stack(rows.collect(), 0))
     }
 
-    /// Encodes a batch for a training step, with the caches.
+    /// The number of cache misses that go through a tower in one pass, out of `missed`.
+    fn pass(&self, missed: usize) -> usize {
+        if self.in_one_pass { missed.max(1) } else { 1 }
+    }
+
+    /// Encodes a batch for a training step, with the caches. To identify pictures, their pixels are read back
+    /// from the device if there is a cache of hidden states.
     ///
     /// # Errors
     ///
     /// If a phrase cannot be tokenized, a tensor cannot be read back from the device, or a hidden state is
     /// too large for the half precision of the cache.
     pub fn encode(&mut self, batch: SegmentationBatch) -> Result<StepInput> {
-        self.encode_if(batch, true)
+        let keys = match self.cache {
+            Some(_) => Some(tensor_keys(&batch.pixels)?),
+            None => None,
+        };
+        self.encode_tensors(batch, keys)
     }
 
-    /// Encodes a batch for a training step; without `comes_again`, pictures bypass the cache.
-    pub(crate) fn encode_if(
+    /// Encodes a loaded batch for a training step; without `comes_again`, pictures bypass the cache.
+    pub(crate) fn encode_loaded(
         &mut self,
-        batch: SegmentationBatch,
+        batch: SampleBatch,
         comes_again: bool,
     ) -> Result<StepInput> {
+        let cached = comes_again && self.cache.is_some();
+        let keys = cached.then(|| batch.pictures.iter().map(sample_key).collect());
+        self.encode_tensors(batch.into_tensors(&self.device), keys)
+    }
+
+    /// Encodes a batch; with keys of its pictures, through the cache.
+    fn encode_tensors(
+        &mut self,
+        batch: SegmentationBatch,
+        keys: Option<Vec<u128>>,
+    ) -> Result<StepInput> {
         let [pictures, ..] = batch.pixels.dims();
-        let features = if comes_again && self.cache.is_some() {
-            self.cached_features(batch.pixels)?
-        } else {
-            self.counts.pictures_encoded += pictures as u64;
-            self.encode_pictures(batch.pixels)?
+        let features = match keys {
+            Some(keys) => self.cached_features(batch.pixels, &keys)?,
+            None => {
+                self.counts.pictures_encoded += pictures as u64;
+                self.encode_pictures(batch.pixels)?
+            }
         };
         Ok(StepInput {
             conditional_embedding: self.encode_phrases(&batch.phrases)?,
@@ -304,22 +337,16 @@ impl FrozenClip {
         })
     }
 
-    fn cached_features(&mut self, pixels: Tensor<4>) -> Result<ImageFeatures> {
-        let [pictures, _, height, width] = pixels.dims();
+    fn cached_features(&mut self, pixels: Tensor<4>, keys: &[u128]) -> Result<ImageFeatures> {
+        let [_, _, height, width] = pixels.dims();
         let patch = self.clip.vision_model().patch_size();
-        let keys = picture_keys(&pixels)?;
-        let mut rows: Vec<Vec<Tensor<3>>> = Vec::with_capacity(pictures);
-        for (picture, &key) in keys.iter().enumerate() {
-            let pixels = || pixels.clone().slice(s![picture..picture + 1]);
-            rows.push(self.cached(key, pixels)?);
-        }
-        let layer = |layer: usize| {
-            let of_pictures = rows.iter().map(|row| row[layer].clone()).collect();
-            Tensor::cat(of_pictures, 0)
-        };
+        let hidden = self.cached(&pixels, keys)?;
         let decoder = &self.config.decoder;
+        let layers = decoder.extract_layers().len();
         Ok(ImageFeatures {
-            hidden_states: (0..decoder.extract_layers().len()).map(layer).collect(),
+            hidden_states: (0..layers)
+                .map(|layer| upload(&hidden, layer, &self.device))
+                .collect(),
             grid: [height / patch, width / patch],
             pixel_values: decoder
                 .uses_pixels()
@@ -327,35 +354,50 @@ impl FrozenClip {
         })
     }
 
-    /// The hidden states of one picture, from the cache or computed, `[1, tokens, hidden_size]` each.
-    fn cached(&mut self, key: u128, pixels: impl Fn() -> Tensor<4>) -> Result<Vec<Tensor<3>>> {
-        let found = self.cache.as_mut().and_then(|cache| cache.get(key));
-        let hidden = match found {
-            Some((hidden, found)) => {
-                match found {
-                    Found::Memory => self.counts.pictures_from_memory += 1,
-                    Found::Folder => self.counts.pictures_from_folder += 1,
+    /// The hidden states of each picture, from the cache or computed.
+    fn cached(&mut self, pixels: &Tensor<4>, keys: &[u128]) -> Result<Vec<Arc<HiddenStates>>> {
+        let mut found: HashMap<u128, Arc<HiddenStates>> = HashMap::new();
+        let mut missed: Vec<usize> = Vec::new();
+        for (picture, key) in keys.iter().enumerate() {
+            let cached = self.cache.as_mut().and_then(|cache| cache.get(*key));
+            match cached {
+                Some((hidden, place)) => {
+                    match place {
+                        Found::Memory => self.counts.pictures_from_memory += 1,
+                        Found::Folder => self.counts.pictures_from_folder += 1,
+                    }
+                    found.insert(*key, hidden);
                 }
-                hidden
+                // The same picture again in this batch.
+                None if missed.iter().any(|&earlier| keys[earlier] == *key) => {
+                    self.counts.pictures_from_memory += 1;
+                }
+                None => missed.push(picture),
             }
-            None => {
-                self.counts.pictures_encoded += 1;
-                let hidden = Arc::new(halved(self.encode_pictures(pixels())?.hidden_states)?);
+        }
+        for pass in missed.chunks(self.pass(missed.len())) {
+            let pictures = match pass {
+                [one] => pixels.clone().slice(s![*one..*one + 1]),
+                all if all.len() == keys.len() => pixels.clone(),
+                some => {
+                    let indices: Vec<i64> = some.iter().map(|&index| index as i64).collect();
+                    let indices = TensorData::from(indices.as_slice());
+                    pixels
+                        .clone()
+                        .select(0, Tensor::<1, Int>::from_data(indices, &self.device))
+                }
+            };
+            self.counts.pictures_encoded += pass.len() as u64;
+            let hidden = halved(self.encode_pictures(pictures)?.hidden_states, pass.len())?;
+            for (&picture, hidden) in pass.iter().zip(hidden) {
+                let hidden = Arc::new(hidden);
                 if let Some(cache) = &mut self.cache {
-                    cache.put(key, &hidden);
+                    cache.put(keys[picture], &hidden);
                 }
-                hidden
+                found.insert(keys[picture], hidden);
             }
-        };
-        let [_, tokens, width] = hidden.shape;
-        let layers = hidden.values.chunks_exact((tokens * width).max(1));
-        Ok(layers
-            .map(|values| {
-                let mut single = vec![0f32; values.len()];
-                values.convert_to_f32_slice(&mut single);
-                Tensor::from_data(TensorData::new(single, [1, tokens, width]), &self.device)
-            })
-            .collect())
+        }
+        Ok(keys.iter().map(|key| found[key].clone()).collect())
     }
 
     /// Returns CLIP, the configuration, the tokenizer and the preprocessing.
@@ -386,22 +428,72 @@ impl ModuleMapper for Cast {
     }
 }
 
-/// Rounds the hidden states of one picture to half precision.
-fn halved(hidden_states: Vec<Tensor<3>>) -> Result<HiddenStates> {
-    let mut shape = [hidden_states.len(), 0, 0];
-    let mut values = Vec::new();
-    for hidden in hidden_states {
-        let [_, tokens, width] = hidden.dims();
-        (shape[1], shape[2]) = (tokens, width);
-        let single = floats(hidden)?;
-        let start = values.len();
-        values.resize(start + single.len(), f16::ZERO);
-        values[start..].convert_from_f32_slice(&single);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::bytes::ByteSize;
+    use crate::readback::floats;
+    use burn::tensor::Tolerance;
+    use clipseg_data::{
+        PhraseCut, PhraseCutDataset, SampleOptions, ScenesConfig, Split, generate_scenes,
+    };
+
+    fn clip(memory: u64, in_one_pass: bool) -> FrozenClip {
+        let device = Device::flex();
+        let config = ClipSegConfig::small();
+        let _alone = crate::step::randomness::drawing(&device, 3);
+        let cache = CacheConfig {
+            memory: ByteSize(memory),
+            ..CacheConfig::default()
+        };
+        let mut clip = FrozenClip::new(
+            Clip::init(&config.clip, &device),
+            config,
+            ClipTokenizer::openai(77).unwrap(),
+            ImageProcessor::clipseg(32),
+        )
+        .with_cache(&cache)
+        .unwrap();
+        assert!(!clip.in_one_pass, "on the CPU");
+        clip.in_one_pass = in_one_pass;
+        clip
     }
-    if values.iter().any(|value| !value.is_finite()) {
-        let message = "a hidden state is too large for the cache's half precision; set \
-                       `cache.memory` to 0 and remove `cache.folder`";
-        return Err(TrainError::field("cache.memory", message));
+
+    #[test]
+    fn cache_misses_in_one_pass_give_the_states_of_each_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = ScenesConfig {
+            images: 10,
+            size: 32,
+            seed: 6,
+        };
+        let scenes = folder.path().join("scenes");
+        generate_scenes(&scenes, &config).unwrap();
+        let data = Arc::new(PhraseCut::open(&scenes).unwrap());
+        let options = SampleOptions::new(32, 32);
+        let data = PhraseCutDataset::new(data, Split::Train, options).unwrap();
+        let load = |indices: &[usize]| data.load(indices, 0).unwrap();
+        for memory in [0, 16 << 20] {
+            let [mut one_by_one, mut together] = [false, true].map(|pass| clip(memory, pass));
+            // Hits and misses, in another order.
+            for indices in [vec![0, 5, 9], vec![12, 5, 14, 0, 10], vec![14, 12]] {
+                let [expected, found] = [&mut one_by_one, &mut together]
+                    .map(|clip| clip.encode_loaded(load(&indices), true).unwrap());
+                let tensors = |input: &StepInput| {
+                    let mut values = floats(input.conditional_embedding.clone()).unwrap();
+                    for hidden in &input.features.hidden_states {
+                        values.extend(floats(hidden.clone()).unwrap());
+                    }
+                    let count = values.len();
+                    TensorData::new(values, [count])
+                };
+                // Half precision rounds the cached states, to 2^-11 of their size.
+                let tolerance = Tolerance::rel_abs(1e-3, 1e-4);
+                tensors(&found).assert_approx_eq::<f32>(&tensors(&expected), tolerance);
+                assert_eq!(found.picture_of, expected.picture_of);
+            }
+            assert_eq!(one_by_one.counts(), together.counts());
+            assert_eq!(together.counts().pictures_from_memory > 0, memory > 0);
+        }
     }
-    Ok(HiddenStates { shape, values })
 }

@@ -7,13 +7,14 @@ use crate::error::{Result, TrainError};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use clipseg_clip::{ImageProcessor, Precision};
+use clipseg_data::SamplePicture;
 use clipseg_model::ClipSegConfig;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
 /// The version of the computation: increased when the hidden states of the same weights, settings and
-/// pictures change.
-const STATES: u32 = 1;
+/// pictures change, or the keys of pictures do.
+const STATES: u32 = 2;
 
 /// Everything that the hidden states of a picture depend on, except the weights and the picture.
 pub(crate) fn states_settings(
@@ -58,8 +59,16 @@ pub(crate) fn fingerprint<M: Module>(module: &M, also: &str) -> Result<String> {
     Ok(format!("{:032x}", weights.hash.digest128()))
 }
 
-/// A hash of each picture of a batch `[pictures, channels, height, width]`.
-pub(crate) fn picture_keys(pixels: &Tensor<4>) -> Result<Vec<u128>> {
+/// A hash of a loaded picture.
+pub(crate) fn sample_key(picture: &SamplePicture) -> u128 {
+    let (width, height) = picture.dimensions();
+    // Pictures with the same bytes but different shapes must have different hashes.
+    let seed = (u64::from(height) << 32) ^ u64::from(width);
+    xxh3_128_with_seed(&picture.level_bytes(), seed)
+}
+
+/// A hash of each picture of a batch `[pictures, channels, height, width]` on a device, read back from there.
+pub(crate) fn tensor_keys(pixels: &Tensor<4>) -> Result<Vec<u128>> {
     let [pictures, channels, height, width] = pixels.dims();
     let data = pixels.clone().try_into_data().map_err(TrainError::device)?;
     let bytes = data.as_bytes();
@@ -76,6 +85,7 @@ pub(crate) fn picture_keys(pixels: &Tensor<4>) -> Result<Vec<u128>> {
 mod tests {
     use super::*;
     use burn::nn::{Linear, LinearConfig};
+    use image::RgbImage;
 
     #[test]
     fn the_fingerprint_depends_on_weights_and_settings() {
@@ -90,15 +100,30 @@ mod tests {
     }
 
     #[test]
+    fn the_key_of_a_loaded_picture_depends_on_levels_shape_and_type() {
+        let rounded =
+            |value| SamplePicture::Rounded(RgbImage::from_pixel(4, 2, image::Rgb([value; 3])));
+        assert_eq!(sample_key(&rounded(1)), sample_key(&rounded(1)));
+        assert_ne!(sample_key(&rounded(1)), sample_key(&rounded(2)));
+        let turned = SamplePicture::Rounded(RgbImage::from_pixel(2, 4, image::Rgb([1; 3])));
+        assert_ne!(sample_key(&rounded(1)), sample_key(&turned));
+        let exact = image::Rgb32FImage::from_pixel(4, 2, image::Rgb([1.0; 3]));
+        assert_ne!(
+            sample_key(&rounded(1)),
+            sample_key(&SamplePicture::Exact(exact))
+        );
+    }
+
+    #[test]
     fn different_pictures_have_different_keys() {
         let device = Device::flex();
         let pixels = Tensor::<1, Int>::arange(0..24, &device).float();
-        let keys = picture_keys(&pixels.clone().reshape([2, 3, 2, 2])).unwrap();
+        let keys = tensor_keys(&pixels.clone().reshape([2, 3, 2, 2])).unwrap();
         assert_ne!(keys[0], keys[1]);
         let twice = Tensor::cat(vec![pixels.clone(), pixels], 0).reshape([2, 3, 2, 4]);
-        let same = picture_keys(&twice).unwrap();
+        let same = tensor_keys(&twice).unwrap();
         assert_eq!(same[0], same[1]);
-        let other_shape = picture_keys(&twice.reshape([2, 3, 4, 2])).unwrap();
+        let other_shape = tensor_keys(&twice.reshape([2, 3, 4, 2])).unwrap();
         assert_ne!(same[0], other_shape[0]);
     }
 }

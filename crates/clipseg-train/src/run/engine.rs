@@ -13,10 +13,11 @@ use crate::run::progress::Observer;
 use crate::run::training_loop::{Running, Training, TrainingLoop};
 use crate::scoring::evaluate::{EvaluateOptions, evaluate, phrase_iou};
 use crate::scoring::phrases::Phrases;
-use crate::step::stepper::Stepper;
+use crate::step::stepper::{Measured, Stepper};
 use crate::step::trainer::DecoderTrainer;
-use clipseg_data::{BatchOrder, Grouping, PhraseCutDataset};
+use clipseg_data::{BatchOrder, Grouping, PhraseCutDataset, is_cpu};
 use clipseg_model::Decoder;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -33,6 +34,8 @@ pub struct Engine<'a> {
     folder: Option<&'a RunFolder>,
     stop: StopFlag,
     order: BatchOrder,
+    /// Steps whose losses may still be on the device after a step.
+    unread: usize,
 }
 
 impl<'a> Engine<'a> {
@@ -65,6 +68,9 @@ impl<'a> Engine<'a> {
             Grouping::Phrase
         };
         let order = BatchOrder::new(training, schedule.batch_size, grouping, config.seed);
+        // Reading a loss waits for the device. A GPU gets the next step before, so that it is never idle; the
+        // CPU computes each step at once, so there is nothing to gain.
+        let unread = usize::from(!is_cpu(clip.device()));
         let engine = Self {
             clip,
             config,
@@ -73,6 +79,7 @@ impl<'a> Engine<'a> {
             folder: None,
             stop: StopFlag::new(),
             order,
+            unread,
         };
         schedule.check_warmup(engine.steps())?;
         Ok(engine)
@@ -144,6 +151,8 @@ impl<'a> Engine<'a> {
             steps,
             feed: None,
             best: None,
+            pending: VecDeque::new(),
+            unread: self.unread,
         };
         let (end, records) = training_loop.run(&mut training, observer)?;
         let decoder = training.trainer.decoder();
@@ -168,6 +177,42 @@ struct DecoderTraining<'a> {
     feed: Option<Feed>,
     /// The decoder with the best validation so far.
     best: Option<Decoder>,
+    /// Steps whose losses are still on the device, and the largest number of them after a step.
+    pending: VecDeque<Pending>,
+    unread: usize,
+}
+
+/// A step that the device may not have finished yet.
+struct Pending {
+    step: usize,
+    epoch: u64,
+    learning_rate: f64,
+    phrases: usize,
+    tasks: Vec<String>,
+    measured: Measured,
+}
+
+impl DecoderTraining<'_> {
+    /// Reads and records pending steps, the earliest first, until at most `left` are pending.
+    fn record_until(&mut self, left: usize, run: &mut Running<'_, Record>) -> Result<()> {
+        while self.pending.len() > left
+            && let Some(done) = self.pending.pop_front()
+        {
+            let (loss, gradient_norm) = done.measured.read()?;
+            let values = [("loss", Some(loss)), ("gradient norm", gradient_norm)];
+            run.require_finite(done.step, &values, || done.tasks)?;
+            run.journal.push(Record::Step {
+                step: done.step,
+                epoch: done.epoch,
+                loss,
+                learning_rate: done.learning_rate as f32,
+                gradient_norm,
+            })?;
+            run.observer
+                .step(done.step, loss, done.learning_rate, done.phrases);
+        }
+        Ok(())
+    }
 }
 
 impl Training for DecoderTraining<'_> {
@@ -218,25 +263,25 @@ impl Training for DecoderTraining<'_> {
             training: self.training,
         };
         let done = stepper.step(&self.trainer, run.state.step, feed)?;
-        let step = run.state.step + 1;
-        let values = [
-            ("loss", Some(done.loss)),
-            ("gradient norm", done.gradient_norm),
-        ];
-        run.require_finite(step, &values, || done.tasks)?;
         let schedule = &self.config.schedule;
         let learning_rate = schedule.learning_rate_at(run.state.step, self.steps);
-        self.trainer.apply(done.gradients, learning_rate);
-        run.journal.push(Record::Step {
-            step,
+        self.pending.push_back(Pending {
+            step: run.state.step + 1,
             epoch: done.epoch,
-            loss: done.loss,
-            learning_rate: learning_rate as f32,
-            gradient_norm: done.gradient_norm,
-        })?;
-        run.observer
-            .step(step, done.loss, learning_rate, done.phrases);
-        Ok(())
+            learning_rate,
+            phrases: done.phrases,
+            tasks: done.tasks,
+            measured: done.measured,
+        });
+        if self.unread == 0 {
+            self.record_until(0, run)?;
+        }
+        self.trainer.apply(done.gradients, learning_rate);
+        self.record_until(self.unread, run)
+    }
+
+    fn read_back(&mut self, run: &mut Running<'_, Record>) -> Result<()> {
+        self.record_until(0, run)
     }
 
     fn validate(&mut self, run: &mut Running<'_, Record>) -> Result<()> {
@@ -359,6 +404,62 @@ pub fn train(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::folder::Start;
+    use crate::run::progress::Silent;
+    use crate::run::setup::Setup;
+    use burn::prelude::*;
+    use clipseg_data::{ScenesConfig, generate_scenes};
+    use clipseg_metrics::Loss;
+
+    /// A run whose losses are read `unread` steps late.
+    fn run_late(config: &TrainConfig, folder: &RunFolder, unread: usize) -> Result<TrainOutcome> {
+        let mut setup = Setup::new(config, &Device::flex(), |_| {}).unwrap();
+        let mut engine = Engine::new(&mut setup.clip, &setup.training, config)?.with_folder(folder);
+        assert_eq!(engine.unread, 0, "on the CPU");
+        engine.unread = unread;
+        engine.run(setup.decoder.clone(), &mut Silent)
+    }
+
+    #[test]
+    fn losses_read_one_step_late_are_the_same_and_nan_is_never_saved() {
+        let folder = tempfile::tempdir().unwrap();
+        let scenes = folder.path().join("scenes");
+        let generated = ScenesConfig {
+            images: 10,
+            size: 32,
+            seed: 5,
+        };
+        generate_scenes(&scenes, &generated).unwrap();
+        let mut config = TrainConfig::default();
+        config.data.folder = Some(scenes);
+        config.data.size = Some(32);
+        config.schedule.steps = Some(5);
+        config.schedule.batch_size = 2;
+        config.schedule.accumulation = 2;
+        config.schedule.clip_norm = Some(0.5);
+        config.checkpoints.every = 3;
+        config.loss = Loss::bce();
+        let open = |name: &str, config: &TrainConfig| {
+            RunFolder::open(&folder.path().join(name), config, Start::New).unwrap()
+        };
+        let [at_once, late] = [0, 1].map(|unread| {
+            let run = open(&format!("run {unread}"), &config);
+            run_late(&config, &run, unread).unwrap().records
+        });
+        assert_eq!(at_once.len(), 5);
+        assert_eq!(at_once, late);
+
+        config.loss = "1e38*bce".parse().unwrap();
+        config.schedule.clip_norm = None;
+        let [at_once, late] = [0, 1].map(|unread| {
+            let run = open(&format!("diverging {unread}"), &config);
+            let error = run_late(&config, &run, unread).unwrap_err();
+            assert!(!run.last_checkpoint().exists());
+            error.to_string()
+        });
+        assert!(at_once.contains("step 1"), "{at_once}");
+        assert_eq!(at_once, late);
+    }
 
     #[test]
     fn of_equal_validations_the_earlier_is_the_best() {

@@ -2,9 +2,10 @@
 
 use crate::error::{Result, TrainError};
 use crate::frozen::encoding::FrozenClip;
+use crate::scoring::device_counts::loss_and_counts;
 use crate::scoring::phrases::Phrases;
 use burn::prelude::*;
-use clipseg_data::Preprocessing;
+use clipseg_data::{Preprocessing, is_cpu};
 use clipseg_metrics::{Confusion, Loss, Tally};
 use clipseg_model::Decoder;
 use rand::SeedableRng;
@@ -119,10 +120,17 @@ pub fn evaluate(
     let mut loss = 0.0;
     for_each_batch(clip, decoder, phrases, options, |indices, logits, masks| {
         let value = options.loss.forward(logits.clone(), masks.clone());
-        let value = value.try_into_scalar::<f32>().map_err(TrainError::device)?;
+        let (value, counts) = if is_cpu(&logits.device()) {
+            let value = value.try_into_scalar::<f32>().map_err(TrainError::device)?;
+            (
+                value,
+                Confusion::from_logits(logits, masks, options.threshold)?,
+            )
+        } else {
+            loss_and_counts(value, logits, &masks, options.threshold)?
+        };
         loss += f64::from(value) * indices.len() as f64;
         evaluation.phrases.extend_from_slice(indices);
-        let counts = Confusion::from_logits(logits, masks, options.threshold)?;
         evaluation.tally.extend(counts);
         Ok(())
     })?;
@@ -147,11 +155,11 @@ pub(crate) fn for_each_batch(
         .shuffled_text
         .map(|seed| texts_of_other_pictures(phrases, seed));
     for batch in indices.chunks(options.batch_size.max(1)) {
-        let mut read = phrases.batch(batch, clip.device())?;
+        let mut read = phrases.load(batch)?;
         if let Some(texts) = &texts {
             read.phrases = batch.iter().map(|index| texts[index].clone()).collect();
         }
-        let input = clip.encode(read)?;
+        let input = clip.encode_loaded(read, true)?;
         let logits = decoder.forward_grouped(
             &input.features,
             input.conditional_embedding,

@@ -1,6 +1,7 @@
 //! Scoring decoders, models and predictions.
 
 pub(crate) mod clipseg_protocol;
+pub(crate) mod device_counts;
 pub(crate) mod evaluate;
 pub(crate) mod exceptions;
 pub(crate) mod model_scores;

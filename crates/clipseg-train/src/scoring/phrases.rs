@@ -1,8 +1,7 @@
 //! A choice of phrases to score a decoder on.
 
 use crate::error::Result;
-use burn::prelude::*;
-use clipseg_data::{Phrase, PhraseCutDataset, SegmentationBatch};
+use clipseg_data::{Phrase, PhraseCutDataset, SampleBatch};
 use std::sync::Arc;
 
 /// A choice of the phrases of a data set, to score a decoder on. The data set should have no random
@@ -69,7 +68,7 @@ impl Phrases {
         chosen.map(|&index| (index, self.dataset.record(index)))
     }
 
-    pub(crate) fn batch(&self, indices: &[usize], device: &Device) -> Result<SegmentationBatch> {
-        Ok(self.dataset.batch(indices, 0, device)?)
+    pub(crate) fn load(&self, indices: &[usize]) -> Result<SampleBatch> {
+        Ok(self.dataset.load(indices, 0)?)
     }
 }

@@ -188,11 +188,9 @@ impl EncodedPhrases {
 impl Dataset<StepInput> for EncodedPhrases {
     fn get(&self, index: usize) -> Result<StepInput, DatasetError> {
         let mut clip = self.clip.lock().unwrap_or_else(PoisonError::into_inner);
-        let batch = self
-            .phrases
-            .batch(&self.indices[index..=index], clip.device())
-            .map_err(DatasetError::new)?;
-        clip.encode(batch).map_err(DatasetError::new)
+        let batch = self.phrases.load(&self.indices[index..=index]);
+        let batch = batch.map_err(DatasetError::new)?;
+        clip.encode_loaded(batch, true).map_err(DatasetError::new)
     }
 
     fn len(&self) -> usize {
@@ -305,8 +303,8 @@ mod tests {
         let mut setup = setup(folder.path());
         let phrases = Phrases::new(setup.training).spread(5);
         let indices: Vec<usize> = phrases.iter().map(|(index, _)| index).collect();
-        let batch = phrases.batch(&indices, setup.clip.device()).unwrap();
-        let input = setup.clip.encode(batch).unwrap();
+        let batch = phrases.load(&indices).unwrap();
+        let input = setup.clip.encode_loaded(batch, true).unwrap();
         let options = AdamWOptions::default();
         let trainer = DecoderTrainer::new(setup.decoder.clone(), &options, Loss::bce());
         let (loss, expected) = trainer.gradients(&input);

@@ -1,8 +1,9 @@
 //! The loss and the gradients of one training step.
 
 use crate::config::train_config::TrainConfig;
-use crate::error::{Result, TrainError};
+use crate::error::Result;
 use crate::frozen::encoding::FrozenClip;
+use crate::readback::floats;
 use crate::run::feed::Feed;
 use crate::step::input::StepInput;
 use crate::step::mixing::mix_examples;
@@ -16,13 +17,35 @@ use clipseg_model::DecoderConfig;
 /// The result of a step before the optimizer is applied.
 pub(crate) struct Step {
     pub(crate) gradients: GradientsParams,
-    pub(crate) loss: f32,
-    /// The gradient norm before clipping.
-    pub(crate) gradient_norm: Option<f32>,
+    pub(crate) measured: Measured,
     pub(crate) epoch: u64,
     pub(crate) phrases: usize,
     /// The `task_id`s of the phrases.
     pub(crate) tasks: Vec<String>,
+}
+
+/// The loss and the gradient norm of a step, on the device.
+pub(crate) struct Measured {
+    /// The loss of each accumulated batch, `[1]`, with the batch's share of the phrases.
+    losses: Vec<(Tensor<1>, f64)>,
+    /// The gradient norm before clipping, `[1]`.
+    gradient_norm: Option<Tensor<1>>,
+}
+
+impl Measured {
+    /// Waits for the device and reads the loss and the gradient norm back, in one transfer.
+    pub(crate) fn read(self) -> Result<(f32, Option<f32>)> {
+        let (losses, shares): (Vec<_>, Vec<_>) = self.losses.into_iter().unzip();
+        let has_norm = self.gradient_norm.is_some();
+        let all: Vec<_> = losses.into_iter().chain(self.gradient_norm).collect();
+        let values = floats(Tensor::cat(all, 0))?;
+        let mut loss = 0.0;
+        for (value, share) in values.iter().zip(&shares) {
+            loss += f64::from(*value) * share;
+        }
+        let norm = values.last().copied().filter(|_| has_norm);
+        Ok((loss as f32, norm))
+    }
 }
 
 /// Computes the gradients of steps.
@@ -61,13 +84,8 @@ impl Stepper<'_> {
             losses.push((loss, share));
             accumulator.accumulate(trainer.module(), trainer.scale(gradients, share));
         }
-        let mut loss = 0.0;
-        for (value, share) in losses {
-            loss += f64::from(scalar(value)?) * share;
-        }
-        let loss = loss as f32;
         let mut gradients = accumulator.grads();
-        let norm = match self.config.schedule.clip_norm {
+        let gradient_norm = match self.config.schedule.clip_norm {
             Some(longest) => {
                 let norm;
                 (gradients, norm) = trainer.clip(gradients, longest);
@@ -75,11 +93,12 @@ impl Stepper<'_> {
             }
             None => trainer.gradient_norm(&gradients),
         };
-        let gradient_norm = norm.map(scalar).transpose()?;
         Ok(Step {
             gradients,
-            loss,
-            gradient_norm,
+            measured: Measured {
+                losses,
+                gradient_norm,
+            },
             epoch,
             phrases,
             tasks,
@@ -87,11 +106,10 @@ impl Stepper<'_> {
     }
 
     /// Encodes a batch and mixes visual prompts into the embeddings of its phrases.
-    fn encode(&mut self, batch: SampleBatch, position: usize) -> Result<StepInput> {
-        let mut batch = batch.into_tensors(self.clip.device());
+    fn encode(&mut self, mut batch: SampleBatch, position: usize) -> Result<StepInput> {
         let supports = std::mem::take(&mut batch.supports);
         let comes_again = pictures_come_again(self.training.options());
-        let mut input = self.clip.encode_if(batch, comes_again)?;
+        let mut input = self.clip.encode_loaded(batch, comes_again)?;
         input.conditional_embedding = mix_examples(
             self.clip,
             input.conditional_embedding,
@@ -121,7 +139,7 @@ impl Stepper<'_> {
         let _alone = drawing(self.clip.device(), seed);
         let (loss, gradients) = trainer.gradients(input);
         // Reading the loss waits for an asynchronous device, which may draw its dropout only now.
-        scalar(loss.clone())?;
+        floats(loss.clone())?;
         Ok((loss, gradients))
     }
 }
@@ -129,8 +147,4 @@ impl Stepper<'_> {
 /// Whether the same pixels come again in the next epoch, so that caching their hidden states helps.
 fn pictures_come_again(options: &SampleOptions) -> bool {
     options.crop.is_none() && options.colour_jitter == 0.0
-}
-
-fn scalar(value: Tensor<1>) -> Result<f32> {
-    value.try_into_scalar::<f32>().map_err(TrainError::device)
 }
