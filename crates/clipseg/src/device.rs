@@ -56,15 +56,17 @@ pub fn device(name: &str) -> Result<Device, DeviceError> {
     if index.is_some() && matches!(kind, "cpu" | "ndarray") {
         return Err(DeviceError::NotNumbered { name: given() });
     }
-    let device = construct(kind, index).ok_or_else(|| DeviceError::NotCompiled {
+    let no_answer = |message| DeviceError::NoAnswer {
+        name: given(),
+        message,
+    };
+    let device = catch(|| construct(kind, index)).map_err(no_answer)?;
+    let device = device.ok_or_else(|| DeviceError::NotCompiled {
         name: given(),
         feature,
     })?;
     if !matches!(kind, "cpu" | "ndarray") {
-        probe(&device).map_err(|message| DeviceError::NoAnswer {
-            name: given(),
-            message,
-        })?;
+        probe(&device).map_err(no_answer)?;
     }
     Ok(device)
 }
@@ -100,22 +102,28 @@ fn construct(kind: &str, index: Option<usize>) -> Option<Device> {
 
 /// Computes a sum: Burn's constructors are lazy, and its GPU runtimes panic if there is no GPU.
 fn probe(device: &Device) -> Result<(), String> {
-    let device = device.clone();
-    let answer = std::panic::catch_unwind(move || {
-        let sum = Tensor::<1>::ones([2], &device).sum();
+    let sum = catch(|| {
+        let sum = Tensor::<1>::ones([2], device).sum();
         sum.try_into_scalar::<f32>()
-            .map_err(|error| error.to_string())
-    });
-    match answer {
-        Ok(Ok(2.0)) => Ok(()),
-        Ok(Ok(sum)) => Err(format!("1 + 1 came back as {sum}")),
-        Ok(Err(message)) => Err(message),
-        Err(panic) => Err(panic
+    })?;
+    match sum {
+        Ok(2.0) => Ok(()),
+        Ok(sum) => Err(format!("1 + 1 came back as {sum}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Runs a function that panics if a driver is missing, as Burn's CUDA runtime does without `libcuda`, and returns
+/// the panic's message as an error.
+fn catch<T>(open: impl FnOnce() -> T) -> Result<T, String> {
+    // Nothing of the function is used after a panic.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(open)).map_err(|panic| {
+        panic
             .downcast_ref::<String>()
             .cloned()
             .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .unwrap_or_else(|| "the driver could not be opened".into())),
-    }
+            .unwrap_or_else(|| "the driver could not be opened".into())
+    })
 }
 
 #[cfg(test)]
@@ -146,6 +154,14 @@ mod tests {
         if !cfg!(feature = "vulkan") {
             assert!(message("vulkan").contains("--features vulkan"));
         }
+    }
+
+    #[test]
+    fn a_driver_that_panics_is_an_error() {
+        let missing = catch(|| -> u8 { panic!("no library {}", "libcuda.so") });
+        assert_eq!(missing.unwrap_err(), "no library libcuda.so");
+        assert!(catch(|| std::panic::panic_any(7)).is_err());
+        assert_eq!(catch(|| 3), Ok(3));
     }
 
     #[test]
