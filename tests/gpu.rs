@@ -84,10 +84,10 @@ fn main() {
         Some(name) => panic!("{name}: {reason}"),
     };
     #[cfg(any(feature = "vulkan", feature = "wgpu"))]
-    if name == "vulkan" || name == "wgpu" {
-        if let Err(reason) = print_adapter(name) {
-            return skip(reason);
-        }
+    if (name == "vulkan" || name == "wgpu")
+        && let Err(reason) = print_adapter(name)
+    {
+        return skip(reason);
     }
     let device = match clipseg::device(name) {
         Ok(device) => device,
