@@ -124,6 +124,21 @@ impl SelfAttention {
         self.map(3, fused::join(mixed))
     }
 
+    /// Applies the attention with the keys in place of the queries. `bias` is added to the scaled scores.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[batch, tokens, width]`
+    /// - bias: `[tokens, tokens]`
+    /// - output: same as x
+    pub(crate) fn forward_between_keys(&self, x: Tensor<3>, bias: Tensor<2>) -> Tensor<3> {
+        let [key, value] = [1, 2].map(|index| fused::split(self.map(index, x.clone()), self.heads));
+        let [.., width] = key.dims();
+        let scale = (width as f64).powf(-0.5);
+        let scores = key.clone().mul_scalar(scale).matmul(key.transpose()) + bias.unsqueeze();
+        self.map(3, fused::join(softmax(scores, 3).matmul(value)))
+    }
+
     /// The queries, keys and values of all heads, each `[batch, tokens, width]`.
     fn queries_keys_values(&self, x: Tensor<3>) -> [Tensor<3>; 3] {
         [0, 1, 2].map(|index| self.map(index, x.clone()))
@@ -257,6 +272,13 @@ impl EncoderLayer {
     pub(crate) fn forward(&self, x: Tensor<3>, mask: &AttentionMask) -> Tensor<3> {
         let x = x.clone() + self.self_attn.forward(self.layer_norm1.forward(x), mask);
         x.clone() + self.mlp.forward(self.layer_norm2.forward(x))
+    }
+
+    /// The attention between keys alone, without the residual connections and the MLP; see
+    /// [`SelfAttention::forward_between_keys`].
+    pub(crate) fn forward_between_keys(&self, x: Tensor<3>, bias: Tensor<2>) -> Tensor<3> {
+        self.self_attn
+            .forward_between_keys(self.layer_norm1.forward(x), bias)
     }
 }
 

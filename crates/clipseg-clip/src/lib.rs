@@ -39,6 +39,7 @@
 mod checkpoint_files;
 mod clip;
 mod config;
+mod dense;
 mod error;
 mod files;
 mod fused;

@@ -257,6 +257,25 @@ impl VisionEncoder {
         Ok((self.pool(hidden), patches, grid))
     }
 
+    /// The patches `[batch, patches, hidden_size]`, row by row, after a last block that is its attention between
+    /// keys alone, and after the final norm; and the patch grid. `bias` returns what is added to the attention
+    /// scores for a grid, `[1 + patches, 1 + patches]`.
+    pub(crate) fn tokens_between_keys(
+        &self,
+        pixel_values: Tensor<4>,
+        bias: impl FnOnce([usize; 2]) -> Tensor<2>,
+    ) -> Result<(Tensor<3>, [usize; 2])> {
+        let (mut hidden, grid) = self.embed(pixel_values)?;
+        if let Some((last, before)) = self.encoder.layers().split_last() {
+            for block in before {
+                hidden = block.forward(hidden, &AttentionMask::default());
+            }
+            hidden = last.forward_between_keys(hidden, bias(grid));
+        }
+        let patches = hidden.slice(s![.., 1.., ..]);
+        Ok((self.post_layernorm.forward(patches), grid))
+    }
+
     /// The tokens before the first block, `[batch, 1 + patches, hidden_size]`, and the patch grid.
     fn embed(&self, pixel_values: Tensor<4>) -> Result<(Tensor<3>, [usize; 2])> {
         if self.products == Precision::Bf16 {

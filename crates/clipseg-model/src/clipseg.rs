@@ -166,15 +166,7 @@ impl ClipSeg {
     ///
     /// For `F16`, and where bf16 is not supported.
     pub fn with_vision_precision(mut self, precision: Precision) -> Result<Self> {
-        self.clip = match precision {
-            Precision::F32 => self.clip.with_f32_vision(),
-            Precision::Bf16 => self.clip.with_bf16_vision()?,
-            Precision::F16 => {
-                return Err(ModelError::Input(format!(
-                    "the vision tower computes in f32 or bf16, not in {precision}"
-                )));
-            }
-        };
+        self.clip = with_vision_precision(self.clip, precision)?;
         Ok(self)
     }
 
@@ -237,4 +229,15 @@ fn hugging_face_name(name: &str) -> String {
     HEAD.into_iter()
         .find_map(|(ours, theirs)| Some(format!("{theirs}{}", name.strip_prefix(ours)?)))
         .unwrap_or_else(|| name.to_owned())
+}
+
+/// The same CLIP with its vision tower computing in a precision.
+pub(crate) fn with_vision_precision(clip: Clip, precision: Precision) -> Result<Clip> {
+    match precision {
+        Precision::F32 => Ok(clip.with_f32_vision()),
+        Precision::Bf16 => Ok(clip.with_bf16_vision()?),
+        Precision::F16 => Err(ModelError::Input(format!(
+            "the vision tower computes in f32 or bf16, not in {precision}"
+        ))),
+    }
 }

@@ -241,7 +241,7 @@ mod tests {
         let photo = RgbImage::from_fn(32, 32, |x, y| image::Rgb([8 * x as u8, 8 * y as u8, 99]));
         let encoded = segmenter.encode_image(&photo).unwrap();
         let prompts = segmenter.encode_text(&["a red star", "a tree"]).unwrap();
-        let logits = segmenter.model().decode(&encoded.features, prompts);
+        let logits = segmenter.logits(&encoded, prompts).unwrap();
         logits.into_data().try_into_vec().unwrap()
     }
 

@@ -10,6 +10,8 @@
 //! | compute logits from tensors, or train | [`ClipSeg`], [`Decoder`] |
 //! | configure a model | [`ClipSegConfig`], [`DecoderConfig`] |
 //! | move the edges of masks to those of the photograph | [`SoftMask::refine`], [`Refinement`] |
+//! | find small objects in large photographs | [`Views`], [`Segmenter::encode_views`] |
+//! | segment with a CLIP alone, without a decoder | [`DenseClip`] |
 //! | combine the masks of several prompts | [`label_map`], [`overlay`] |
 //!
 //! Checkpoints with CLIPSeg's own decoder are read and written in Hugging Face's layout;
@@ -42,6 +44,8 @@ mod clipseg;
 mod config;
 mod cutout;
 mod decoder;
+mod dense;
+mod encoded_image;
 mod error;
 mod export;
 mod features;
@@ -49,13 +53,17 @@ mod heat_map;
 mod label_map;
 mod masks;
 mod original;
+mod phrase_model;
 mod prompt;
+mod read_values;
 mod refine;
 mod resolve;
 mod scenes;
 mod segmenter;
+mod sentences;
 mod soft_mask;
 mod text_cache;
+mod views;
 mod visual_prompt;
 
 pub use clipseg_clip as clip;
@@ -68,18 +76,23 @@ pub use config::{
     TransformerDecoderConfig, Upsampling,
 };
 pub use decoder::{ConvDecoder, Decoder, DeconvBaseline, TransformerDecoder};
+pub use dense::{DenseClass, DenseClip, DenseImage, DenseOptions};
+pub use encoded_image::EncodedImage;
 pub use error::{ModelError, Result};
 pub use export::{ExportOptions, Exported};
 pub use features::ImageFeatures;
 pub use heat_map::heat_map;
 pub use label_map::{LabelMap, LabelMapBuilder, label_map};
 pub use original::OriginalOptions;
+pub use phrase_model::{DenseClipWithOptions, PhraseLogits, PhraseModel, SegmenterWithViews};
 pub use prompt::{Prompt, SegmentOptions};
 pub use refine::Refinement;
 pub use resolve::resolve;
 pub use scenes::SCENES;
 #[cfg(feature = "scenes")]
 pub use scenes::scenes;
-pub use segmenter::{EncodedImage, Segmenter};
+pub use segmenter::Segmenter;
+pub use sentences::read_sentences;
 pub use soft_mask::SoftMask;
+pub use views::{ViewPlan, Views, names_a_side};
 pub use visual_prompt::VisualPrompt;

@@ -71,11 +71,7 @@ impl SegmentOptions {
     ///
     /// For the first invalid template or negative prompt.
     pub fn validate(&self) -> Result<()> {
-        if let Some(template) = self.templates.iter().find(|text| !text.contains("{}")) {
-            return Err(ModelError::Input(format!(
-                "the template `{template}` has no `{{}}` for the prompt"
-            )));
-        }
+        check_templates(&self.templates)?;
         let is_empty =
             |prompt: &Prompt| matches!(prompt, Prompt::Text(text) if text.trim().is_empty());
         if let Some(index) = self.negative_prompts.iter().position(is_empty) {
@@ -90,12 +86,29 @@ impl SegmentOptions {
     /// The texts that CLIP encodes for a prompt: one for each template, or the prompt itself without
     /// templates.
     pub fn sentences(&self, prompt: &str) -> Vec<String> {
-        if self.templates.is_empty() {
-            return vec![prompt.to_owned()];
-        }
-        let sentences = self.templates.iter();
-        sentences.map(|text| text.replace("{}", prompt)).collect()
+        sentences(&self.templates, prompt)
     }
+}
+
+/// Checks that every template contains `{}`.
+pub(crate) fn check_templates(templates: &[String]) -> Result<()> {
+    match templates.iter().find(|text| !text.contains("{}")) {
+        None => Ok(()),
+        Some(template) => Err(ModelError::Input(format!(
+            "the template `{template}` has no `{{}}` for the prompt"
+        ))),
+    }
+}
+
+/// A sentence for each template, or the text itself without templates.
+pub(crate) fn sentences(templates: &[String], text: &str) -> Vec<String> {
+    if templates.is_empty() {
+        return vec![text.to_owned()];
+    }
+    let templates = templates.iter();
+    templates
+        .map(|template| template.replace("{}", text))
+        .collect()
 }
 
 #[cfg(test)]

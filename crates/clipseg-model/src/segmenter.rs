@@ -1,8 +1,8 @@
 //! A model with its tokenizer and preprocessing, and the encoding of photographs and prompts.
 
 use crate::clipseg::ClipSeg;
+use crate::encoded_image::EncodedImage;
 use crate::error::{ModelError, Result};
-use crate::features::ImageFeatures;
 use crate::text_cache::TextCache;
 use crate::visual_prompt::VisualPrompt;
 use burn::prelude::*;
@@ -65,26 +65,6 @@ pub struct Segmenter {
     texts: TextCache,
 }
 
-/// A photograph encoded by CLIP's vision encoder.
-#[derive(Debug, Clone)]
-pub struct EncodedImage {
-    pub(crate) features: ImageFeatures,
-    width: u32,
-    height: u32,
-}
-
-impl EncodedImage {
-    /// Width of the photograph in pixels.
-    pub fn width(&self) -> u32 {
-        self.width
-    }
-
-    /// Height of the photograph in pixels.
-    pub fn height(&self) -> u32 {
-        self.height
-    }
-}
-
 impl Segmenter {
     /// Combines a model with its tokenizer and preprocessing. The model must not be on an autodiff
     /// device.
@@ -110,14 +90,7 @@ impl Segmenter {
     pub fn from_pretrained(files: impl Into<CheckpointFiles>, device: &Device) -> Result<Self> {
         let files = files.into();
         let model = ClipSeg::from_pretrained(&files, device)?;
-        let broken = model.non_finite();
-        if let Some(first) = broken.first() {
-            let message = match broken.len() {
-                1 => format!("the tensor `{first}` has NaN or infinite values"),
-                count => format!("{count} tensors have NaN or infinite values, such as `{first}`"),
-            };
-            return Err(ClipError::format(files.path(), message).into());
-        }
+        refuse_non_finite(&files, &model.non_finite())?;
         let tokenizer = ClipTokenizer::from_folder(&files, &model.config().clip.text_config)?;
         let processor = ImageProcessor::from_folder_or(&files, ImageProcessor::clipseg(352))?;
         Ok(Self::new(model, tokenizer, processor))
@@ -174,12 +147,10 @@ impl Segmenter {
     ///
     /// If the photograph is empty, or the preprocessed size is not a multiple of the patch size.
     pub fn encode_image(&self, picture: &RgbImage) -> Result<EncodedImage> {
-        let pixels = self.pixel_values(picture)?;
-        Ok(EncodedImage {
-            features: self.model.encode_image(pixels)?,
-            width: picture.width(),
-            height: picture.height(),
-        })
+        let pixels = self.pixel_values(std::slice::from_ref(picture), &self.processor)?;
+        let features = self.model.encode_image(pixels)?;
+        let size = [picture.width(), picture.height()];
+        Ok(EncodedImage::of_whole(features, size))
     }
 
     /// Preprocesses several photographs, which can differ in size, and runs the vision encoder.
@@ -200,7 +171,9 @@ impl Segmenter {
 
     /// Runs the vision encoder once for all photographs of one preprocessed size.
     fn encode_in_one_pass(&self, pictures: &[RgbImage]) -> Result<Vec<EncodedImage>> {
-        let pixels = pictures.iter().map(|picture| self.pixel_values(picture));
+        let pixels = pictures
+            .iter()
+            .map(|picture| self.pixel_values(std::slice::from_ref(picture), &self.processor));
         let pixels: Vec<Tensor<4>> = pixels.collect::<Result<_>>()?;
         let sizes: Vec<[usize; 4]> = pixels.iter().map(Tensor::dims).collect();
         let mut encoded: Vec<Option<EncodedImage>> = vec![None; pictures.len()];
@@ -214,11 +187,8 @@ impl Segmenter {
             let batch = alike.iter().map(|&index| pixels[index].clone()).collect();
             let features = self.model.encode_image(Tensor::cat(batch, 0))?;
             for (row, &index) in alike.iter().enumerate() {
-                encoded[index] = Some(EncodedImage {
-                    features: features.picture(row),
-                    width: pictures[index].width(),
-                    height: pictures[index].height(),
-                });
+                let size = [pictures[index].width(), pictures[index].height()];
+                encoded[index] = Some(EncodedImage::of_whole(features.picture(row), size));
             }
         }
         Ok(encoded.into_iter().flatten().collect())
@@ -248,21 +218,23 @@ impl Segmenter {
     ///
     /// If the picture is empty, or its preprocessed size is not a multiple of the patch size.
     pub fn encode_visual(&self, prompt: &VisualPrompt) -> Result<Tensor<2>> {
-        let pixels = self.pixel_values(&prompt.prepare())?;
+        let pixels = self.pixel_values(&[prompt.prepare()], &self.processor)?;
         Ok(self.model.clip().image_embedding(pixels)?)
     }
 
-    /// The preprocessed picture, `[1, 3, height, width]`; both sides are multiples of the patch size.
-    fn pixel_values(&self, picture: &RgbImage) -> Result<Tensor<4>> {
+    /// The preprocessed pictures, `[pictures, 3, height, width]`; both sides are multiples of the patch size.
+    pub(crate) fn pixel_values(
+        &self,
+        pictures: &[RgbImage],
+        processor: &ImageProcessor,
+    ) -> Result<Tensor<4>> {
         let channels = self.model.config().clip.vision_config.num_channels;
         if channels != CHANNELS {
             return Err(ModelError::Input(format!(
                 "the model expects pictures with {channels} channels, but this one has {CHANNELS}"
             )));
         }
-        let pixels = self
-            .processor
-            .pixel_values(std::slice::from_ref(picture), &self.device)?;
+        let pixels = processor.pixel_values(pictures, &self.device)?;
         let [_, _, height, width] = pixels.dims();
         let patch = self.model.clip().vision_model().patch_size();
         if !height.is_multiple_of(patch) || !width.is_multiple_of(patch) {
@@ -273,6 +245,19 @@ impl Segmenter {
         }
         Ok(pixels)
     }
+}
+
+/// Refuses a checkpoint in which the tensors of these names have NaN or infinite values.
+pub(crate) fn refuse_non_finite(files: &CheckpointFiles, names: &[String]) -> Result<()> {
+    let message = match names {
+        [] => return Ok(()),
+        [name] => format!("the tensor `{name}` has NaN or infinite values"),
+        [first, ..] => {
+            let count = names.len();
+            format!("{count} tensors have NaN or infinite values, such as `{first}`")
+        }
+    };
+    Err(ClipError::format(files.path(), message).into())
 }
 
 #[cfg(test)]
@@ -307,9 +292,10 @@ mod tests {
             let size = (photo.width(), photo.height());
             for found in [batched, public] {
                 assert_eq!((found.width(), found.height()), size);
-                assert_eq!(found.features.grid, alone.features.grid);
-                let layers = found.features.hidden_states.iter();
-                for (found, alone) in layers.zip(&alone.features.hidden_states) {
+                let [found, alone] = [found, &alone].map(|image| image.whole().unwrap());
+                assert_eq!(found.grid, alone.grid);
+                let layers = found.hidden_states.iter();
+                for (found, alone) in layers.zip(&alone.hidden_states) {
                     let (found, alone) = (found.to_data(), alone.to_data());
                     found.assert_approx_eq::<f32>(&alone, Tolerance::absolute(1e-5));
                 }

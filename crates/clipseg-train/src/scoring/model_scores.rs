@@ -1,13 +1,12 @@
 //! Scoring a complete model on a split by the protocol of PhraseCut.
 
 use crate::error::{Result, TrainError};
-use crate::readback::floats;
 use crate::scoring::exceptions::Exceptions;
 use crate::scoring::phrasecut_tasks::{PhraseCutEvaluation, Scored, Tasks, WordRanks};
 use crate::scoring::scored_records::{Record, by_picture};
 use clipseg_data::{Mask, Phrase, PhraseCut, Split, load_stored_rgb};
 use clipseg_metrics::{Grouped, ThresholdSweep};
-use clipseg_model::{EncodedImage, ModelError, Segmenter, SoftMask};
+use clipseg_model::{ModelError, PhraseLogits, PhraseModel, SoftMask};
 use std::collections::HashMap;
 
 /// The number of phrases that are decoded at a time.
@@ -23,15 +22,15 @@ const LEFT_OUT: [&str; 2] = [UNREADABLE[0], "they are left out"];
 
 /// Scores a model by the protocol of PhraseCut.
 ///
-/// Each picture goes through the preprocessing of the checkpoint. Logits are interpolated to the recorded
+/// Each picture goes through the preprocessing of the model. Logits are interpolated to the recorded
 /// size, and pixels whose probability is above the threshold count as inside. The rules are those of
 /// [`evaluate_phrasecut`](crate::evaluate_phrasecut).
 ///
 /// `on_mask` is called with the mask of each record, or with `None` if its picture cannot be read or is
 /// not listed. Records with the same task id share one mask; `on_mask` is called with it only once.
 ///
-/// The memory holds one picture, its encoding, the logits of 16 phrases, and about 300 bytes for each
-/// task.
+/// `model` is a [`Segmenter`](clipseg_model::Segmenter), or another [`PhraseModel`]. The memory holds one
+/// picture, its encoding, the logits of 16 phrases, and about 300 bytes for each task.
 ///
 /// # Errors
 ///
@@ -56,8 +55,8 @@ const LEFT_OUT: [&str; 2] = [UNREADABLE[0], "they are left out"];
 /// }
 /// # Ok::<(), clipseg_train::TrainError>(())
 /// ```
-pub fn score_model(
-    segmenter: &Segmenter,
+pub fn score_model<M: PhraseModel>(
+    model: &M,
     data: &PhraseCut,
     split: Split,
     ranks: Option<&WordRanks>,
@@ -78,7 +77,7 @@ pub fn score_model(
         |&place: &usize| records[place].image(data).is_some() && tasks.first(place) == place;
     let places: Vec<usize> = (0..records.len()).filter(is_asked).collect();
     let wanted: Vec<Record<'_>> = places.iter().map(|&place| records[place]).collect();
-    for_each_phrase(segmenter, data, &wanted, |index, found| {
+    for_each_phrase(model, data, &wanted, |index, found| {
         let place = places[index];
         let (phrase, task) = (records[place].phrase, tasks.task(place));
         let mask = match found {
@@ -122,7 +121,7 @@ pub fn score_model(
 /// Counts a model's pixels at all thresholds, to choose a threshold.
 ///
 /// The counts are those of at most `at_most` phrases, evenly spread over the split, at the resolution of
-/// the model. The ground truth is drawn by the rule of PhraseCut's evaluator and resized by nearest
+/// the model's logits. The ground truth is drawn by the rule of PhraseCut's evaluator and resized by nearest
 /// neighbour. Phrases whose pictures cannot be read are left out and counted in a warning. `on_phrase` is
 /// called after each phrase.
 ///
@@ -131,8 +130,8 @@ pub fn score_model(
 /// # Errors
 ///
 /// If the split has no phrase or no polygons, no picture can be read, or a logit is NaN or infinite.
-pub fn sweep_model(
-    segmenter: &Segmenter,
+pub fn sweep_model<M: PhraseModel>(
+    model: &M,
     data: &PhraseCut,
     split: Split,
     at_most: usize,
@@ -153,7 +152,7 @@ pub fn sweep_model(
         .collect();
     let mut sweeps = Grouped::<usize, ThresholdSweep>::new();
     let mut unreadable = Exceptions::default();
-    for_each_phrase(segmenter, data, &wanted, |index, found| {
+    for_each_phrase(model, data, &wanted, |index, found| {
         match found {
             Ok(Logits { values, size }) => {
                 let phrase = wanted[index].phrase;
@@ -189,8 +188,8 @@ struct Logits<'a> {
 
 /// Calls `score` with the index and the logits of each phrase, picture by picture, or with the error
 /// message if the picture cannot be read.
-fn for_each_phrase(
-    segmenter: &Segmenter,
+fn for_each_phrase<M: PhraseModel>(
+    model: &M,
     data: &PhraseCut,
     wanted: &[Record<'_>],
     mut score: impl FnMut(usize, Result<Logits<'_>, &str>) -> Result<()>,
@@ -208,18 +207,16 @@ fn for_each_phrase(
             }
         };
         let of_picture = |error: ModelError| TrainError::run(&path, error);
-        let encoded: EncodedImage = segmenter.encode_image(&picture).map_err(of_picture)?;
+        let encoded = model.encode(&picture).map_err(of_picture)?;
         for places in places.chunks(DECODED_PHRASES) {
             let texts: Vec<&str> = places
                 .iter()
                 .map(|&place| wanted[place].phrase.phrase.as_str())
                 .collect();
-            let texts = segmenter.encode_text(&texts)?;
-            let logits = segmenter.logits(&encoded, texts).map_err(of_picture)?;
-            let [_, height, width] = logits.dims();
-            let values = floats(logits)?;
-            let size = [width as u32, height as u32];
-            for (&place, values) in places.iter().zip(values.chunks_exact(height * width)) {
+            let found = model.phrase_logits(&encoded, &texts).map_err(of_picture)?;
+            let PhraseLogits { values, size } = found;
+            let pixels = size[0] as usize * size[1] as usize;
+            for (&place, values) in places.iter().zip(values.chunks_exact(pixels)) {
                 score(place, Ok(Logits { values, size }))?;
             }
         }

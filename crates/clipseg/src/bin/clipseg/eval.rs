@@ -98,6 +98,7 @@ fn check(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         json,
         ..
     } = arguments;
+    model.check()?;
     let by_clipseg = arguments.protocol == Protocol::ClipSeg;
     let sweeps = "scores at 49 thresholds";
     for (given, flag, why) in [
@@ -120,6 +121,12 @@ fn check(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         if by_clipseg && given {
             return Err(format!("{flag} has no effect: --protocol clipseg {why}").into());
         }
+    }
+    if let (true, Some(flag)) = (by_clipseg, model.look.given()) {
+        let message = format!(
+            "{flag} is not possible: --protocol clipseg scores a decoder at the model's input size"
+        );
+        return Err(message.into());
     }
     if model.threshold.is_some() && model.choose_on.is_some() {
         return Err("--choose-on has no effect with --threshold".into());
@@ -205,7 +212,10 @@ fn run_phrasecut(arguments: &Arguments, data: &PhraseCut) -> Result<(), Failure>
     if let Some(path) = &arguments.json {
         let sources = [&arguments.predictions, &arguments.against];
         let sources = sources.map(|folder| folder.as_deref());
-        let report = json_report(split, sources, arguments.model.model.as_deref(), &figures);
+        let mut report = json_report(split, sources, arguments.model.model.as_deref(), &figures);
+        if arguments.model.look.given().is_some() {
+            report["look"] = arguments.model.look.json();
+        }
         arguments
             .output
             .write(path, format!("{report:#}\n").as_bytes())?;

@@ -5,6 +5,7 @@ mod edges;
 mod eval;
 mod export;
 mod loading;
+mod look;
 mod output;
 mod photos;
 mod pretrain;

@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use crate::edges::Edges;
-use crate::loading::load;
+use crate::look::{Look, Model};
 use crate::output::{Output, check_writable, place, print_line, tell};
 use crate::photos::{Photo, collect, slug};
 use crate::progress::progress_bar;
@@ -10,8 +10,7 @@ use crate::report::{Finding, table};
 use clipseg::clip::{ClipError, Precision};
 use clipseg::data::{load_mask, load_rgb};
 use clipseg::model::{
-    LabelMapBuilder, Prompt, SCENES, SegmentOptions, Segmenter, VisualPrompt, add_legend, heat_map,
-    tint,
+    LabelMapBuilder, Prompt, SCENES, SegmentOptions, VisualPrompt, add_legend, heat_map, tint,
 };
 use image::DynamicImage;
 use indicatif::ProgressBar;
@@ -72,6 +71,8 @@ pub(crate) struct Arguments {
     /// Print one line of JSON for each photograph and prompt instead of tables.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    look: Look,
     #[command(flatten)]
     edges: Edges,
 }
@@ -152,7 +153,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     std::fs::create_dir_all(&arguments.out).map_err(ClipError::io("make", &arguments.out))?;
     check_writable(&arguments.out)?;
     let model = arguments.model.as_deref().unwrap_or(SCENES);
-    let segmenter = load(model, &arguments.device, arguments.precision)?;
+    let templates = &request.options.templates;
+    let segmenter =
+        arguments
+            .look
+            .load(model, &arguments.device, arguments.precision, templates)?;
     if arguments.model.is_none() {
         tell(format_args!(
             "using the model `{SCENES}`, which knows generated scenes and not photographs; \
@@ -163,9 +168,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         tell(&skipped);
     }
 
-    let bar = match photos.len() {
-        1 => ProgressBar::hidden(),
-        count => progress_bar(count, "photographs"),
+    let views = segmenter.announce(photos.iter().map(|photo| photo.path.as_path()));
+    let bar = match (photos.len(), views) {
+        (1, 1) => ProgressBar::hidden(),
+        (1, views) => progress_bar(views, "views"),
+        (count, _) => progress_bar(count, "photographs"),
     };
     let mut failed = 0;
     for photo in &photos {
@@ -178,7 +185,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 ))
             });
         }
-        match segment(arguments, &segmenter, &request, photo) {
+        let on_views = |done: usize, all| {
+            if photos.len() == 1 {
+                bar.set_position(done as u64);
+            } else if all > 1 {
+                bar.set_message(format!("{}, view {done} of {all}", photo.name));
+            }
+        };
+        match segment(arguments, &segmenter, &request, photo, on_views) {
             Ok(lines) => bar.suspend(|| print_line(&lines))?,
             Err(error) => {
                 failed += 1;
@@ -278,14 +292,21 @@ fn prompts(arguments: &Arguments) -> Result<Request, Box<dyn Error>> {
         );
         return Err(message.into());
     }
+    arguments.look.check()?;
+    let mut templates = arguments.templates.clone();
+    templates.extend(arguments.look.templates()?);
     let options = SegmentOptions::default()
-        .with_templates(&arguments.templates)
+        .with_templates(templates)
         .with_negative_prompts(arguments.negatives.iter().cloned());
     options.validate()?;
     check_repeated(arguments)?;
     let has_words = !arguments.prompts.is_empty() || !arguments.negatives.is_empty();
-    if !has_words && !arguments.templates.is_empty() {
-        return Err("--template has no effect without --prompt or --negative".into());
+    if !has_words && !options.templates.is_empty() {
+        let flag = match arguments.templates.is_empty() {
+            true => "--template-file",
+            false => "--template",
+        };
+        return Err(format!("{flag} has no effect without --prompt or --negative").into());
     }
     let mut prompts: Vec<Prompt> = arguments
         .prompts
@@ -305,6 +326,7 @@ fn prompts(arguments: &Arguments) -> Result<Request, Box<dyn Error>> {
         let stem = path.file_stem().unwrap_or(path.as_os_str());
         names.push(format!("like {}", stem.to_string_lossy()));
     }
+    arguments.look.check_prompts(&prompts, &options)?;
     // The number distinguishes prompts whose slugs are equal or empty.
     let slugs = names.iter().zip(1..).map(|(name, number)| {
         let slug = format!("{number}-{}", slug(name));
@@ -324,9 +346,10 @@ fn prompts(arguments: &Arguments) -> Result<Request, Box<dyn Error>> {
 /// number of prompts.
 fn segment(
     arguments: &Arguments,
-    segmenter: &Segmenter,
+    segmenter: &Model,
     request: &Request,
     photo: &Photo,
+    on_views: impl FnMut(usize, usize),
 ) -> Result<String, Box<dyn Error>> {
     let files = ResultNames::new(&photo.name, request, arguments);
     let save = |picture: DynamicImage, file: &str| {
@@ -335,14 +358,14 @@ fn segment(
     };
     let edges = &arguments.edges;
     let picture = load_rgb(&photo.path)?;
-    let encoded = segmenter.encode_image(&picture)?;
     let mut overlay = picture.clone();
     let mut labels = LabelMapBuilder::new(arguments.threshold);
     let mut findings = Vec::with_capacity(request.prompts.len());
     segmenter.for_each_mask(
-        &encoded,
+        &picture,
         &request.prompts,
         &request.options,
+        on_views,
         |index, soft| {
             let soft = edges.refine(soft, &picture)?;
             let mask = edges.reshape(soft.threshold(arguments.threshold))?;

@@ -2,12 +2,13 @@
 
 use super::split::{open, records};
 use crate::loading::load;
+use crate::look::{Look, Model};
 use crate::output::{Output, tell};
 use crate::progress::progress_bar;
 use clipseg::clip::Precision;
 use clipseg::data::{PhraseCut, Split};
 use clipseg::metrics::SweepDefinition;
-use clipseg::model::Segmenter;
+use clipseg::model::{DenseClipWithOptions, PhraseModel, Segmenter, SegmenterWithViews};
 use clipseg::train::{PhraseCutEvaluation, PredictionFolder, WordRanks, score_model, sweep_model};
 use std::error::Error;
 use std::fmt::{self, Display, Formatter};
@@ -60,6 +61,8 @@ pub(crate) struct ModelArguments {
         conflicts_with = "predictions"
     )]
     pub(crate) save_masks: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) look: Look,
 }
 
 /// A threshold and its origin.
@@ -88,6 +91,25 @@ impl Display for ChosenThreshold {
 }
 
 impl ModelArguments {
+    /// Refuses options without effect, before anything is read.
+    pub(crate) fn check(&self) -> Result<(), Box<dyn Error>> {
+        self.look.check()?;
+        match self.look.given() {
+            Some(flag) if self.model.is_none() => {
+                Err(format!("{flag} has no effect without --model").into())
+            }
+            _ if self.look.has_template_file() && !self.look.is_dense() => {
+                Err("--template-file has no effect: only --method dense uses it".into())
+            }
+            Some(_) if self.look.is_dense() && self.look.backgrounds().is_empty() => {
+                let message =
+                    "--method dense needs --background, because each phrase is scored by itself";
+                Err(message.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The model's name and the model.
     pub(crate) fn load(&self) -> Result<(&str, Segmenter), Box<dyn Error>> {
         let name = self.model.as_deref().unwrap_or_default();
@@ -123,7 +145,34 @@ impl ModelArguments {
                 format!("cannot choose a threshold on {choose_on}: {error}; pass --threshold")
             })?),
         };
-        let (_, segmenter) = self.load()?;
+        let name = self.model.as_deref().unwrap_or_default();
+        let templates = self.look.templates()?;
+        let device = &self.device;
+        match self.look.load(name, device, self.precision, &templates)? {
+            Model::ClipSeg { segmenter, views } => {
+                let segmenter = &*segmenter;
+                let model = SegmenterWithViews { segmenter, views };
+                self.score_with(&model, data, split, ranks, output, choosing)
+            }
+            Model::Dense { model, options } => {
+                let (model, options) = (&*model, &options);
+                let model = DenseClipWithOptions { model, options };
+                self.score_with(&model, data, split, ranks, output, choosing)
+            }
+        }
+    }
+
+    /// Scores a loaded model. The threshold is chosen on `choosing` unless it was given.
+    fn score_with<M: PhraseModel>(
+        &self,
+        model: &M,
+        data: &PhraseCut,
+        split: Split,
+        ranks: Option<&WordRanks>,
+        output: Output,
+        choosing: Option<PhraseCut>,
+    ) -> Result<(PhraseCutEvaluation, ChosenThreshold), Box<dyn Error>> {
+        let choose_on = self.choose_on.unwrap_or(Split::Val);
         let threshold = match (self.threshold, choosing) {
             (Some(threshold), _) => ChosenThreshold {
                 threshold,
@@ -131,7 +180,7 @@ impl ModelArguments {
                 on_what_was_scored: false,
             },
             (None, choosing) => ChosenThreshold {
-                threshold: choose(&segmenter, choosing.as_ref().unwrap_or(data), choose_on)?,
+                threshold: choose(model, choosing.as_ref().unwrap_or(data), choose_on)?,
                 on: Some(choose_on),
                 on_what_was_scored: choose_on
                     .parts()
@@ -144,7 +193,7 @@ impl ModelArguments {
         let bar = progress_bar(phrases, "phrases").with_message("scoring");
         let mut unwritten = 0;
         let evaluation = score_model(
-            &segmenter,
+            model,
             data,
             split,
             ranks,
@@ -173,10 +222,14 @@ impl ModelArguments {
 }
 
 /// The threshold with the highest mean IoU on some phrases of a split.
-fn choose(segmenter: &Segmenter, data: &PhraseCut, split: Split) -> Result<f32, Box<dyn Error>> {
+fn choose<M: PhraseModel>(
+    model: &M,
+    data: &PhraseCut,
+    split: Split,
+) -> Result<f32, Box<dyn Error>> {
     let count = data.phrases(split).len().min(CHOOSING_PHRASES);
     let bar = progress_bar(count, "phrases").with_message("choosing the threshold");
-    let sweeps = sweep_model(segmenter, data, split, CHOOSING_PHRASES, || bar.inc(1));
+    let sweeps = sweep_model(model, data, split, CHOOSING_PHRASES, || bar.inc(1));
     bar.finish_and_clear();
     let best = sweeps?.scores(SweepDefinition::Plain).best_mean_iou();
     Ok(best.threshold as f32)
