@@ -1,4 +1,4 @@
-"""Loads into transformers what save_pretrained and export have written, and compares the logits with the fixtures'.
+"""Loads into transformers what save_pretrained, export and convert have written, and compares with the fixtures.
 
     python tests/round_trip.py FOLDER [FIXTURES]
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
+from transformers import CLIPModel, CLIPProcessor, CLIPSegForImageSegmentation, CLIPSegProcessor
 
 folder = Path(sys.argv[1])
 fixtures = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(__file__).parent / "fixtures"
@@ -38,3 +38,20 @@ for name, saved in ((name, name + end) for name in ("clipseg-refined", "clipseg-
         worst = ((logits - expected).abs().max() / expected.abs().max()).item()
         print(f"{saved} at {size}: {worst:.1e} of the largest logit")
         assert worst <= 1e-5
+
+saved = folder / "clip-converted"
+model, info = CLIPModel.from_pretrained(saved, output_loading_info=True)
+for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+    assert not info[kind], f"{saved.name}: {kind} {info[kind]}"
+processor = CLIPProcessor.from_pretrained(saved)
+answers = load_file(fixtures / "models" / "clip" / "expected.safetensors")
+prompts = json.loads((fixtures / "models" / "clip" / "prompts.json").read_text())
+ids = processor.tokenizer(prompts, padding=True, truncation=True, return_tensors="pt").input_ids
+assert torch.equal(ids, answers["in.input_ids"]), f"{saved.name}: the tokenizer gives other ids"
+with torch.inference_mode():
+    inputs = {name: answers[f"in.{name}"] for name in ("pixel_values", "input_ids", "attention_mask")}
+    scores = model.eval()(**inputs).logits_per_image
+expected = answers["out.logits_per_image"]
+worst = ((scores - expected).abs().max() / expected.abs().max()).item()
+print(f"{saved.name}: {worst:.1e} of the largest score")
+assert worst <= 1e-5

@@ -2,7 +2,7 @@
 
 use crate::support::{SEGMENTERS, device, fixtures};
 use clipseg::clip::Precision;
-use clipseg::model::{ExportOptions, Segmenter};
+use clipseg::model::{ConvertOptions, ExportOptions, Segmenter, convert};
 use std::path::PathBuf;
 
 #[test]
@@ -25,4 +25,8 @@ fn save_for_transformers() {
             .export(&out.join(format!("{name}-exported")), &options)
             .expect("the folder can be written");
     }
+    let clip = fixtures().join("models/clip");
+    let clip = clip.to_str().expect("a path in Unicode");
+    let out = PathBuf::from(out).join("clip-converted");
+    convert(clip, &out, &ConvertOptions::default(), &device()).expect("the folder can be written");
 }

@@ -7,6 +7,7 @@ mod bad_input;
 mod checkpoints;
 mod configurations;
 mod contrastive;
+mod convert;
 mod damaged_checkpoints;
 mod data;
 mod data_program;

@@ -8,7 +8,7 @@ use crate::error::{ClipError, Result};
 use crate::files::read_json;
 use crate::json_fields::{parse, parse_field};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// The file of the configuration.
@@ -207,6 +207,16 @@ impl ClipConfig {
     pub fn from_folder(files: impl Into<CheckpointFiles>) -> Result<Self> {
         let files = files.into();
         Self::from_json(&files.read_json(CONFIG)?, &files.location(CONFIG))
+    }
+
+    /// The content of `config.json`, which transformers reads as that of a `CLIPModel`.
+    pub fn to_json(&self) -> Value {
+        let mut json = json!(self);
+        if let Some(fields) = json.as_object_mut() {
+            fields.insert("model_type".into(), json!("clip"));
+            fields.insert("architectures".into(), json!(["CLIPModel"]));
+        }
+        json
     }
 
     /// Reads the parsed `config.json` of a CLIP or a CLIPSeg checkpoint; `path` is used in messages.

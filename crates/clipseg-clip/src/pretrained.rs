@@ -9,7 +9,6 @@ use crate::openai;
 use crate::source::Source;
 use crate::weights::{Checkpoint, SaveOptions, save_module};
 use burn::prelude::*;
-use serde_json::json;
 use std::path::Path;
 
 /// A CLIP and the configuration that its weights were made for.
@@ -87,11 +86,7 @@ pub fn save_clip(folder: &Path, config: &ClipConfig, clip: &Clip) -> Result<()> 
     let weights = folder.join("model.safetensors");
     refuse_foreign(folder, &["model.safetensors", "config.json"])?;
     std::fs::create_dir_all(folder).map_err(ClipError::io("make", folder))?;
-    let mut json = json!(config);
-    if let Some(fields) = json.as_object_mut() {
-        fields.insert("model_type".into(), json!("clip"));
-        fields.insert("architectures".into(), json!(["CLIPModel"]));
-    }
+    let mut json = config.to_json();
     mark_as_own(&mut json);
     // Written first, because it marks the folder as written by this program.
     write_text(&folder.join("config.json"), &format!("{json:#}\n"))?;

@@ -4,15 +4,17 @@
 //! `CLIPSegForImageSegmentation` and a `CLIPSegProcessor`.
 
 mod card;
+mod clip;
+mod folder;
+
+pub(crate) use clip::export_clip;
+use folder::NewModel;
 
 use crate::config::DecoderConfig;
-use crate::error::{ModelError, Result};
+use crate::error::Result;
 use crate::segmenter::Segmenter;
 use burn::module::Module;
-use clipseg_clip::{ClipError, Precision, mark_as_own};
-use clipseg_data::Preprocessing;
-use clipseg_data::files::{self, NewFolder};
-use serde_json::json;
+use clipseg_clip::Precision;
 use std::path::Path;
 
 /// How [`Segmenter::export`] writes a model.
@@ -80,43 +82,24 @@ impl Segmenter {
     /// # Ok::<(), clipseg_model::ModelError>(())
     /// ```
     pub fn export(&self, folder: &Path, options: &ExportOptions) -> Result<Exported> {
-        if let Some(license) = &options.license {
-            check_license(license)?;
-        }
-        if folder.symlink_metadata().is_ok() {
-            let message = "it already exists; choose a new folder";
-            return Err(ClipError::format(folder, message).into());
-        }
-        let io = |action| move |error| ClipError::io(action, folder)(error);
-        let parent = folder.parent().filter(|parent| *parent != Path::new(""));
-        std::fs::create_dir_all(parent.unwrap_or(Path::new("."))).map_err(io("make"))?;
-        let aside = NewFolder::create(folder).map_err(io("make"))?;
-        let inside = aside.path();
-
-        let mut config = self.model().config().to_json();
-        config["torch_dtype"] = json!("float32");
-        mark_as_own(&mut config);
-        // Written first, because it marks the folder as written by this program.
-        let write = |name: &str, text: String| {
-            files::write(&inside.join(name), text.as_bytes())
-                .map_err(ClipError::io("write", &folder.join(name)))
+        let new = NewModel {
+            config: self.model().config().to_json(),
+            tokenizer: self.tokenizer(),
+            processor: self.processor(),
+            card: card::text(self, folder, options),
+            parameters: self.model().num_params(),
         };
-        write("config.json", format!("{config:#}\n"))?;
-        let weights = inside.join("model.safetensors");
-        let to_zero = self.model().save_weights(&weights, options.precision)?;
-        self.tokenizer().save(inside)?;
-        self.tokenizer().save_vocabulary(inside)?;
-        self.processor().save(inside)?;
-        write("README.md", card::text(self, folder, options))?;
-        let bytes = size(inside).map_err(io("read"))?;
-        aside.finish().map_err(io("write"))?;
-        Ok(Exported {
-            bytes,
-            notes: self.export_notes(options, to_zero),
-        })
+        let mut exported = new.write(folder, options, |path| {
+            self.model().save_weights(path, options.precision)
+        })?;
+        let mut notes = self.export_notes();
+        notes.append(&mut exported.notes);
+        exported.notes = notes;
+        Ok(exported)
     }
 
-    fn export_notes(&self, options: &ExportOptions, to_zero: usize) -> Vec<String> {
+    /// What transformers does not read.
+    fn export_notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         match &self.model().config().decoder {
             DecoderConfig::Transformer(decoder) if decoder.dropout > 0.0 => notes.push(format!(
@@ -126,48 +109,8 @@ impl Segmenter {
             DecoderConfig::Transformer(_) => {}
             _ => notes.push("transformers has no such decoder, so only clipseg can load it".into()),
         }
-        if self.processor().preprocessing != Preprocessing::HuggingFace {
-            notes.push(format!(
-                "transformers ignores the preprocessing `{}` and resizes pictures with antialiasing",
-                self.processor().preprocessing.name()
-            ));
-        }
-        if to_zero > 0 {
-            notes.push(format!(
-                "{to_zero} of {} weights are rounded to zero in {}",
-                self.model().num_params(),
-                options.precision
-            ));
-        }
-        if options.license.is_none() {
-            notes.push("README.md names no licence".into());
-        }
         notes
     }
-}
-
-/// Refuses a licence that is not an identifier, because it is written into YAML.
-fn check_license(license: &str) -> Result<()> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '+');
-    if license.is_empty() || !license.chars().all(fits) {
-        return Err(ModelError::Input(format!(
-            "the licence `{license}` is not an identifier such as `mit` or `apache-2.0`"
-        )));
-    }
-    Ok(())
-}
-
-/// The size of the files in a folder in bytes.
-fn size(folder: &Path) -> std::io::Result<u64> {
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let is_hidden = entry.file_name().to_string_lossy().starts_with('.');
-        if !is_hidden {
-            bytes += entry.metadata()?.len();
-        }
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@
 //! | combine the masks of several prompts | [`label_map`], [`overlay`] |
 //!
 //! Checkpoints with CLIPSeg's own decoder are read and written in Hugging Face's layout;
-//! [`Segmenter::export`] writes one for other programs, in half precision if wanted.
+//! [`Segmenter::export`] writes one for other programs, in half precision if wanted, and [`convert`] converts
+//! checkpoints of other programs.
 //!
 //! ```
 //! use burn::tensor::Device;
@@ -42,6 +43,7 @@
 
 mod clipseg;
 mod config;
+mod convert;
 mod cutout;
 mod decoder;
 mod dense;
@@ -75,6 +77,7 @@ pub use config::{
     ClipSegConfig, ConvDecoderConfig, DecoderConfig, DeconvBaselineConfig,
     TransformerDecoderConfig, Upsampling,
 };
+pub use convert::{ConvertOptions, convert};
 pub use decoder::{ConvDecoder, Decoder, DeconvBaseline, TransformerDecoder};
 pub use dense::{DenseClass, DenseClip, DenseImage, DenseOptions};
 pub use encoded_image::EncodedImage;

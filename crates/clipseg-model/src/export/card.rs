@@ -4,18 +4,14 @@ use super::ExportOptions;
 use crate::config::DecoderConfig;
 use crate::segmenter::Segmenter;
 use burn::module::Module;
-use clipseg_clip::TargetSize;
+use clipseg_clip::{ClipConfig, TargetSize};
 use std::path::Path;
 
 /// The text of `README.md`. The fields at its start are those of the Hugging Face hub.
 pub(super) fn text(segmenter: &Segmenter, folder: &Path, options: &ExportOptions) -> String {
     let model = segmenter.model();
     let config = model.config();
-    let name = folder
-        .file_name()
-        .map_or_else(|| "model".into(), |name| name.to_string_lossy());
-    let license = options.license.as_ref();
-    let license = license.map_or_else(String::new, |id| format!("license: {id}\n"));
+    let (name, license) = name_and_license(folder, options);
     let (decoder, library) = match &config.decoder {
         DecoderConfig::Transformer(_) => ("transformer", "transformers"),
         DecoderConfig::Conv(_) => ("conv", "clipseg"),
@@ -58,6 +54,49 @@ pub(super) fn text(segmenter: &Segmenter, folder: &Path, options: &ExportOptions
         texts.hidden_size,
         config.decoder.extract_layers(),
     )
+}
+
+/// The text of `README.md` of a CLIP with a number of parameters.
+pub(super) fn of_clip(
+    config: &ClipConfig,
+    parameters: usize,
+    folder: &Path,
+    options: &ExportOptions,
+) -> String {
+    let (name, license) = name_and_license(folder, options);
+    let (vision, texts) = (&config.vision_config, &config.text_config);
+    format!(
+        "---\n{license}library_name: transformers\npipeline_tag: zero-shot-image-classification\ntags:\n- clip\n---\n\n\
+         # {name}\n\n\
+         A CLIP, which embeds pictures and texts in one space.\n\n\
+         | | |\n|---|---|\n\
+         | Parameters | {parameters} |\n\
+         | Precision of the file | {} |\n\
+         | Pictures | {side}x{side} pixels, patches of {} pixels, {} layers of width {} |\n\
+         | Texts | {} tokens, at most {} in a text, {} layers of width {} |\n\n\
+         ## Use\n\n\
+         ```sh\nclipseg segment photo.jpg --method dense --model {name} --prompt \"a cat\" --background sky\n\
+         clipseg train --clip {name}\n```\n",
+        options.precision,
+        vision.patch_size,
+        vision.num_hidden_layers,
+        vision.hidden_size,
+        texts.vocab_size,
+        texts.max_position_embeddings,
+        texts.num_hidden_layers,
+        texts.hidden_size,
+        side = vision.image_size,
+    )
+}
+
+/// The name of the model, and the line of its licence.
+fn name_and_license(folder: &Path, options: &ExportOptions) -> (String, String) {
+    let name = folder
+        .file_name()
+        .map_or_else(|| "model".into(), |name| name.to_string_lossy());
+    let license = options.license.as_ref();
+    let license = license.map_or_else(String::new, |id| format!("license: {id}\n"));
+    (name.into_owned(), license)
 }
 
 /// How transformers loads the folder `NAME`.

@@ -1,9 +1,9 @@
 //! The command-line program `clipseg`; each command has a file.
 
+mod convert;
 mod data;
 mod edges;
 mod eval;
-mod export;
 mod loading;
 mod look;
 mod output;
@@ -29,7 +29,7 @@ Examples:
   clipseg train --preset quick
   clipseg pretrain --minutes 60
   clipseg eval --data VGPhraseCut_v0 --split test --model runs/train/model
-  clipseg export --model runs/train/model --out exported
+  clipseg convert runs/train/model exported --precision f16
   clipseg data check VGPhraseCut_v0";
 
 #[derive(Parser)]
@@ -58,9 +58,12 @@ enum Command {
     /// Evaluate predictions or a model on PhraseCut: mean and cumulative IoU, Pr@.5 to Pr@.9, by subset.
     #[command(after_help = eval::EXAMPLE)]
     Eval(eval::Arguments),
-    /// Export a model in half precision into a new folder that transformers reads too.
-    #[command(after_help = export::EXAMPLE)]
-    Export(export::Arguments),
+    /// Convert a checkpoint of any supported format into a new folder that transformers reads too.
+    #[command(after_help = convert::EXAMPLE)]
+    Convert(convert::Arguments),
+    /// The same as convert, by default in half precision.
+    #[command(hide = true)]
+    Export(convert::ExportArguments),
     /// Check, download, generate and show data sets in the layout of PhraseCut.
     #[command(subcommand)]
     Data(data::DataCommand),
@@ -97,7 +100,8 @@ fn main() -> ExitCode {
         Command::Train(arguments) => train::run_training(&arguments),
         Command::Pretrain(arguments) => pretrain::run_pretraining(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
-        Command::Export(arguments) => export::run(&arguments),
+        Command::Convert(arguments) => convert::run(&arguments),
+        Command::Export(arguments) => convert::run(&(&arguments).into()),
         Command::Data(command) => data::run(&command),
     };
     match result {
