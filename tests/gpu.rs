@@ -8,7 +8,11 @@
 //! It has no test harness, so that it can print the driver, and so that the tests in the modules it
 //! shares do not run here on the CPU.
 
-#[expect(dead_code, reason = "its tests run with another tolerance")]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "its tests run with another tolerance"
+)]
 mod contrastive;
 mod parity;
 #[expect(dead_code, reason = "the other tests need more of it")]
