@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod checkpoints;
+mod coco;
 mod configurations;
 mod contrastive;
 mod convert;
@@ -19,6 +20,7 @@ mod edges;
 mod encoders;
 mod eval_program;
 mod export;
+mod formats;
 mod full_size;
 mod look_program;
 mod metrics;

@@ -18,6 +18,7 @@
 
 mod captions;
 mod check;
+mod coco;
 mod contours;
 mod device_kind;
 mod error;
@@ -31,6 +32,7 @@ mod left_out;
 mod letters;
 mod limits;
 mod mask;
+mod npy;
 mod packed_pictures;
 mod pamr;
 mod phrasecut;
@@ -46,12 +48,14 @@ mod samples;
 mod scenes;
 mod sheet;
 mod writer;
+mod yolo;
 
 pub use captions::{
     BoxedName, CAPTION_LIST, CaptionBatch, CaptionOptions, Captioned, CaptionedRegion, Captions,
     HeldOut, LabelledPictures,
 };
 pub use check::{OTHER_SIZE_PICTURES, check, check_splits};
+pub use coco::{CocoAnnotation, CocoCategory, CocoDataset, CocoImage, CocoRle, CocoSegmentation};
 pub use device_kind::is_cpu;
 pub use error::{DataError, Result};
 #[cfg(feature = "fetch")]
@@ -61,7 +65,9 @@ pub use json_list::read_json;
 pub use left_out::{LeftOut, Omission};
 pub use letters::{LETTER_HEIGHT, draw_text, rasterize_text, text_width};
 pub use mask::file::load_mask;
+pub use mask::instances::Instance;
 pub use mask::{BoundingBox, Mask};
+pub use npy::npy;
 pub use packed_pictures::PackedPictures;
 pub use pamr::pamr;
 pub use phrasecut::{PhraseCut, list_pictures, read_phrases};
@@ -81,3 +87,4 @@ pub use samples::{
 pub use scenes::{ScenesConfig, UnseenPairs, generate_scenes, generate_scenes_with};
 pub use sheet::{SheetOptions, contact_sheet};
 pub use writer::PhraseCutWriter;
+pub use yolo::yolo_line;

@@ -7,7 +7,9 @@ use std::ops::Range;
 mod components;
 mod distance;
 pub(crate) mod file;
+pub(crate) mod instances;
 mod morphology;
+mod nearest;
 #[cfg(test)]
 mod tests;
 
@@ -93,6 +95,12 @@ impl Mask {
     /// Whether a pixel is inside; `false` beyond the borders.
     pub fn contains(&self, x: u32, y: u32) -> bool {
         x < self.width && y < self.height && bit(self.row(y), x)
+    }
+
+    /// Sets a pixel inside, which must be within the mask.
+    pub(crate) fn set(&mut self, x: u32, y: u32) {
+        let words = self.width.div_ceil(WORD) as usize;
+        self.words[y as usize * words + (x / WORD) as usize] |= 1 << (x % WORD);
     }
 
     /// Whether each pixel is inside, row by row.

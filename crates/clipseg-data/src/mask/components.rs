@@ -40,7 +40,7 @@ impl Mask {
     }
 
     /// The number of each pixel's component, counted from 1 and row by row; 0 outside.
-    fn components(&self, connectivity: Connectivity) -> Result<Vec<u32>> {
+    pub(super) fn components(&self, connectivity: Connectivity) -> Result<Vec<u32>> {
         if u64::from(self.width) * u64::from(self.height) > u64::from(u32::MAX) {
             return Err(DataError::Input(format!(
                 "a mask of {}x{} is too large to find its components, expected less than 2^32 pixels",

@@ -1,11 +1,11 @@
 //! Growing, shrinking and feathering masks by Euclidean distances.
 //!
-//! Distances are exact and between the centres of pixels (Felzenszwalb and Huttenlocher 2012, "Distance Transforms
-//! of Sampled Functions"). [`dilate`](Mask::dilate) and [`erode`](Mask::erode) use squares instead of discs.
+//! Distances are exact and between the centres of pixels. [`dilate`](Mask::dilate) and [`erode`](Mask::erode) use
+//! squares instead of discs.
 
 use super::Mask;
 use crate::error::{DataError, Result};
-use imageproc::distance_transform::euclidean_squared_distance_transform;
+use rayon::prelude::*;
 
 impl Mask {
     /// Grows the mask: a pixel is inside if any pixel at most `distance` pixels away is inside.
@@ -14,7 +14,7 @@ impl Mask {
     ///
     /// # Errors
     ///
-    /// If the distance is negative, NaN or infinite.
+    /// If the distance is negative, NaN or infinite, or the mask has 2³² or more pixels.
     pub fn grow(&self, distance: f32) -> Result<Self> {
         if !distance.is_finite() || distance < 0.0 {
             return Err(DataError::Input(format!(
@@ -22,7 +22,7 @@ impl Mask {
             )));
         }
         let limit = f64::from(distance) * f64::from(distance);
-        let near = self.squared_distances();
+        let near = self.squared_distances()?;
         let inside = near.into_iter().map(|squared| u8::from(squared <= limit));
         Ok(Self::from_vec(self.width, self.height, inside.collect()))
     }
@@ -34,7 +34,7 @@ impl Mask {
     ///
     /// # Errors
     ///
-    /// If the distance is negative, NaN or infinite.
+    /// If the distance is negative, NaN or infinite, or the mask has 2³² or more pixels.
     pub fn shrink(&self, distance: f32) -> Result<Self> {
         Ok(self.complement().grow(distance)?.complement())
     }
@@ -47,7 +47,7 @@ impl Mask {
     ///
     /// # Errors
     ///
-    /// If the width is negative, NaN or infinite.
+    /// If the width is negative, NaN or infinite, or the mask has 2³² or more pixels.
     pub fn feather(&self, width: f32) -> Result<Vec<f32>> {
         if !width.is_finite() || width < 0.0 {
             return Err(DataError::Input(format!(
@@ -60,8 +60,8 @@ impl Mask {
                 .map(|inside| f32::from(u8::from(inside)))
                 .collect());
         }
-        let to_inside = self.squared_distances();
-        let to_outside = self.complement().squared_distances();
+        let to_inside = self.squared_distances()?;
+        let to_outside = self.complement().squared_distances()?;
         let width = f64::from(width);
         let opacity = |(to_inside, to_outside): (f64, f64)| {
             let from_edge = if to_inside == 0.0 {
@@ -75,8 +75,18 @@ impl Mask {
     }
 
     /// The squared distance of each pixel to the nearest pixel inside, row by row; infinite if there is none.
-    fn squared_distances(&self) -> Vec<f64> {
-        euclidean_squared_distance_transform(&self.to_gray_image()).into_raw()
+    fn squared_distances(&self) -> Result<Vec<f64>> {
+        let width = self.width;
+        let Some(nearest) = self.nearest_inside()? else {
+            return Ok(vec![f64::INFINITY; width as usize * self.height as usize]);
+        };
+        let squared = |(at, near): (usize, u32)| {
+            let at = at as u32;
+            let [x, y] = [(at % width, near % width), (at / width, near / width)]
+                .map(|(a, b)| f64::from(a.abs_diff(b)));
+            x * x + y * y
+        };
+        Ok(nearest.into_par_iter().enumerate().map(squared).collect())
     }
 }
 

@@ -36,7 +36,8 @@ impl Mask {
     }
 
     /// The pixels that are outside.
-    pub(super) fn complement(&self) -> Self {
+    #[must_use]
+    pub fn complement(&self) -> Self {
         let mut inverse = self.clone();
         let beyond = self.width % WORD;
         for words in inverse.rows_mut() {
