@@ -21,6 +21,7 @@
 //! |---|---|
 //! | a loss from its text form | [`Loss`] |
 //! | accuracy, precision, recall, Dice, IoU | [`Confusion`] |
+//! | how well edges follow those of the ground truth (boundary F) | [`BoundaryCounts`] |
 //! | these metrics averaged or pooled over masks, also by group | [`Tally`], [`Grouped`] |
 //! | mIoU, `IoU_FG`, `IoU_BIN` and average precision with 49 thresholds | [`ThresholdSweep`], [`SweepScores`] |
 //! | exact average precision | [`average_precision`] |
@@ -32,6 +33,7 @@
 mod average_precision;
 mod batch;
 mod bootstrap;
+mod boundary;
 #[cfg(feature = "burn-train")]
 mod burn_train;
 mod comparison;
@@ -49,6 +51,7 @@ mod tally;
 
 pub use average_precision::average_precision;
 pub use bootstrap::{Bootstrap, Interval};
+pub use boundary::BoundaryCounts;
 #[cfg(feature = "burn-train")]
 pub use burn_train::{AccuracyMetric, DiceMetric, IouMetric, SegmentationInput, Segmented};
 pub use comparison::Comparison;
