@@ -4,6 +4,7 @@ use crate::config::ClipSegConfig;
 use crate::decoder::Decoder;
 use crate::error::{ModelError, Result};
 use crate::features::ImageFeatures;
+use crate::threshold::add_threshold;
 use burn::prelude::*;
 use clipseg_clip::{
     Checkpoint, CheckpointFiles, Clip, ClipError, Precision, SaveOptions, Source, mark_as_own,
@@ -101,9 +102,15 @@ impl ClipSeg {
     /// If the folder cannot be written, or one of the two files exists and was written by another
     /// program.
     pub fn save_pretrained(&self, folder: &Path) -> Result<()> {
+        self.save_with_threshold(folder, None)
+    }
+
+    /// As [`save_pretrained`](Self::save_pretrained), with a threshold in `config.json`.
+    pub(crate) fn save_with_threshold(&self, folder: &Path, threshold: Option<f32>) -> Result<()> {
         refuse_foreign(folder, &["model.safetensors", "config.json"])?;
         std::fs::create_dir_all(folder).map_err(ClipError::io("make", folder))?;
         let mut config = self.config.to_json();
+        add_threshold(&mut config, threshold);
         mark_as_own(&mut config);
         // The configuration is written first, because it marks the folder as written by this program.
         let path = folder.join("config.json");

@@ -15,6 +15,16 @@ pub enum ModelError {
     /// An argument is invalid.
     #[error("{0}")]
     Input(String),
+    /// A combination of masks is not an expression, or names a prompt that does not exist.
+    #[error("the expression `{text}`, column {column}: {message}")]
+    Expression {
+        /// The expression as given.
+        text: String,
+        /// The column of the fault, counted from 1 in characters.
+        column: usize,
+        /// What was found and what was expected.
+        message: String,
+    },
     /// The model computed NaN or infinite logits.
     #[error(
         "{count} of {of} logits are NaN or infinite, so there is no mask; the model may have NaN or \

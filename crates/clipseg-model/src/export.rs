@@ -13,6 +13,7 @@ use folder::NewModel;
 use crate::config::DecoderConfig;
 use crate::error::Result;
 use crate::segmenter::Segmenter;
+use crate::threshold::add_threshold;
 use burn::module::Module;
 use clipseg_clip::Precision;
 use std::path::Path;
@@ -82,8 +83,10 @@ impl Segmenter {
     /// # Ok::<(), clipseg_model::ModelError>(())
     /// ```
     pub fn export(&self, folder: &Path, options: &ExportOptions) -> Result<Exported> {
+        let mut config = self.model().config().to_json();
+        add_threshold(&mut config, self.threshold());
         let new = NewModel {
-            config: self.model().config().to_json(),
+            config,
             tokenizer: self.tokenizer(),
             processor: self.processor(),
             card: card::text(self, folder, options),

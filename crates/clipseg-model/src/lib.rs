@@ -12,7 +12,8 @@
 //! | move the edges of masks to those of the photograph | [`SoftMask::refine`], [`Refinement`] |
 //! | find small objects in large photographs | [`Views`], [`Segmenter::encode_views`] |
 //! | segment with a CLIP alone, without a decoder | [`DenseClip`] |
-//! | combine the masks of several prompts | [`label_map`], [`overlay`] |
+//! | combine the masks of several prompts | [`MaskExpression`], [`label_map`], [`overlay`] |
+//! | split a mask into objects | [`SoftMask::instances`] |
 //!
 //! Checkpoints with CLIPSeg's own decoder are read and written in Hugging Face's layout;
 //! [`Segmenter::export`] writes one for other programs, in half precision if wanted, and [`convert`] converts
@@ -50,6 +51,7 @@ mod dense;
 mod encoded_image;
 mod error;
 mod export;
+mod expression;
 mod features;
 mod heat_map;
 mod label_map;
@@ -65,6 +67,7 @@ mod segmenter;
 mod sentences;
 mod soft_mask;
 mod text_cache;
+mod threshold;
 mod views;
 mod visual_prompt;
 
@@ -83,6 +86,7 @@ pub use dense::{DenseClass, DenseClip, DenseImage, DenseOptions};
 pub use encoded_image::EncodedImage;
 pub use error::{ModelError, Result};
 pub use export::{ExportOptions, Exported};
+pub use expression::MaskExpression;
 pub use features::ImageFeatures;
 pub use heat_map::heat_map;
 pub use label_map::{LabelMap, LabelMapBuilder, label_map};

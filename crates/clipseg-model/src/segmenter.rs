@@ -4,6 +4,7 @@ use crate::clipseg::ClipSeg;
 use crate::encoded_image::EncodedImage;
 use crate::error::{ModelError, Result};
 use crate::text_cache::TextCache;
+use crate::threshold::{check_threshold, saved_threshold};
 use crate::visual_prompt::VisualPrompt;
 use burn::prelude::*;
 use clipseg_clip::{
@@ -63,6 +64,7 @@ pub struct Segmenter {
     processor: ImageProcessor,
     device: Device,
     texts: TextCache,
+    threshold: Option<f32>,
 }
 
 impl Segmenter {
@@ -76,6 +78,7 @@ impl Segmenter {
             processor,
             device,
             texts: TextCache::default(),
+            threshold: None,
         }
     }
 
@@ -93,7 +96,27 @@ impl Segmenter {
         refuse_non_finite(&files, &model.non_finite())?;
         let tokenizer = ClipTokenizer::from_folder(&files, &model.config().clip.text_config)?;
         let processor = ImageProcessor::from_folder_or(&files, ImageProcessor::clipseg(352))?;
-        Ok(Self::new(model, tokenizer, processor))
+        Ok(Self {
+            threshold: saved_threshold(&files)?,
+            ..Self::new(model, tokenizer, processor)
+        })
+    }
+
+    /// The same segmenter with a threshold that is saved with the model, from 0 to less than 1.
+    ///
+    /// # Errors
+    ///
+    /// If the threshold is out of this range.
+    pub fn with_threshold(mut self, threshold: f32) -> Result<Self> {
+        check_threshold(threshold)?;
+        self.threshold = Some(threshold);
+        Ok(self)
+    }
+
+    /// The threshold that is saved with the model: probabilities above it count as inside. Training chooses it on the
+    /// validation split. The published models have none.
+    pub fn threshold(&self) -> Option<f32> {
+        self.threshold
     }
 
     /// The same segmenter with the linear layers and the attention of the vision encoder in a precision:
@@ -120,7 +143,7 @@ impl Segmenter {
     /// If the folder cannot be written, or one of the files exists and was written by another program.
     pub fn save_pretrained(&self, folder: &Path) -> Result<()> {
         refuse_foreign(folder, &SAVED)?;
-        self.model.save_pretrained(folder)?;
+        self.model.save_with_threshold(folder, self.threshold)?;
         self.tokenizer.save(folder)?;
         self.processor.save(folder)?;
         Ok(())

@@ -1,7 +1,7 @@
 //! Soft masks: one probability for each pixel of a photograph.
 
 use crate::error::{ModelError, Result};
-use clipseg_data::{Mask, resize_plane};
+use clipseg_data::{Instance, Mask, resize_plane};
 
 /// The probability of each pixel that it belongs to the prompt.
 #[derive(Debug, Clone, PartialEq)]
@@ -134,6 +134,23 @@ impl SoftMask {
         Ok(())
     }
 
+    /// Replaces each probability by the minimum of both masks.
+    pub(crate) fn minimum_with(&mut self, other: &Self) -> Result<()> {
+        self.check_size(other)?;
+        for (value, &other) in self.probabilities.iter_mut().zip(&other.probabilities) {
+            *value = value.min(other);
+        }
+        Ok(())
+    }
+
+    /// Replaces each probability by one minus itself.
+    pub(crate) fn complement(mut self) -> Self {
+        for value in &mut self.probabilities {
+            *value = 1.0 - *value;
+        }
+        self
+    }
+
     /// Multiplies each probability by one minus the other mask's.
     pub(crate) fn suppress(&mut self, other: &Self) -> Result<()> {
         self.check_size(other)?;
@@ -151,6 +168,47 @@ impl SoftMask {
             "soft masks of {}x{} and {}x{} cannot be combined, expected equal sizes",
             self.width, self.height, other.width, other.height
         )))
+    }
+
+    /// Splits a mask of the same size into its connected parts by [`Mask::instances`]. The score of a part is the mean
+    /// probability of its pixels.
+    ///
+    /// # Errors
+    ///
+    /// If the sizes differ, or the mask has 2³² or more pixels.
+    pub fn instances(&self, mask: &Mask) -> Result<Vec<Instance>> {
+        self.check_mask(mask)?;
+        Ok(mask.instances(&self.probabilities)?)
+    }
+
+    /// The mean probability of the pixels of a mask of the same size, row by row; `None` for an empty mask.
+    ///
+    /// # Errors
+    ///
+    /// If the sizes differ.
+    pub fn mean_inside(&self, mask: &Mask) -> Result<Option<f64>> {
+        self.check_mask(mask)?;
+        let pixels = self.probabilities.iter().zip(mask.pixels());
+        let (mut sum, mut count) = (0.0, 0usize);
+        for (&probability, _) in pixels.filter(|&(_, inside)| inside) {
+            sum += f64::from(probability);
+            count += 1;
+        }
+        Ok((count > 0).then(|| sum / count as f64))
+    }
+
+    /// Checks that a mask has the size of this soft mask.
+    pub(crate) fn check_mask(&self, mask: &Mask) -> Result<()> {
+        if (mask.width(), mask.height()) != (self.width, self.height) {
+            return Err(ModelError::Input(format!(
+                "the mask has {}x{} pixels and the soft mask {}x{}, expected equal sizes",
+                mask.width(),
+                mask.height(),
+                self.width,
+                self.height
+            )));
+        }
+        Ok(())
     }
 
     /// The binary mask of the pixels whose probability is above a threshold.
@@ -239,6 +297,26 @@ mod tests {
         assert_eq!(soft.threshold(0.49).to_vec(), [1, 1, 0, 1]);
         let expected = 1.0 / (1.0 + (-3f32).exp());
         assert!((soft.highest() - expected).abs() < 1e-6);
+    }
+
+    #[test]
+    fn scores_are_mean_probabilities() {
+        let soft = SoftMask::from_probabilities(vec![0.5, 0.25, 0.75, 1.0], [4, 1]).unwrap();
+        let mask = Mask::from_vec(4, 1, vec![1, 0, 1, 1]);
+        let parts = soft.instances(&mask).unwrap();
+        let figures: Vec<_> = parts.iter().map(|part| (part.area, part.score)).collect();
+        assert_eq!(figures, [(2, 0.875), (1, 0.5)]);
+        assert_eq!(soft.mean_inside(&mask).unwrap(), Some(0.75));
+        assert_eq!(soft.mean_inside(&Mask::new(4, 1)).unwrap(), None);
+        for error in [
+            soft.instances(&Mask::new(1, 4)).map(|_| ()),
+            soft.mean_inside(&Mask::new(1, 4)).map(|_| ()),
+        ] {
+            assert_eq!(
+                error.unwrap_err().to_string(),
+                "the mask has 1x4 pixels and the soft mask 4x1, expected equal sizes"
+            );
+        }
     }
 
     #[test]

@@ -28,8 +28,17 @@ pub(super) fn text(segmenter: &Segmenter, folder: &Path, options: &ExportOptions
     let own = model.decoder().num_params();
     let (vision, texts) = (&config.clip.vision_config, &config.clip.text_config);
     let python = match library {
-        "transformers" => PYTHON.replace("NAME", &name),
+        "transformers" => {
+            let threshold = segmenter.threshold().unwrap_or(0.5).to_string();
+            PYTHON
+                .replace("NAME", &name)
+                .replace("THRESHOLD", &threshold)
+        }
         _ => String::new(),
+    };
+    let threshold = match segmenter.threshold() {
+        Some(threshold) => format!("{threshold}, chosen on the validation split"),
+        None => "none was chosen".to_owned(),
     };
     format!(
         "---\n{license}library_name: {library}\npipeline_tag: image-segmentation\ntags:\n- clipseg\n---\n\n\
@@ -40,7 +49,8 @@ pub(super) fn text(segmenter: &Segmenter, folder: &Path, options: &ExportOptions
          | Precision of the file | {} |\n\
          | Pictures | {size}, patches of {} pixels, {} layers of width {} |\n\
          | Texts | {} tokens, at most {} in a text, {} layers of width {} |\n\
-         | Decoder | {decoder}, on the layers {:?} |\n\n\
+         | Decoder | {decoder}, on the layers {:?} |\n\
+         | Threshold of masks | {threshold} |\n\n\
          ## Use\n\n\
          ```sh\nclipseg segment photo.jpg --model {name} --prompt \"a cat\"\n```\n{python}",
         all - own,
@@ -109,6 +119,6 @@ model = CLIPSegForImageSegmentation.from_pretrained(\"NAME\")
 processor = CLIPSegProcessor.from_pretrained(\"NAME\")
 photo = Image.open(\"photo.jpg\").convert(\"RGB\")
 inputs = processor(text=[\"a cat\"], images=[photo], padding=True, truncation=True, return_tensors=\"pt\")
-mask = model(**inputs).logits.sigmoid() > 0.5
+mask = model(**inputs).logits.sigmoid() > THRESHOLD
 ```
 ";

@@ -9,6 +9,7 @@ use crate::run::interrupt::StopFlag;
 use crate::run::outcome::{End, TrainOutcome};
 use crate::run::progress::Observer;
 use crate::run::setup::Setup;
+use crate::scoring::best_threshold::best_threshold;
 use crate::scoring::evaluate::{EvaluateOptions, evaluate, phrase_iou};
 use burn::prelude::*;
 use std::path::Path;
@@ -92,13 +93,32 @@ pub fn run(
             table: None,
         });
     }
-    let segmenter = setup.clip.segmenter(training.best.clone());
+    let mut segmenter = setup.clip.segmenter(training.best.clone());
+    let mut chosen = None;
+    if !setup.validation.is_empty() {
+        observer.note("choosing the threshold on the validation split");
+        let batch = config.schedule.batch_size;
+        let best = best_threshold(&mut setup.clip, &training.best, &setup.validation, batch)?;
+        // A decoder that finds nothing at any threshold has no best one.
+        if best.value > 0.0 {
+            segmenter = segmenter.with_threshold(best.threshold as f32)?;
+            chosen = Some(best);
+        }
+    }
     folder.write_folder(&folder.model(), |aside| {
         Ok(segmenter.save_pretrained(aside)?)
     })?;
     observer.note("scoring the best decoder");
     let table = final_table(&mut setup, &training, &config)?;
+    let threshold = chosen.map_or_else(
+        || "none; it is chosen on the validation split".to_owned(),
+        |best| {
+            let (threshold, iou) = (best.threshold, best.value);
+            format!("{threshold:.2}, with a mean IoU of {iou:.3} on the validation split")
+        },
+    );
     let notes = [
+        format!("Threshold saved with the model: {threshold}"),
         format!("Encoded: {}", setup.clip.counts()),
         format!(
             "Hidden states and phrases cached in memory at the end: {:.1} MiB",

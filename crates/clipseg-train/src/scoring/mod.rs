@@ -1,5 +1,6 @@
 //! Scoring decoders, models and predictions.
 
+pub(crate) mod best_threshold;
 pub(crate) mod clipseg_protocol;
 pub(crate) mod device_counts;
 pub(crate) mod evaluate;
