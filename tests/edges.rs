@@ -119,10 +119,14 @@ fn cut_outs_have_the_mask_as_opacity() {
     let grown = soft.threshold(THRESHOLD).grow(2.0).unwrap();
     let feathered = SoftMask::feathered(&grown, 4.0).unwrap();
     for (arguments, expected) in [
-        (&["--cutout"][..], soft.cut_out(&photo).unwrap()),
+        (
+            &["--cutout"][..],
+            soft.cut_out_clean(&photo, &soft.threshold(THRESHOLD))
+                .unwrap(),
+        ),
         (
             &["--cutout", "--grow", "2", "--feather", "4"],
-            feathered.cut_out(&photo).unwrap(),
+            feathered.cut_out_clean(&photo, &grown).unwrap(),
         ),
     ] {
         let output = segment(folder.path(), arguments);

@@ -29,7 +29,8 @@ pub(crate) struct Edges {
     #[arg(long, value_name = "PX", value_parser = feather, allow_negative_numbers = true)]
     feather: Option<f32>,
     /// Also write a cut-out for each prompt: the photograph with the mask as opacity (RGBA). The opacity is the
-    /// probability, or, with an option of this list other than --refine, the mask itself.
+    /// probability, or, with an option of this list other than --refine, the mask itself. Pixels on the edge and
+    /// outside get the colour of the nearest pixel further inside, so no colour of the background is left.
     #[arg(long)]
     pub(crate) cutout: bool,
 }
@@ -109,9 +110,9 @@ impl Edges {
             || self.grow.is_some()
             || self.shrink.is_some();
         if is_reshaped || self.feather.is_some() {
-            SoftMask::feathered(mask, self.feather.unwrap_or(0.0))?.cut_out(photo)
+            SoftMask::feathered(mask, self.feather.unwrap_or(0.0))?.cut_out_clean(photo, mask)
         } else {
-            soft.cut_out(photo)
+            soft.cut_out_clean(photo, mask)
         }
     }
 }

@@ -252,6 +252,15 @@ fn classes(prompts: &[Prompt]) -> Result<Vec<DenseClass>, ModelError> {
 }
 
 impl Model {
+    /// The threshold that is saved with the model.
+    pub(crate) fn threshold(&self) -> Option<f32> {
+        match self {
+            Self::ClipSeg { segmenter, .. } => segmenter.threshold(),
+            // It was chosen for the decoder, which this method does not use.
+            Self::Dense { .. } => None,
+        }
+    }
+
     /// Reports how many views of the photographs are encoded and how much memory that takes, unless the entire
     /// photograph is the only view. Returns the largest number of views. Photographs that cannot be opened are
     /// reported later.

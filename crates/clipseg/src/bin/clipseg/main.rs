@@ -1,9 +1,11 @@
 //! The command-line program `clipseg`; each command has a file.
 
+mod annotations;
 mod convert;
 mod data;
 mod edges;
 mod eval;
+mod formats;
 mod loading;
 mod look;
 mod output;
@@ -11,6 +13,7 @@ mod photos;
 mod pretrain;
 mod progress;
 mod report;
+mod result_names;
 mod segment;
 mod train;
 

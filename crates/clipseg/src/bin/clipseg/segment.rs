@@ -1,16 +1,20 @@
 //! `clipseg segment`: segments photographs by prompts.
 
 use crate::Failure;
+use crate::annotations::{self, Annotations};
 use crate::edges::Edges;
+use crate::formats::{Formats, combination_slug};
 use crate::look::{Look, Model};
 use crate::output::{Output, check_writable, place, print_line, tell};
 use crate::photos::{Photo, collect, slug};
 use crate::progress::progress_bar;
-use crate::report::{Finding, table};
+use crate::report::{Files, Finding, table};
+use crate::result_names::{Kinds, ResultNames};
 use clipseg::clip::{ClipError, Precision};
-use clipseg::data::{load_mask, load_rgb};
+use clipseg::data::{Mask, load_mask, load_rgb};
 use clipseg::model::{
-    LabelMapBuilder, Prompt, SCENES, SegmentOptions, VisualPrompt, add_legend, heat_map, tint,
+    LabelMapBuilder, Prompt, SCENES, SegmentOptions, SoftMask, VisualPrompt, add_legend, heat_map,
+    tint,
 };
 use image::DynamicImage;
 use indicatif::ProgressBar;
@@ -30,52 +34,63 @@ pub(crate) struct Arguments {
     #[arg(required = true, value_name = "PHOTO")]
     photos: Vec<PathBuf>,
     /// Phrase to segment by; repeatable.
-    #[arg(long = "prompt", value_name = "TEXT")]
+    #[arg(long = "prompt", value_name = "TEXT", help_heading = FIND)]
     prompts: Vec<String>,
     /// Picture of an object to segment by (visual prompt); repeatable.
-    #[arg(long = "visual-prompt", value_name = "PICTURE")]
+    #[arg(long = "visual-prompt", value_name = "PICTURE", help_heading = FIND)]
     visual_prompts: Vec<PathBuf>,
     /// Mask of the object in a visual prompt, such as white on black: pixels above half of the mask's
     /// largest value belong to it. One for each visual prompt, in the same order.
-    #[arg(long = "visual-mask", value_name = "PICTURE")]
+    #[arg(long = "visual-mask", value_name = "PICTURE", help_heading = FIND)]
     visual_masks: Vec<PathBuf>,
     /// Phrase whose regions are removed from every mask; repeatable.
-    #[arg(long = "negative", value_name = "TEXT")]
+    #[arg(long = "negative", value_name = "TEXT", help_heading = FIND)]
     negatives: Vec<String>,
     /// Sentence with {} in place of the prompt; embeddings are averaged over several; repeatable.
-    #[arg(long = "template", value_name = "SENTENCE")]
+    #[arg(long = "template", value_name = "SENTENCE", help_heading = FIND)]
     templates: Vec<String>,
     /// CLIPSeg checkpoint in Hugging Face's layout: a folder, a hub id, or scenes for the small model in
     /// this program. Default: scenes.
-    #[arg(long, value_name = "FOLDER-OR-ID")]
+    #[arg(long, value_name = "FOLDER-OR-ID", help_heading = LOOK)]
     model: Option<String>,
     /// Device to compute on: cpu, ndarray, wgpu, vulkan or cuda; cuda:1 is the second GPU.
-    #[arg(long, default_value = "cpu")]
+    #[arg(long, default_value = "cpu", help_heading = LOOK)]
     device: String,
     /// Precision of the vision encoder's matrix products: f32, or bf16, which is faster but needs a CPU
     /// with AVX-512 and bfloat16.
-    #[arg(long, value_name = "NAME", default_value_t = Precision::F32)]
+    #[arg(long, value_name = "NAME", default_value_t = Precision::F32, help_heading = LOOK)]
     precision: Precision,
-    /// Probability above which a pixel belongs to the mask.
-    #[arg(long, default_value_t = 0.3, value_parser = probability, allow_negative_numbers = true)]
-    threshold: f32,
-    /// Output folder, created if missing.
-    #[arg(long, default_value = "runs/segment")]
-    out: PathBuf,
-    #[command(flatten)]
-    output: Output,
-    /// Also write a label map: for each pixel the number of its most probable prompt, 0 for none. Of the options
-    /// for edges, only --refine changes it.
-    #[arg(long)]
-    labels: bool,
-    /// Print one line of JSON for each photograph and prompt instead of tables.
-    #[arg(long)]
-    json: bool,
+    /// Probability above which a pixel belongs to the mask. Default: the threshold that is saved with the model, or
+    /// 0.3 without one.
+    #[arg(long, value_parser = probability, allow_negative_numbers = true, help_heading = LOOK)]
+    threshold: Option<f32>,
     #[command(flatten)]
     look: Look,
     #[command(flatten)]
     edges: Edges,
+    /// Output folder, created if missing.
+    #[arg(long, default_value = "runs/segment", help_heading = WRITE)]
+    out: PathBuf,
+    #[command(flatten, next_help_heading = WRITE)]
+    output: Output,
+    /// Also write a label map: for each pixel the number of its most probable prompt, 0 for none. Of the options
+    /// for edges, only --refine changes it.
+    #[arg(long, help_heading = WRITE)]
+    labels: bool,
+    /// Print one line of JSON for each photograph and prompt instead of tables, with the mask as COCO's run lengths.
+    #[arg(long, help_heading = WRITE)]
+    json: bool,
+    #[command(flatten)]
+    formats: Formats,
 }
+
+/// The threshold for models that are saved without one.
+const THRESHOLD: f32 = 0.3;
+
+/// The groups of options in the help.
+const FIND: &str = "What to find";
+const LOOK: &str = "How to look";
+pub(crate) const WRITE: &str = "What to write";
 
 fn probability(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
@@ -85,63 +100,31 @@ fn probability(text: &str) -> Result<f32, String> {
     }
 }
 
-/// The prompts, and their names in files and tables.
+/// The prompts and combinations, and their names.
 struct Request {
     prompts: Vec<Prompt>,
+    /// In files and tables: the prompts and then the combinations.
     names: Vec<String>,
-    /// For each prompt, the part of the result file names that identifies it.
+    /// For each name, the part of the result file names that identifies it.
     slugs: Vec<String>,
     options: SegmentOptions,
 }
 
-/// File names of the results of one photograph.
-struct ResultNames {
-    /// One for each prompt.
-    heats: Vec<String>,
-    /// One for each prompt.
-    masks: Vec<String>,
-    overlay: String,
-    /// One for each prompt if requested, otherwise none.
-    cutouts: Vec<String>,
-    /// As prompt numbers and as colours, if requested.
-    labels: Option<[String; 2]>,
-}
-
-impl ResultNames {
-    fn new(start: &str, request: &Request, arguments: &Arguments) -> Self {
-        let file = |what: &str| format!("{start}-{what}.png");
-        let all = |what: &str| {
-            let slugs = request.slugs.iter();
-            slugs.map(|slug| file(&format!("{slug}-{what}"))).collect()
+impl Request {
+    fn result_names(&self, photo: &str, arguments: &Arguments) -> ResultNames {
+        let kinds = Kinds {
+            slugs: &self.slugs,
+            cutouts: arguments.edges.cutout,
+            labels: arguments.labels,
+            formats: &arguments.formats,
         };
-        Self {
-            heats: all("heat"),
-            masks: all("mask"),
-            overlay: file("overlay"),
-            cutouts: if arguments.edges.cutout {
-                all("cutout")
-            } else {
-                Vec::new()
-            },
-            labels: arguments
-                .labels
-                .then(|| ["labels", "labels-colour"].map(file)),
-        }
-    }
-
-    fn into_all(self) -> Vec<String> {
-        let mut all = self.heats;
-        all.extend(self.masks);
-        all.push(self.overlay);
-        all.extend(self.cutouts);
-        all.extend(self.labels.into_iter().flatten());
-        all
+        ResultNames::new(photo, &kinds)
     }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let request = prompts(arguments)?;
-    let results = |name: &str| ResultNames::new(name, &request, arguments).into_all();
+    let results = |name: &str| request.result_names(name, arguments).into_all();
     let (photos, skipped) = collect(&arguments.photos, results)?;
     let skipped = skipped.to_string();
     if photos.is_empty() {
@@ -152,6 +135,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     check_results(arguments, &photos, results)?;
     std::fs::create_dir_all(&arguments.out).map_err(ClipError::io("make", &arguments.out))?;
     check_writable(&arguments.out)?;
+    annotations::make_folders(&arguments.formats, arguments.output)?;
     let model = arguments.model.as_deref().unwrap_or(SCENES);
     let templates = &request.options.templates;
     let segmenter =
@@ -168,6 +152,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         tell(&skipped);
     }
 
+    let threshold = arguments.threshold.or(segmenter.threshold());
+    let threshold = threshold.unwrap_or(THRESHOLD);
+    let (formats, output) = (&arguments.formats, arguments.output);
+    let mut annotations = Annotations::new(formats, output, &photos, &request.names)?;
     let views = segmenter.announce(photos.iter().map(|photo| photo.path.as_path()));
     let bar = match (photos.len(), views) {
         (1, 1) => ProgressBar::hidden(),
@@ -192,7 +180,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 bar.set_message(format!("{}, view {done} of {all}", photo.name));
             }
         };
-        match segment(arguments, &segmenter, &request, photo, on_views) {
+        let found = segment(
+            arguments,
+            &segmenter,
+            threshold,
+            &request,
+            photo,
+            on_views,
+            &mut annotations,
+        );
+        match found {
             Ok(lines) => bar.suspend(|| print_line(&lines))?,
             Err(error) => {
                 failed += 1;
@@ -202,6 +199,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         bar.inc(1);
     }
     bar.finish_and_clear();
+    if let Some(line) = annotations.finish()? {
+        tell(line);
+    }
     if failed > 0 {
         return Err(Failure::Photos(failed));
     }
@@ -214,9 +214,6 @@ fn check_results(
     photos: &[Photo],
     results: impl Fn(&str) -> Vec<String>,
 ) -> Result<(), Box<dyn Error>> {
-    if !arguments.out.is_dir() {
-        return Ok(());
-    }
     // A result in a photograph's place would destroy the photograph, and be read in its stead.
     let pictures = photos.iter().map(|photo| &photo.path);
     let pictures = pictures.chain(&arguments.visual_prompts);
@@ -225,18 +222,27 @@ fn check_results(
         .flat_map(|path| [path.canonicalize().ok(), place(path)])
         .flatten()
         .collect();
-    let out = arguments.out.canonicalize()?;
-    let mut files = photos.iter().flat_map(|photo| results(&photo.name));
-    files.try_for_each(|file| {
-        if inputs.contains(&out.join(&file)) {
-            let file = arguments.out.join(&file);
-            let message = format!(
-                "{}: a result of this name would replace an input picture; choose another --out",
-                file.display()
-            );
-            return Err(message.into());
-        }
-        Ok(arguments.output.check(&arguments.out.join(file))?)
+    let files = photos.iter().flat_map(|photo| results(&photo.name));
+    let files = files.map(|file| ("--out", arguments.out.join(file)));
+    let annotations = annotations::files(&arguments.formats, photos);
+    let mut files = files.chain(
+        annotations
+            .into_iter()
+            .map(|file| ("--coco or --yolo", file)),
+    );
+    let mut taken = HashSet::new();
+    files.try_for_each(|(flag, file)| {
+        let Some(place) = place(&file) else {
+            // Its folder does not exist yet.
+            return Ok(());
+        };
+        let other = match (inputs.contains(&place), taken.insert(place)) {
+            (true, _) => "would replace an input picture",
+            (_, false) => "would replace another result",
+            _ => return Ok(arguments.output.check(&file)?),
+        };
+        let file = file.display();
+        Err(format!("{file}: a result of this name {other}; choose another {flag}").into())
     })
 }
 
@@ -300,6 +306,9 @@ fn prompts(arguments: &Arguments) -> Result<Request, Box<dyn Error>> {
         .with_negative_prompts(arguments.negatives.iter().cloned());
     options.validate()?;
     check_repeated(arguments)?;
+    arguments
+        .formats
+        .check(arguments.prompts.len() + pictures.len())?;
     let has_words = !arguments.prompts.is_empty() || !arguments.negatives.is_empty();
     if !has_words && !options.templates.is_empty() {
         let flag = match arguments.templates.is_empty() {
@@ -332,8 +341,13 @@ fn prompts(arguments: &Arguments) -> Result<Request, Box<dyn Error>> {
         let slug = format!("{number}-{}", slug(name));
         slug.trim_end_matches('-').to_owned()
     });
+    let mut slugs: Vec<String> = slugs.collect();
+    for (expression, number) in arguments.formats.combinations.iter().zip(1..) {
+        names.push(expression.to_string());
+        slugs.push(combination_slug(number, expression));
+    }
     Ok(Request {
-        slugs: slugs.collect(),
+        slugs,
         prompts,
         names,
         options,
@@ -342,25 +356,38 @@ fn prompts(arguments: &Arguments) -> Result<Request, Box<dyn Error>> {
 
 /// Segments one photograph, writes its results and returns the text to print.
 ///
-/// Each mask is written as soon as it is decoded and then dropped, so memory does not grow with the
-/// number of prompts.
+/// Each soft mask is written as soon as it is decoded and then dropped, so memory does not grow by one with each
+/// prompt. Only combinations need all of them.
 fn segment(
     arguments: &Arguments,
     segmenter: &Model,
+    threshold: f32,
     request: &Request,
     photo: &Photo,
     on_views: impl FnMut(usize, usize),
+    annotations: &mut Annotations<'_>,
 ) -> Result<String, Box<dyn Error>> {
-    let files = ResultNames::new(&photo.name, request, arguments);
-    let save = |picture: DynamicImage, file: &str| {
-        let path = arguments.out.join(file);
-        arguments.output.png(&path, &picture)
-    };
-    let edges = &arguments.edges;
+    let files = request.result_names(&photo.name, arguments);
+    let (edges, formats) = (&arguments.edges, &arguments.formats);
+    let path = |file: &String| arguments.out.join(file);
+    let save = |picture: DynamicImage, file: &String| arguments.output.png(&path(file), &picture);
     let picture = load_rgb(&photo.path)?;
+    let write = |index: usize, soft: &SoftMask, mask: Mask| {
+        save(heat_map(soft).into(), &files.heats[index])?;
+        save(edges.picture(&mask)?.into(), &files.masks[index])?;
+        if let Some(file) = files.cutouts.get(index) {
+            save(edges.cut_out(&picture, soft, &mask)?.into(), file)?;
+        }
+        if let Some(file) = files.probabilities.get(index) {
+            formats.write_probabilities(soft, &path(file), arguments.output)?;
+        }
+        let name = &request.names[index];
+        Ok::<_, Box<dyn Error>>(Finding::new(name, soft, mask, formats.instances)?)
+    };
     let mut overlay = picture.clone();
-    let mut labels = LabelMapBuilder::new(arguments.threshold);
-    let mut findings = Vec::with_capacity(request.prompts.len());
+    let mut labels = LabelMapBuilder::new(threshold);
+    let mut findings = Vec::with_capacity(request.names.len());
+    let (mut kept, is_combined) = (Vec::new(), !formats.combinations.is_empty());
     segmenter.for_each_mask(
         &picture,
         &request.prompts,
@@ -368,37 +395,48 @@ fn segment(
         on_views,
         |index, soft| {
             let soft = edges.refine(soft, &picture)?;
-            let mask = edges.reshape(soft.threshold(arguments.threshold))?;
-            save(heat_map(&soft).into(), &files.heats[index])?;
-            save(edges.picture(&mask)?.into(), &files.masks[index])?;
-            if let Some(file) = files.cutouts.get(index) {
-                save(edges.cut_out(&picture, &soft, &mask)?.into(), file)?;
-            }
+            let mask = edges.reshape(soft.threshold(threshold))?;
             tint(&mut overlay, &mask, index);
             if files.labels.is_some() {
                 labels.add(&soft)?;
             }
-            findings.push(Finding::new(&request.names[index], &soft, &mask));
+            findings.push(write(index, &soft, mask)?);
+            if is_combined {
+                kept.push(soft);
+            }
             Ok::<(), Box<dyn Error>>(())
         },
     )?;
-    save(add_legend(&overlay, &request.names).into(), &files.overlay)?;
+    let prompts = request.prompts.len();
+    let masks: Vec<Mask> = findings.iter().map(|found| found.mask.clone()).collect();
+    for (index, expression) in (prompts..).zip(&formats.combinations) {
+        let soft = expression.combine_soft(&kept)?;
+        findings.push(write(index, &soft, expression.combine(&masks)?)?);
+    }
+    let legend = add_legend(&overlay, &request.names[..prompts]);
+    save(legend.into(), &files.overlay)?;
     if let Some([by_number, by_colour]) = &files.labels {
         let map = labels.finish()?;
         save(map.to_image(), by_number)?;
         save(map.to_rgb_image().into(), by_colour)?;
     }
+    annotations.add(photo, [picture.width(), picture.height()], &findings)?;
     if !arguments.json {
         return Ok(table(&photo.path, &findings));
     }
-    let names = files.heats.iter().zip(&files.masks);
-    let lines = findings.iter().zip(names).enumerate();
-    let lines = lines.map(|(index, (finding, (heat, mask)))| {
-        let [heat, mask] = [heat, mask].map(|file| arguments.out.join(file));
-        let cutout = files.cutouts.get(index);
-        let cutout = cutout.map(|file| arguments.out.join(file));
-        let line = finding.json(&photo.path, &heat, &mask, cutout.as_deref());
-        line.to_string()
+    let lines = findings.iter().enumerate().map(|(index, finding)| {
+        let [cutout, probabilities] =
+            [&files.cutouts, &files.probabilities].map(|names| names.get(index).map(path));
+        let line = finding.json(&Files {
+            photo: &photo.path,
+            heat: &path(&files.heats[index]),
+            mask: &path(&files.masks[index]),
+            cutout: cutout.as_deref(),
+            probabilities: probabilities.as_deref(),
+        });
+        Ok(line?.to_string())
     });
-    Ok(lines.collect::<Vec<_>>().join("\n"))
+    Ok(lines
+        .collect::<Result<Vec<_>, Box<dyn Error>>>()?
+        .join("\n"))
 }
