@@ -28,6 +28,10 @@ picture heat 1-tree-heat
 picture mask 1-tree-mask
 picture negative 1-tree-mask --negative "orange square"
 picture threshold 1-tree-mask --threshold 0.1
+picture size 1-tree-mask --size 256
+picture tiles 1-tree-mask --tiles 2
+picture flip 1-tree-mask --flip
+picture dense 1-tree-mask --method dense --background ground
 picture refine-guided 1-tree-mask --refine guided
 picture refine-pamr 1-tree-mask --refine pamr
 picture fill-holes 1-tree-mask --fill-holes

@@ -1,6 +1,6 @@
 //! COCO's formats against COCO's own tools.
 
-use crate::support::{fixtures_with, shipped};
+use crate::support::{fixtures_with, from_runs, shipped};
 use clipseg::data::{CocoDataset, CocoRle, CocoSegmentation, Mask};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -14,17 +14,6 @@ fn cases<T: DeserializeOwned>(name: &str) -> Vec<T> {
     cases
 }
 
-/// A mask from the runs of each row as pairs of start and length.
-fn from_runs([height, width]: [u32; 2], rows: &[Vec<u32>]) -> Mask {
-    let mut inside = vec![0; (width * height) as usize];
-    for (row, runs) in inside.chunks_exact_mut(width as usize).zip(rows) {
-        for run in runs.chunks_exact(2) {
-            row[run[0] as usize..(run[0] + run[1]) as usize].fill(1);
-        }
-    }
-    Mask::from_vec(width, height, inside)
-}
-
 #[derive(Deserialize)]
 struct MaskCase {
     /// Height and width.
@@ -36,7 +25,7 @@ struct MaskCase {
 
 impl MaskCase {
     fn mask(&self) -> Mask {
-        from_runs(self.size, &self.rows)
+        from_runs(self.size[1], self.size[0], &self.rows)
     }
 }
 
@@ -139,7 +128,7 @@ fn pycocotools_decodes_what_is_written() {
     let answers: Vec<Answer> = serde_json::from_slice(&json).expect("a list of answers");
     assert_eq!(answers.len(), masks.len());
     for ((annotation, answer), mask) in file.annotations.iter().zip(&answers).zip(&masks) {
-        let decoded = from_runs([mask.height(), mask.width()], &answer.rows);
+        let decoded = from_runs(mask.width(), mask.height(), &answer.rows);
         assert_eq!(decoded, *mask, "annotation {}", answer.id);
         let found = (annotation.id, annotation.area, annotation.bbox);
         assert_eq!(found, (answer.id, answer.area, answer.bbox));

@@ -1,26 +1,15 @@
 //! Pictures, polygons and files against Pillow and the official tools.
 
-use crate::support::{Answers, device, fixtures, fixtures_with};
+use crate::support::{Answers, device, fixtures, fixtures_with, from_runs};
 use clipseg::clip::ImageProcessor;
 use clipseg::data::{
-    Mask, PhraseCut, PhraseCutDataset, Polygons, RasterRule, SampleOptions, ScenesConfig, Split,
+    PhraseCut, PhraseCutDataset, Polygons, RasterRule, SampleOptions, ScenesConfig, Split,
     generate_scenes, load_rgb,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-
-/// The runs of each row as pairs of start and length.
-fn from_runs(width: u32, height: u32, rows: &[Vec<u32>]) -> Mask {
-    let mut inside = vec![0; (width * height) as usize];
-    for (row, runs) in inside.chunks_exact_mut(width as usize).zip(rows) {
-        for run in runs.chunks_exact(2) {
-            row[run[0] as usize..(run[0] + run[1]) as usize].fill(1);
-        }
-    }
-    Mask::from_vec(width, height, inside)
-}
 
 #[derive(Deserialize)]
 struct Case {

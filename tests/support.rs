@@ -4,6 +4,7 @@ use burn::module::{ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::Device;
+use clipseg::data::Mask;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -142,6 +143,17 @@ fn read<const N: usize, T>(bytes: &[u8], convert: impl Fn([u8; N]) -> T) -> Vec<
     let (chunks, rest) = bytes.as_chunks::<N>();
     assert!(rest.is_empty(), "the fixture is whole");
     chunks.iter().map(|chunk| convert(*chunk)).collect()
+}
+
+/// A mask from the runs of each row, as pairs of start and length.
+pub(crate) fn from_runs(width: u32, height: u32, rows: &[Vec<u32>]) -> Mask {
+    let mut inside = vec![0; (width * height) as usize];
+    for (row, runs) in inside.chunks_exact_mut(width as usize).zip(rows) {
+        for run in runs.chunks_exact(2) {
+            row[run[0] as usize..(run[0] + run[1]) as usize].fill(1);
+        }
+    }
+    Mask::from_vec(width, height, inside)
 }
 
 /// Pseudo-random numbers below the given limit, the same in every run.

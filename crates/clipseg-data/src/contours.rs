@@ -127,6 +127,7 @@ fn corners(points: &[[i64; 2]]) -> Vec<[f64; 2]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mask::tests::mask;
     use crate::raster::RasterRule;
     use proptest::prelude::*;
 
@@ -137,12 +138,6 @@ mod tests {
             RasterRule::Pillow.fill(&mut mask, &points);
         }
         mask
-    }
-
-    fn mask(rows: &[&str]) -> Mask {
-        let values = rows.iter().flat_map(|row| row.bytes());
-        let values = values.map(|letter| u8::from(letter == b'#')).collect();
-        Mask::from_vec(rows[0].len() as u32, rows.len() as u32, values)
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub(crate) mod instances;
 mod morphology;
 mod nearest;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Pixels per word.
 const WORD: u32 = u64::BITS;

@@ -46,7 +46,6 @@ pub(crate) fn check_threshold(threshold: f32) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::clipseg::ClipSeg;
     use crate::config::ClipSegConfig;
     use crate::export::ExportOptions;

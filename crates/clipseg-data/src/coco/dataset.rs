@@ -1,6 +1,6 @@
 //! COCO's annotation file: pictures, categories and masks.
 
-use super::CocoSegmentation;
+use super::segmentation::CocoSegmentation;
 use crate::error::Result;
 use crate::json_list::read_json;
 use crate::mask::BoundingBox;

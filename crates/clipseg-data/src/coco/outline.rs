@@ -223,14 +223,9 @@ fn corners(line: &[[u32; 2]]) -> Vec<[u32; 2]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coco::CocoSegmentation;
+    use crate::coco::segmentation::CocoSegmentation;
+    use crate::mask::tests::mask;
     use proptest::prelude::*;
-
-    fn mask(rows: &[&str]) -> Mask {
-        let values = rows.iter().flat_map(|row| row.bytes());
-        let values = values.map(|letter| u8::from(letter == b'#')).collect();
-        Mask::from_vec(rows[0].len() as u32, rows.len() as u32, values)
-    }
 
     fn filled(mask: &Mask) -> Mask {
         let polygons = CocoSegmentation::polygons(mask);

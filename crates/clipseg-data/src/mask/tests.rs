@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 /// A mask from rows of `#` inside and `.` outside.
-pub(super) fn mask(rows: &[&str]) -> Mask {
+pub(crate) fn mask(rows: &[&str]) -> Mask {
     let values = rows.iter().flat_map(|row| row.bytes());
     let values = values.map(|letter| u8::from(letter == b'#')).collect();
     Mask::from_vec(rows[0].len() as u32, rows.len() as u32, values)

@@ -5,6 +5,7 @@ mod convert;
 mod data;
 mod edges;
 mod eval;
+mod find;
 mod formats;
 mod loading;
 mod look;

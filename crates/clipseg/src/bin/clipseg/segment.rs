@@ -3,19 +3,17 @@
 use crate::Failure;
 use crate::annotations::{self, Annotations};
 use crate::edges::Edges;
-use crate::formats::{Formats, combination_slug};
+use crate::find::{Find, Request};
+use crate::formats::Formats;
 use crate::look::{Look, Model};
 use crate::output::{Output, check_writable, place, print_line, tell};
-use crate::photos::{Photo, collect, slug};
+use crate::photos::{Photo, collect};
 use crate::progress::progress_bar;
 use crate::report::{Files, Finding, table};
 use crate::result_names::{Kinds, ResultNames};
 use clipseg::clip::{ClipError, Precision};
-use clipseg::data::{Mask, load_mask, load_rgb};
-use clipseg::model::{
-    LabelMapBuilder, Prompt, SCENES, SegmentOptions, SoftMask, VisualPrompt, add_legend, heat_map,
-    tint,
-};
+use clipseg::data::{Mask, load_rgb};
+use clipseg::model::{LabelMapBuilder, SCENES, SoftMask, add_legend, heat_map, tint};
 use image::DynamicImage;
 use indicatif::ProgressBar;
 use std::collections::HashSet;
@@ -33,22 +31,8 @@ pub(crate) struct Arguments {
     /// Photographs, or folders of photographs.
     #[arg(required = true, value_name = "PHOTO")]
     photos: Vec<PathBuf>,
-    /// Phrase to segment by; repeatable.
-    #[arg(long = "prompt", value_name = "TEXT", help_heading = FIND)]
-    prompts: Vec<String>,
-    /// Picture of an object to segment by (visual prompt); repeatable.
-    #[arg(long = "visual-prompt", value_name = "PICTURE", help_heading = FIND)]
-    visual_prompts: Vec<PathBuf>,
-    /// Mask of the object in a visual prompt, such as white on black: pixels above half of the mask's
-    /// largest value belong to it. One for each visual prompt, in the same order.
-    #[arg(long = "visual-mask", value_name = "PICTURE", help_heading = FIND)]
-    visual_masks: Vec<PathBuf>,
-    /// Phrase whose regions are removed from every mask; repeatable.
-    #[arg(long = "negative", value_name = "TEXT", help_heading = FIND)]
-    negatives: Vec<String>,
-    /// Sentence with {} in place of the prompt; embeddings are averaged over several; repeatable.
-    #[arg(long = "template", value_name = "SENTENCE", help_heading = FIND)]
-    templates: Vec<String>,
+    #[command(flatten)]
+    find: Find,
     /// CLIPSeg checkpoint in Hugging Face's layout: a folder, a hub id, or scenes for the small model in
     /// this program. Default: scenes.
     #[arg(long, value_name = "FOLDER-OR-ID", help_heading = LOOK)]
@@ -88,9 +72,8 @@ pub(crate) struct Arguments {
 const THRESHOLD: f32 = 0.3;
 
 /// The groups of options in the help.
-const FIND: &str = "What to find";
 const LOOK: &str = "How to look";
-pub(crate) const WRITE: &str = "What to write";
+const WRITE: &str = "What to write";
 
 fn probability(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
@@ -100,31 +83,22 @@ fn probability(text: &str) -> Result<f32, String> {
     }
 }
 
-/// The prompts and combinations, and their names.
-struct Request {
-    prompts: Vec<Prompt>,
-    /// In files and tables: the prompts and then the combinations.
-    names: Vec<String>,
-    /// For each name, the part of the result file names that identifies it.
-    slugs: Vec<String>,
-    options: SegmentOptions,
-}
-
-impl Request {
-    fn result_names(&self, photo: &str, arguments: &Arguments) -> ResultNames {
-        let kinds = Kinds {
-            slugs: &self.slugs,
-            cutouts: arguments.edges.cutout,
-            labels: arguments.labels,
-            formats: &arguments.formats,
-        };
-        ResultNames::new(photo, &kinds)
-    }
+/// The file names of a photograph's results.
+fn result_names(request: &Request, photo: &str, arguments: &Arguments) -> ResultNames {
+    let kinds = Kinds {
+        slugs: &request.slugs,
+        cutouts: arguments.edges.cutout,
+        labels: arguments.labels,
+        formats: &arguments.formats,
+    };
+    ResultNames::new(photo, &kinds)
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let request = prompts(arguments)?;
-    let results = |name: &str| request.result_names(name, arguments).into_all();
+    let request = arguments
+        .find
+        .request(&arguments.look, &arguments.formats)?;
+    let results = |name: &str| result_names(&request, name, arguments).into_all();
     let (photos, skipped) = collect(&arguments.photos, results)?;
     let skipped = skipped.to_string();
     if photos.is_empty() {
@@ -216,9 +190,9 @@ fn check_results(
 ) -> Result<(), Box<dyn Error>> {
     // A result in a photograph's place would destroy the photograph, and be read in its stead.
     let pictures = photos.iter().map(|photo| &photo.path);
-    let pictures = pictures.chain(&arguments.visual_prompts);
+    let pictures = pictures.chain(&arguments.find.visual_prompts);
     let inputs: HashSet<PathBuf> = pictures
-        .chain(&arguments.visual_masks)
+        .chain(&arguments.find.visual_masks)
         .flat_map(|path| [path.canonicalize().ok(), place(path)])
         .flatten()
         .collect();
@@ -246,33 +220,6 @@ fn check_results(
     })
 }
 
-/// Refuses repeated phrases, and phrases that are both a prompt and a negative prompt.
-fn check_repeated(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    // The tokenizer ignores case and the number of spaces.
-    let read = |text: &String| {
-        let words: Vec<&str> = text.split_whitespace().collect();
-        words.join(" ").to_lowercase()
-    };
-    for (flag, texts) in [
-        ("--prompt", &arguments.prompts),
-        ("--negative", &arguments.negatives),
-        ("--template", &arguments.templates),
-    ] {
-        let mut seen = HashSet::new();
-        if let Some(text) = texts.iter().find(|text| !seen.insert(read(text))) {
-            return Err(format!("{flag} `{text}` is given twice").into());
-        }
-    }
-    let prompts: HashSet<String> = arguments.prompts.iter().map(read).collect();
-    let mut negatives = arguments.negatives.iter();
-    if let Some(text) = negatives.find(|text| prompts.contains(&read(text))) {
-        let message =
-            format!("--negative `{text}` is also a --prompt: its mask would always be empty");
-        return Err(message.into());
-    }
-    Ok(())
-}
-
 /// The message of an error, prefixed with the photograph's path unless it contains that already.
 fn naming(photo: &Path, error: &dyn Error) -> String {
     let (photo, message) = (photo.display().to_string(), error.to_string());
@@ -281,77 +228,6 @@ fn naming(photo: &Path, error: &dyn Error) -> String {
     } else {
         format!("{photo}: {message}")
     }
-}
-
-fn prompts(arguments: &Arguments) -> Result<Request, Box<dyn Error>> {
-    let (pictures, masks) = (&arguments.visual_prompts, &arguments.visual_masks);
-    if arguments.prompts.is_empty() && pictures.is_empty() {
-        return Err("no prompt: pass --prompt \"a cat\" or --visual-prompt cat.jpg".into());
-    }
-    if let Some(index) = arguments.prompts.iter().position(|p| p.trim().is_empty()) {
-        return Err(format!("prompt {} is empty", index + 1).into());
-    }
-    if !masks.is_empty() && masks.len() != pictures.len() {
-        let (masks, pictures) = (masks.len(), pictures.len());
-        let message = format!(
-            "{masks} --visual-mask for {pictures} --visual-prompt, expected one for each or none"
-        );
-        return Err(message.into());
-    }
-    arguments.look.check()?;
-    let mut templates = arguments.templates.clone();
-    templates.extend(arguments.look.templates()?);
-    let options = SegmentOptions::default()
-        .with_templates(templates)
-        .with_negative_prompts(arguments.negatives.iter().cloned());
-    options.validate()?;
-    check_repeated(arguments)?;
-    arguments
-        .formats
-        .check(arguments.prompts.len() + pictures.len())?;
-    let has_words = !arguments.prompts.is_empty() || !arguments.negatives.is_empty();
-    if !has_words && !options.templates.is_empty() {
-        let flag = match arguments.templates.is_empty() {
-            true => "--template-file",
-            false => "--template",
-        };
-        return Err(format!("{flag} has no effect without --prompt or --negative").into());
-    }
-    let mut prompts: Vec<Prompt> = arguments
-        .prompts
-        .iter()
-        .cloned()
-        .map(Prompt::from)
-        .collect();
-    let mut names = arguments.prompts.clone();
-    for (index, path) in pictures.iter().enumerate() {
-        let picture = load_rgb(path)?;
-        let prompt = match masks.get(index) {
-            None => VisualPrompt::new(picture),
-            Some(mask) => VisualPrompt::with_mask(picture, load_mask(mask)?)
-                .map_err(|error| format!("{}: {error}", mask.display()))?,
-        };
-        prompts.push(prompt.into());
-        let stem = path.file_stem().unwrap_or(path.as_os_str());
-        names.push(format!("like {}", stem.to_string_lossy()));
-    }
-    arguments.look.check_prompts(&prompts, &options)?;
-    // The number distinguishes prompts whose slugs are equal or empty.
-    let slugs = names.iter().zip(1..).map(|(name, number)| {
-        let slug = format!("{number}-{}", slug(name));
-        slug.trim_end_matches('-').to_owned()
-    });
-    let mut slugs: Vec<String> = slugs.collect();
-    for (expression, number) in arguments.formats.combinations.iter().zip(1..) {
-        names.push(expression.to_string());
-        slugs.push(combination_slug(number, expression));
-    }
-    Ok(Request {
-        slugs,
-        prompts,
-        names,
-        options,
-    })
 }
 
 /// Segments one photograph, writes its results and returns the text to print.
@@ -367,7 +243,7 @@ fn segment(
     on_views: impl FnMut(usize, usize),
     annotations: &mut Annotations<'_>,
 ) -> Result<String, Box<dyn Error>> {
-    let files = request.result_names(&photo.name, arguments);
+    let files = result_names(request, &photo.name, arguments);
     let (edges, formats) = (&arguments.edges, &arguments.formats);
     let path = |file: &String| arguments.out.join(file);
     let save = |picture: DynamicImage, file: &String| arguments.output.png(&path(file), &picture);
