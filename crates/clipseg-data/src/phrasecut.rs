@@ -7,7 +7,7 @@ use crate::left_out::LeftOut;
 use crate::limits::is_too_large;
 use crate::mask::Mask;
 use crate::problems::{Problem, ProblemKind, examine_phrase};
-use crate::records::{ImageRecord, Phrase, Split};
+use crate::records::{ImageRecord, Phrase, Polygons, Split};
 use crate::report::Report;
 use rayon::prelude::*;
 use std::collections::hash_map::Entry;
@@ -272,6 +272,27 @@ impl PhraseCut {
                 first = part.range.end;
             }
         }
+    }
+
+    /// Replaces the polygons of the usable phrases of a split, to train on ground truth that is changed on purpose. No
+    /// file is changed.
+    ///
+    /// `change` returns the new polygons of a phrase, and gets the record of its picture.
+    #[must_use]
+    pub fn with_polygons(
+        mut self,
+        split: Split,
+        mut change: impl FnMut(&Phrase, &ImageRecord) -> Polygons,
+    ) -> Self {
+        for part in split.parts() {
+            let range = self.parts.get(part).map(|part| part.range.clone());
+            for phrase in &mut self.lists[list_of(*part)][range.unwrap_or_default()] {
+                if let Some(image) = self.images.get(&phrase.image_id) {
+                    phrase.polygons = change(phrase, image);
+                }
+            }
+        }
+        self
     }
 
     /// Folder of the data set.

@@ -27,6 +27,7 @@
 //! | exact average precision | [`average_precision`] |
 //! | the scores of PhraseCut's official evaluator | [`PhraseCutEvaluator`] |
 //! | confidence intervals, and a test between two runs | [`Bootstrap`], [`CommonTasks`] |
+//! | p-values of many comparisons | [`holm`] |
 
 #![deny(missing_docs)]
 
@@ -38,7 +39,9 @@ mod boundary;
 mod burn_train;
 mod comparison;
 mod confusion;
+mod crossed;
 mod error;
+mod holm;
 mod loss;
 mod mask_value;
 mod pairing;
@@ -57,6 +60,7 @@ pub use burn_train::{AccuracyMetric, DiceMetric, IouMetric, SegmentationInput, S
 pub use comparison::Comparison;
 pub use confusion::Confusion;
 pub use error::{MetricsError, Result};
+pub use holm::holm;
 pub use loss::{DiceReduction, Loss, bce_with_logits, dice_loss, focal_loss, tversky_loss};
 pub use mask_value::MaskValue;
 pub use phrasecut::{
