@@ -1,9 +1,9 @@
 //! Training configurations as TOML: files, presets and changes of single fields.
 
-use crate::config::clip_name::make_absolute;
+use crate::config::clip_name;
 use crate::config::decoder_choice::SECTION;
 use crate::config::settings::Settings;
-use crate::config::train_config::TrainConfig;
+use crate::config::train_config::{CacheConfig, ClipChoice, DataConfig, TrainConfig};
 use crate::error::{Result, TrainError};
 use std::path::Path;
 use toml::{Table, Value};
@@ -45,7 +45,7 @@ impl Settings for TrainConfig {
         }
     }
 
-    fn exact_field(message: &str) -> Option<(String, String)> {
+    fn exact_field(_section: Option<&str>, message: &str) -> Option<(String, String)> {
         let (field, rest) = message.trim().strip_prefix(SECTION)?.split_once(": ")?;
         Some((format!("{SECTION}{field}"), rest.to_owned()))
     }
@@ -134,15 +134,20 @@ impl TrainConfig {
 
     /// The configuration with absolute paths.
     pub(crate) fn with_absolute_paths(mut self) -> Self {
-        let folders = [&mut self.data.folder, &mut self.cache.folder];
-        for folder in folders.into_iter().flatten() {
-            if let Ok(found) = std::path::absolute(&folder) {
-                *folder = found;
-            }
-        }
-        make_absolute(&mut self.clip.checkpoint);
+        make_absolute(&mut self.data, &mut self.cache, &mut self.clip);
         self
     }
+}
+
+/// Makes the paths of the sections with paths absolute.
+pub(crate) fn make_absolute(data: &mut DataConfig, cache: &mut CacheConfig, clip: &mut ClipChoice) {
+    let folders = [&mut data.folder, &mut cache.folder];
+    for folder in folders.into_iter().flatten() {
+        if let Ok(found) = std::path::absolute(&folder) {
+            *folder = found;
+        }
+    }
+    clip_name::make_absolute(&mut clip.checkpoint);
 }
 
 /// Returns the commented text of a preset.

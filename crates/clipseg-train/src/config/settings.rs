@@ -31,9 +31,10 @@ pub trait Settings: Serialize + DeserializeOwned + Clone {
     #[doc(hidden)]
     fn begin_section(_field: &str, _value: &Value, _table: &mut Table) {}
 
-    /// The field that an error message of serde about a section names, and the rest of the message.
+    /// The field that an error message of serde about a section names, and the rest of the message. `section` is the
+    /// field at which serde reports the error, if it is known.
     #[doc(hidden)]
-    fn exact_field(_message: &str) -> Option<(String, String)> {
+    fn exact_field(_section: Option<&str>, _message: &str) -> Option<(String, String)> {
         None
     }
 
@@ -73,7 +74,7 @@ pub trait Settings: Serialize + DeserializeOwned + Clone {
             let field = error.path().to_string();
             let mut error = fail((field != ".").then_some(field), error.inner());
             if let TrainError::ConfigFile { field, message, .. } = &mut error
-                && let Some((exact, rest)) = Self::exact_field(message)
+                && let Some((exact, rest)) = Self::exact_field(field.as_deref(), message)
             {
                 (*field, *message) = (Some(exact), rest);
             }
@@ -160,7 +161,7 @@ fn with_override<C: Settings>(settings: C, text: &str) -> Result<C> {
         };
     }
     place.insert(name.to_owned(), value);
-    C::deserialize(table).map_err(|error| match C::exact_field(error.message()) {
+    C::deserialize(table).map_err(|error| match C::exact_field(Some(field), error.message()) {
         Some((field, message)) => TrainError::field(&field, message),
         None => fail(error.message()),
     })

@@ -71,11 +71,26 @@ impl RunFolder {
     /// written has the name of one of its files, or it contains a run that cannot be resumed: one with
     /// another configuration, or any run with [`Start::New`].
     pub fn open<C: Settings>(root: &Path, config: &C, start: Start) -> Result<Self> {
+        let folder = Self::open_with(root, config, start, &NAMES)?;
+        for path in [folder.checkpoints(), folder.examples()] {
+            std::fs::create_dir_all(&path).map_err(TrainError::io("make", &path))?;
+            folder.remove_leftovers(&path)?;
+        }
+        Ok(folder)
+    }
+
+    /// Like [`open`](Self::open), for a folder in which files and folders of these names are written.
+    pub(crate) fn open_with<C: Settings>(
+        root: &Path,
+        config: &C,
+        start: Start,
+        names: &[&'static str],
+    ) -> Result<Self> {
         std::fs::create_dir_all(root).map_err(TrainError::io("make", root))?;
         let mut lock = lock(root)?;
         let owner = match owner(&mut lock, root)? {
             Some(owner) => owner,
-            None => mark(lock.try_clone(), root)?,
+            None => mark(lock.try_clone(), root, names)?,
         };
         let folder = Self {
             root: root.to_owned(),
@@ -100,7 +115,7 @@ impl RunFolder {
                 }
             }
             None => {
-                if let Some(name) = taken(root) {
+                if let Some(name) = taken(root, names) {
                     let message =
                         format!("contains `{name}` of a run whose `config.toml` is missing");
                     return Err(TrainError::run(root, message));
@@ -108,10 +123,6 @@ impl RunFolder {
                 let path = root.join("config.toml");
                 folder.write(&path, config.to_toml()?.as_bytes())?;
             }
-        }
-        for path in [folder.checkpoints(), folder.examples()] {
-            std::fs::create_dir_all(&path).map_err(TrainError::io("make", &path))?;
-            folder.remove_leftovers(&path)?;
         }
         folder.remove_leftovers(root)?;
         Ok(folder)
@@ -137,7 +148,7 @@ impl RunFolder {
         });
         std::iter::once(root.to_owned())
             .chain(numbered)
-            .find(|path| taken(path).is_none())
+            .find(|path| taken(path, &NAMES).is_none())
             .unwrap_or_else(|| root.to_owned())
     }
 
@@ -185,7 +196,7 @@ impl RunFolder {
         moved.map_err(TrainError::io("write", folder))
     }
 
-    fn remove_leftovers(&self, folder: &Path) -> Result<()> {
+    pub(crate) fn remove_leftovers(&self, folder: &Path) -> Result<()> {
         let removed = self.staging.remove_leftovers(folder);
         removed.map_err(TrainError::io("remove what was left in", folder))
     }
@@ -278,9 +289,9 @@ fn owner(marker: &mut File, root: &Path) -> Result<Option<String>> {
 }
 
 /// Writes the marker of a new run, unless something has the name of one of the run's files.
-fn mark(marker: std::io::Result<File>, root: &Path) -> Result<String> {
+fn mark(marker: std::io::Result<File>, root: &Path, names: &[&'static str]) -> Result<String> {
     let path = root.join(MARKER);
-    if let Some(name) = taken(root) {
+    if let Some(name) = taken(root, names) {
         // The marker is still empty.
         std::fs::remove_file(&path).map_err(TrainError::io("remove", &path))?;
         return Err(not_a_run(root, name));
@@ -297,9 +308,9 @@ fn mark(marker: std::io::Result<File>, root: &Path) -> Result<String> {
 }
 
 /// The first name of a run's files that exists in a folder.
-fn taken(root: &Path) -> Option<&'static str> {
+fn taken(root: &Path, names: &[&'static str]) -> Option<&'static str> {
     let there = |name: &&str| std::fs::symlink_metadata(root.join(name)).is_ok();
-    NAMES.into_iter().find(there)
+    names.iter().copied().find(there)
 }
 
 fn not_a_run(root: &Path, name: &str) -> TrainError {

@@ -14,6 +14,7 @@ pub(crate) mod journal;
 pub(crate) mod odd_values;
 pub(crate) mod outcome;
 pub(crate) mod parts;
+pub(crate) mod phrase_sets;
 pub(crate) mod preprocessing;
 pub(crate) mod progress;
 #[cfg(feature = "progress")]

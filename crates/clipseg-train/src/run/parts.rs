@@ -20,6 +20,119 @@ const SMALL_INNER: usize = 256;
 /// A CLIP is small if its vision tower is narrower than this. Published ones have a width of 768 or more.
 const SMALL_WIDTH: usize = 256;
 
+/// A CLIP with everything that is needed to put a new decoder on it.
+pub(crate) struct Base {
+    pub(crate) clip: Clip,
+    pub(crate) config: ClipConfig,
+    pub(crate) tokenizer: ClipTokenizer,
+    pub(crate) processor: ImageProcessor,
+    /// Side of the model's input pictures in pixels.
+    pub(crate) side: u32,
+    /// The layers and the intermediate size of a decoder whose settings do not name them.
+    layers: Vec<usize>,
+    inner: usize,
+}
+
+impl Base {
+    /// Loads the CLIP of a checkpoint, or initialises a small one with random weights. `note` is called with a line
+    /// for each choice that was made for the user.
+    pub(crate) fn new(
+        config: &TrainConfig,
+        device: &Device,
+        note: &mut impl FnMut(&str),
+    ) -> Result<Self> {
+        match named(config, note)? {
+            Some(files) => Self::of_checkpoint(config, &files, device, note),
+            None => Self::random(config, device),
+        }
+    }
+
+    /// A small CLIP with random weights.
+    fn random(config: &TrainConfig, device: &Device) -> Result<Self> {
+        let small = ClipSegConfig::small();
+        check_refined(config, &small.clip)?;
+        let side = small.clip.vision_config.image_size as u32;
+        let side = config.data.size.unwrap_or(side);
+        let positions = small.clip.text_config.max_position_embeddings;
+        Ok(Self {
+            clip: Clip::init(&small.clip, device),
+            tokenizer: ClipTokenizer::openai(positions)?,
+            processor: published(config, side),
+            side,
+            layers: small.decoder.extract_layers().to_vec(),
+            inner: SMALL_INNER,
+            config: small.clip,
+        })
+    }
+
+    fn of_checkpoint(
+        config: &TrainConfig,
+        files: &CheckpointFiles,
+        device: &Device,
+        note: &mut impl FnMut(&str),
+    ) -> Result<Self> {
+        let PretrainedClip {
+            config: clip_config,
+            clip,
+        } = load_clip(files, device)?;
+        let inner = if clip_config.vision_config.hidden_size < SMALL_WIDTH {
+            SMALL_INNER
+        } else {
+            TransformerDecoderConfig::default().decoder_intermediate_size
+        };
+        let own = ImageProcessor::from_folder(files)?;
+        let own_side = own.as_ref().and_then(squashed_side);
+        let side = config.data.size.or(own_side).unwrap_or(PUBLISHED_SIDE);
+        let processor = published(config, side);
+        if let Some(own) = own
+            && (own.mean, own.std) != (processor.mean, processor.std)
+        {
+            note(&format!(
+                "pictures are normalised as for the published CLIPSeg, with mean {:?} and standard \
+                 deviation {:?}, not with {:?} and {:?} as in the checkpoint's preprocessing",
+                processor.mean, processor.std, own.mean, own.std
+            ));
+        }
+        Ok(Self {
+            tokenizer: ClipTokenizer::from_folder(files, &clip_config.text_config)?,
+            layers: published_layers(&clip_config).to_vec(),
+            config: clip_config,
+            clip,
+            processor,
+            side,
+            inner,
+        })
+    }
+
+    /// The configuration of a model of this CLIP and the configured decoder.
+    ///
+    /// # Errors
+    ///
+    /// If the decoder does not fit this CLIP.
+    pub(crate) fn model_config(&self, config: &TrainConfig) -> Result<ClipSegConfig> {
+        check_refined(config, &self.config)?;
+        let decoder = decoder_config(config, &self.layers, self.inner)?;
+        Ok(ClipSegConfig::new(self.config.clone(), decoder)?)
+    }
+}
+
+/// The files of the checkpoint that a configuration names; `None` for the small CLIP with random weights.
+fn named(config: &TrainConfig, note: &mut impl FnMut(&str)) -> Result<Option<CheckpointFiles>> {
+    match config.clip.checkpoint.as_deref() {
+        Some(RANDOM) => note(&format!(
+            "using a small CLIP with random weights (seed {})",
+            config.seed
+        )),
+        None => note(&format!(
+            "no CLIP given: using a small one with random weights (seed {}); `clip.checkpoint` \
+             `{SCENES}` names a trained one",
+            config.seed
+        )),
+        Some(checkpoint) => return Ok(Some(resolve(checkpoint)?)),
+    }
+    Ok(None)
+}
+
 /// A model with its tokenizer and preprocessing.
 pub(crate) struct Parts {
     pub(crate) clip: Clip,
@@ -39,88 +152,23 @@ impl Parts {
         device: &Device,
         note: &mut impl FnMut(&str),
     ) -> Result<Self> {
-        let checkpoint = match config.clip.checkpoint.as_deref() {
-            Some(RANDOM) => {
-                note(&format!(
-                    "using a small CLIP with random weights (seed {})",
-                    config.seed
-                ));
-                return Self::random(config, device);
+        let base = match (named(config, note)?, &config.decoder) {
+            (Some(files), DecoderChoice::Pretrained(choice)) => {
+                return Self::fine_tuned(config, choice, &files, device, note);
             }
-            None => {
-                note(&format!(
-                    "no CLIP given: using a small one with random weights (seed {}); `clip.checkpoint` \
-                     `{SCENES}` names a trained one",
-                    config.seed
-                ));
-                return Self::random(config, device);
-            }
-            Some(checkpoint) => checkpoint,
+            (Some(files), _) => Base::of_checkpoint(config, &files, device, note)?,
+            (None, _) => Base::random(config, device)?,
         };
-        let files = resolve(checkpoint)?;
-        match &config.decoder {
-            DecoderChoice::Pretrained(choice) => {
-                Self::fine_tuned(config, choice, &files, device, note)
-            }
-            _ => Self::on_checkpoint(config, &files, device, note),
-        }
-    }
-
-    /// A random decoder on a small random CLIP.
-    fn random(config: &TrainConfig, device: &Device) -> Result<Self> {
-        let small = ClipSegConfig::small();
-        check_refined(config, &small.clip)?;
-        let decoder = decoder_config(config, small.decoder.extract_layers(), SMALL_INNER)?;
-        let model_config = ClipSegConfig::new(small.clip, decoder)?;
-        let side = model_config.clip.vision_config.image_size as u32;
-        let positions = model_config.clip.text_config.max_position_embeddings;
-        let clip = Clip::init(&model_config.clip, device);
-        let side = config.data.size.unwrap_or(side);
-        let (clip, decoder) = ClipSeg::with_clip(&model_config, clip, device).into_parts();
+        let config = base.model_config(config)?;
+        let (clip, decoder) = ClipSeg::with_clip(&config, base.clip, device).into_parts();
         Ok(Self {
             clip,
             decoder,
-            config: model_config,
-            tokenizer: ClipTokenizer::openai(positions)?,
-            processor: published(config, side),
-            side,
+            config,
+            tokenizer: base.tokenizer,
+            processor: base.processor,
+            side: base.side,
         })
-    }
-
-    /// A random decoder on the CLIP of a checkpoint.
-    fn on_checkpoint(
-        config: &TrainConfig,
-        files: &CheckpointFiles,
-        device: &Device,
-        note: &mut impl FnMut(&str),
-    ) -> Result<Self> {
-        let PretrainedClip {
-            config: clip_config,
-            clip,
-        } = load_clip(files, device)?;
-        check_refined(config, &clip_config)?;
-        let inner = if clip_config.vision_config.hidden_size < SMALL_WIDTH {
-            SMALL_INNER
-        } else {
-            TransformerDecoderConfig::default().decoder_intermediate_size
-        };
-        let decoder = decoder_config(config, &published_layers(&clip_config), inner)?;
-        let model_config = ClipSegConfig::new(clip_config, decoder)?;
-        let (clip, decoder) = ClipSeg::with_clip(&model_config, clip, device).into_parts();
-        let own = ImageProcessor::from_folder(files)?;
-        let own_side = own.as_ref().and_then(squashed_side);
-        let side = config.data.size.or(own_side).unwrap_or(PUBLISHED_SIDE);
-        let processor = published(config, side);
-        if let Some(own) = own
-            && (own.mean, own.std) != (processor.mean, processor.std)
-        {
-            note(&format!(
-                "pictures are normalised as for the published CLIPSeg, with mean {:?} and standard \
-                 deviation {:?}, not with {:?} and {:?} as in the checkpoint's preprocessing",
-                processor.mean, processor.std, own.mean, own.std
-            ));
-        }
-        Self::around(clip, decoder, model_config, files, processor, side)
     }
 
     /// The decoder of a checkpoint, with the checkpoint's preprocessing.
@@ -148,23 +196,11 @@ impl Parts {
         let (decoder, model_config) = with_dropout(choice, decoder, model_config, device)?;
         let own = ImageProcessor::from_folder_or(files, ImageProcessor::clipseg(PUBLISHED_SIDE))?;
         let (processor, side) = squashing(own, &config.data, note)?;
-        Self::around(clip, decoder, model_config, files, processor, side)
-    }
-
-    fn around(
-        clip: Clip,
-        decoder: Decoder,
-        config: ClipSegConfig,
-        files: &CheckpointFiles,
-        processor: ImageProcessor,
-        side: u32,
-    ) -> Result<Self> {
-        let tokenizer = ClipTokenizer::from_folder(files, &config.clip.text_config)?;
         Ok(Self {
+            tokenizer: ClipTokenizer::from_folder(files, &model_config.clip.text_config)?,
+            config: model_config,
             clip,
             decoder,
-            config,
-            tokenizer,
             processor,
             side,
         })
