@@ -44,6 +44,8 @@ mod scenes;
 mod segmenter;
 #[cfg(feature = "scenes")]
 mod shipped;
+#[cfg(feature = "scenes")]
+mod studies;
 mod support;
 mod tokenizers;
 mod training;

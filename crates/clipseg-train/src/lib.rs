@@ -7,8 +7,8 @@
 //! - [`Engine`] is the training loop; [`train`] is the loop without validation and folder.
 //! - [`DecoderTrainer`] computes single steps.
 //!
-//! [`pretrain`] trains a CLIP on captions. [`score_model`], [`evaluate_phrasecut`] and
-//! [`score_model_by_clipseg`] score models and predictions.
+//! [`run_study`] trains and compares many decoders and losses. [`pretrain`] trains a CLIP on captions.
+//! [`score_model`], [`evaluate_phrasecut`] and [`score_model_by_clipseg`] score models and predictions.
 //!
 //! Cargo features: `plots` for curves and example pictures, `progress` for a progress bar, `signals` for
 //! stopping on Ctrl-C. Scoring needs none of them.
@@ -56,6 +56,7 @@ mod report;
 mod run;
 mod scoring;
 mod step;
+mod study;
 
 pub use clipseg_clip::Precision;
 pub use config::adamw_options::AdamWOptions;
@@ -104,3 +105,9 @@ pub use step::learner::{DecoderLearner, EncodedPhrases, StepBatcher};
 pub use step::mixing::mix_embeddings;
 pub use step::randomness::drawing;
 pub use step::trainer::DecoderTrainer;
+pub use study::alteration::Alteration;
+pub use study::config::{AlterationsConfig, STUDY_PRESETS, StudyConfig};
+pub use study::planned_run::PlannedRun;
+pub use study::report::page::write_study_report;
+pub use study::result::{Cost, CurvePoint, ReliabilityBin, RunResult, Scores, SubsetScore};
+pub use study::runner::{StudyOutcome, run_study};

@@ -1,7 +1,9 @@
 //! Command-line flags for training, shared by the program and the examples.
 
 use clipseg_metrics::Loss;
-use clipseg_train::{PretrainConfig, Result, RunFolder, Settings, Start, TrainConfig, TrainError};
+use clipseg_train::{
+    PretrainConfig, Result, RunFolder, Settings, Start, StudyConfig, TrainConfig, TrainError,
+};
 use std::path::{Path, PathBuf};
 
 /// Flags that every kind of training has.
@@ -146,6 +148,83 @@ impl PretrainArguments {
         overrides.text("clip.checkpoint", self.clip.as_deref());
         overrides.float("schedule.minutes", self.minutes);
         config.with_overrides(&overrides.0)
+    }
+}
+
+/// Flags for a study.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct StudyArguments {
+    /// Data set in the layout of `VGPhraseCut_v0`. Without it, scenes are generated.
+    #[arg(long, value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
+    /// CLIP checkpoint: a folder, a Hugging Face hub id, scenes for the small one in this program, or random.
+    /// Default: scenes, or that of the configuration.
+    #[arg(long, value_name = "FOLDER-OR-ID")]
+    pub clip: Option<String>,
+    /// Device to compute on: cpu, ndarray, wgpu, vulkan or cuda; cuda:1 is the second GPU.
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Number of optimizer steps of each run.
+    #[arg(long)]
+    pub steps: Option<usize>,
+    /// Batch size: phrases in one step.
+    #[arg(long)]
+    pub batch: Option<usize>,
+    /// Set any other field, such as `seeds=[0,1]`; repeatable, once for each field.
+    #[arg(long = "set", value_name = "FIELD=VALUE")]
+    pub fields: Vec<String>,
+    /// Folder of the study, created if missing. Other files in it are kept. Without this flag, a new folder under
+    /// `runs`.
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Continue the study in the folder, or start it if the folder has none.
+    #[arg(long)]
+    pub resume: bool,
+    /// Number of runs at the same time. Default: 1, because one run uses all cores of a CPU.
+    #[arg(long, value_name = "NUMBER")]
+    pub jobs: Option<usize>,
+}
+
+impl StudyArguments {
+    /// The folder of the study, as [`RunArguments::folder`].
+    pub fn folder(&self, default: impl AsRef<Path>) -> PathBuf {
+        self.as_run().folder(default)
+    }
+
+    /// Whether the study is new or resumed, by `--resume`.
+    pub fn start(&self) -> Start {
+        self.as_run().start()
+    }
+
+    /// The configuration with the flags applied.
+    ///
+    /// # Errors
+    ///
+    /// As [`TrainArguments::apply`].
+    pub fn apply(&self, study: StudyConfig) -> Result<StudyConfig> {
+        let mut overrides = self.as_run().overrides();
+        let folder = self.data.as_deref().map(|path| quoted("data.folder", path));
+        overrides.value("data.folder", folder.transpose()?);
+        overrides.text("clip.checkpoint", self.clip.as_deref());
+        let mut study = study;
+        if self.data.is_some() {
+            // The number of scenes would have no effect.
+            study.data.scenes = None;
+        }
+        study.with_overrides(&overrides.0)
+    }
+
+    fn as_run(&self) -> RunArguments {
+        RunArguments {
+            device: self.device.clone(),
+            steps: self.steps,
+            batch: self.batch,
+            learning_rate: None,
+            seed: None,
+            fields: self.fields.clone(),
+            out: self.out.clone(),
+            resume: self.resume,
+        }
     }
 }
 

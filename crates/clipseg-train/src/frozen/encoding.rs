@@ -3,6 +3,7 @@
 use crate::config::train_config::CacheConfig;
 use crate::error::{Result, TrainError};
 use crate::frozen::cache_folder::CacheFolder;
+use crate::frozen::decoder_input::DecoderInput;
 use crate::frozen::fingerprint::{fingerprint, sample_key, states_settings, tensor_keys};
 use crate::frozen::hidden_cache::{Found, HiddenCache};
 use crate::frozen::hidden_states::{HiddenStates, halved, upload};
@@ -43,6 +44,11 @@ pub struct FrozenClip {
     running: Clip,
     precision: Precision,
     config: ClipSegConfig,
+    /// The encoded layers of the vision tower in ascending order: those of the decoder, or of several decoders that
+    /// share the cache.
+    layers: Vec<usize>,
+    /// What the decoder gets instead of the encoded pictures and phrases, for the controls of a study.
+    input: DecoderInput,
     tokenizer: ClipTokenizer,
     processor: ImageProcessor,
     device: Device,
@@ -105,6 +111,8 @@ impl FrozenClip {
             running: clip.clone(),
             clip,
             precision: Precision::F32,
+            layers: config.decoder.extract_layers().to_vec(),
+            input: DecoderInput::default(),
             config,
             tokenizer,
             processor,
@@ -114,6 +122,23 @@ impl FrozenClip {
             cache: None,
             counts: EncodingCounts::default(),
         }
+    }
+
+    /// Encodes these layers of the vision tower, in ascending order, whichever of them a decoder uses. So decoders that
+    /// use different layers share the cache. Call it before [`with_cache`](Self::with_cache).
+    pub(crate) fn with_layers(mut self, layers: Vec<usize>) -> Self {
+        self.layers = layers;
+        self
+    }
+
+    /// Encodes for another decoder from now on, whose layers are among the encoded ones.
+    pub(crate) fn set_decoder(&mut self, config: ClipSegConfig) {
+        self.config = config;
+    }
+
+    /// Replaces a part of what the decoder gets from now on.
+    pub(crate) fn set_input(&mut self, input: DecoderInput) {
+        self.input = input;
     }
 
     /// Runs CLIP in another precision. The results are converted to single precision.
@@ -163,7 +188,8 @@ impl FrozenClip {
         let folder = match &config.folder {
             Some(root) => {
                 let settings = states_settings(
-                    &self.config,
+                    &self.config.clip,
+                    &self.layers,
                     self.precision,
                     &self.processor,
                     &format!("{:?}", self.device),
@@ -216,13 +242,18 @@ impl FrozenClip {
     ///
     /// If a side is not a multiple of the patch size.
     pub fn encode_pictures(&self, pixels: Tensor<4>) -> Result<ImageFeatures> {
+        self.encode_layers(pixels, self.config.decoder.extract_layers())
+    }
+
+    /// Runs the vision tower up to the last of these layers.
+    fn encode_layers(&self, pixels: Tensor<4>, layers: &[usize]) -> Result<ImageFeatures> {
         let pixels = self.processor.normalise(pixels);
         let running = pixels.clone().cast(dtype(self.precision));
-        let features = ImageFeatures::extract(&self.running, &self.config.decoder, running)?;
+        let hidden = self.running.vision_model().hidden_states(running, layers)?;
         let single = |hidden: Tensor<3>| hidden.cast(FloatDType::F32);
         Ok(ImageFeatures {
-            hidden_states: features.hidden_states.into_iter().map(single).collect(),
-            grid: features.grid,
+            hidden_states: hidden.states.into_iter().map(single).collect(),
+            grid: hidden.grid,
             pixel_values: self.config.decoder.uses_pixels().then_some(pixels),
         })
     }
@@ -329,12 +360,13 @@ impl FrozenClip {
                 self.encode_pictures(batch.pixels)?
             }
         };
-        Ok(StepInput {
+        let input = StepInput {
             conditional_embedding: self.encode_phrases(&batch.phrases)?,
             features,
             picture_of: batch.picture_of,
             masks: batch.masks,
-        })
+        };
+        self.input.apply(input, &batch.phrases, &self.tokenizer)
     }
 
     fn cached_features(&mut self, pixels: Tensor<4>, keys: &[u128]) -> Result<ImageFeatures> {
@@ -342,10 +374,11 @@ impl FrozenClip {
         let patch = self.clip.vision_model().patch_size();
         let hidden = self.cached(&pixels, keys)?;
         let decoder = &self.config.decoder;
-        let layers = decoder.extract_layers().len();
+        let layers = self.layers.iter().enumerate();
+        let used = layers.filter(|(_, layer)| decoder.extract_layers().contains(layer));
         Ok(ImageFeatures {
-            hidden_states: (0..layers)
-                .map(|layer| upload(&hidden, layer, &self.device))
+            hidden_states: used
+                .map(|(place, _)| upload(&hidden, place, &self.device))
                 .collect(),
             grid: [height / patch, width / patch],
             pixel_values: decoder
@@ -388,7 +421,8 @@ impl FrozenClip {
                 }
             };
             self.counts.pictures_encoded += pass.len() as u64;
-            let hidden = halved(self.encode_pictures(pictures)?.hidden_states, pass.len())?;
+            let hidden = self.encode_layers(pictures, &self.layers)?;
+            let hidden = halved(hidden.hidden_states, pass.len())?;
             for (&picture, hidden) in pass.iter().zip(hidden) {
                 let hidden = Arc::new(hidden);
                 if let Some(cache) = &mut self.cache {

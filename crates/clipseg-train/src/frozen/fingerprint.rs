@@ -6,9 +6,8 @@
 use crate::error::{Result, TrainError};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
-use clipseg_clip::{ImageProcessor, Precision};
+use clipseg_clip::{ClipConfig, ImageProcessor, Precision};
 use clipseg_data::SamplePicture;
-use clipseg_model::ClipSegConfig;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
@@ -18,7 +17,8 @@ const STATES: u32 = 2;
 
 /// Everything that the hidden states of a picture depend on, except the weights and the picture.
 pub(crate) fn states_settings(
-    config: &ClipSegConfig,
+    config: &ClipConfig,
+    layers: &[usize],
     precision: Precision,
     processor: &ImageProcessor,
     device: &str,
@@ -26,8 +26,8 @@ pub(crate) fn states_settings(
     json!({
         "code": [env!("CARGO_PKG_VERSION"), STATES.to_string()],
         "device": [device, std::env::consts::ARCH],
-        "vision_config": config.clip.vision_config,
-        "extract_layers": config.decoder.extract_layers(),
+        "vision_config": config.vision_config,
+        "extract_layers": layers,
         "precision": precision,
         "preprocessing": processor.to_json(),
     })
@@ -131,11 +131,18 @@ mod tests {
 #[cfg(test)]
 mod settings_tests {
     use super::*;
-    use clipseg_model::TransformerDecoderConfig;
+    use clipseg_model::{ClipSegConfig, TransformerDecoderConfig};
 
     fn settings(config: &ClipSegConfig) -> Value {
         let processor = ImageProcessor::clipseg(64);
-        states_settings(config, Precision::F32, &processor, "Device<Flex>")
+        let layers = config.decoder.extract_layers();
+        states_settings(
+            &config.clip,
+            layers,
+            Precision::F32,
+            &processor,
+            "Device<Flex>",
+        )
     }
 
     #[test]
@@ -166,7 +173,8 @@ mod settings_tests {
         let config = ClipSegConfig::rd64();
         let processor = ImageProcessor::clipseg(64);
         let key = |precision, processor: &ImageProcessor, device| {
-            states_settings(&config, precision, processor, device).to_string()
+            let layers = config.decoder.extract_layers();
+            states_settings(&config.clip, layers, precision, processor, device).to_string()
         };
         let plain = key(Precision::F32, &processor, "Device<Flex>");
         assert_eq!(plain, key(Precision::F32, &processor, "Device<Flex>"));

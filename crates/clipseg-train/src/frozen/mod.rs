@@ -2,6 +2,7 @@
 
 pub(crate) mod cache_files;
 pub(crate) mod cache_folder;
+pub(crate) mod decoder_input;
 pub(crate) mod encoding;
 pub(crate) mod fingerprint;
 pub(crate) mod hidden_cache;

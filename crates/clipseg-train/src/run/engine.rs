@@ -33,6 +33,7 @@ pub struct Engine<'a> {
     validation: Option<&'a Phrases>,
     folder: Option<&'a RunFolder>,
     stop: StopFlag,
+    sigmoid_twice: bool,
     order: BatchOrder,
     /// Steps whose losses may still be on the device after a step.
     unread: usize,
@@ -78,6 +79,7 @@ impl<'a> Engine<'a> {
             validation: None,
             folder: None,
             stop: StopFlag::new(),
+            sigmoid_twice: false,
             order,
             unread,
         };
@@ -105,6 +107,14 @@ impl<'a> Engine<'a> {
     #[must_use]
     pub fn with_stop(mut self, stop: StopFlag) -> Self {
         self.stop = stop;
+        self
+    }
+
+    /// Computes the training loss from the sigmoid of the logits as if these were the logits, a defect that a study
+    /// reproduces.
+    #[must_use]
+    pub(crate) fn with_sigmoid_twice(mut self) -> Self {
+        self.sigmoid_twice = true;
         self
     }
 
@@ -142,7 +152,8 @@ impl<'a> Engine<'a> {
             save_every: config.checkpoints.every,
         };
         let mut training = DecoderTraining {
-            trainer: DecoderTrainer::new(decoder, &config.optimizer, config.loss.clone()),
+            trainer: DecoderTrainer::new(decoder, &config.optimizer, config.loss.clone())
+                .with_sigmoid_twice(self.sigmoid_twice),
             clip: self.clip,
             config,
             training: self.training,

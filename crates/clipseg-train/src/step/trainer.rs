@@ -10,6 +10,7 @@ use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use burn::tensor::Bytes;
+use burn::tensor::activation::sigmoid;
 use clipseg_metrics::Loss;
 use clipseg_model::Decoder;
 
@@ -18,6 +19,8 @@ pub struct DecoderTrainer {
     decoder: Decoder,
     optimizer: ModuleOptimizer,
     loss: Loss,
+    /// Whether the loss gets the sigmoid of the logits instead of the logits, a defect that a study reproduces.
+    sigmoid_twice: bool,
 }
 
 impl std::fmt::Debug for DecoderTrainer {
@@ -35,7 +38,14 @@ impl DecoderTrainer {
             decoder: decoder.train(),
             optimizer: adamw(optimizer),
             loss,
+            sigmoid_twice: false,
         }
+    }
+
+    /// Computes the loss from the sigmoid of the logits as if these were the logits.
+    pub(crate) fn with_sigmoid_twice(mut self, twice: bool) -> Self {
+        self.sigmoid_twice = twice;
+        self
     }
 
     /// Computes the loss, `[1]` on the autodiff device.
@@ -45,6 +55,11 @@ impl DecoderTrainer {
             input.conditional_embedding.clone().autodiff(),
             &input.picture_of,
         );
+        let logits = if self.sigmoid_twice {
+            sigmoid(logits)
+        } else {
+            logits
+        };
         self.loss.forward(logits, input.masks.clone().autodiff())
     }
 

@@ -1,6 +1,7 @@
 //! The command-line program `clipseg`; each command has a file.
 
 mod annotations;
+mod compare;
 mod convert;
 mod data;
 mod edges;
@@ -32,6 +33,7 @@ Examples:
   clipseg segment cat.jpg --model CIDAS/clipseg-rd64-refined --prompt \"a cat\"
   clipseg train --preset quick
   clipseg pretrain --minutes 60
+  clipseg compare --quick
   clipseg eval --data VGPhraseCut_v0 --split test --model runs/train/model
   clipseg convert runs/train/model exported --precision f16
   clipseg data check VGPhraseCut_v0";
@@ -59,6 +61,9 @@ enum Command {
     /// Pre-train a CLIP contrastively on captioned pictures or on generated scenes.
     #[command(after_help = pretrain::EXAMPLE)]
     Pretrain(Box<pretrain::Arguments>),
+    /// Train and compare many decoders and losses, with controls, and draw a report.
+    #[command(after_help = compare::EXAMPLE)]
+    Compare(Box<compare::Arguments>),
     /// Evaluate predictions or a model on PhraseCut: mean and cumulative IoU, Pr@.5 to Pr@.9, by subset.
     #[command(after_help = eval::EXAMPLE)]
     Eval(eval::Arguments),
@@ -103,6 +108,7 @@ fn main() -> ExitCode {
         Command::Segment(arguments) => segment::run(&arguments),
         Command::Train(arguments) => train::run_training(&arguments),
         Command::Pretrain(arguments) => pretrain::run_pretraining(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Export(arguments) => convert::run(&(&arguments).into()),
