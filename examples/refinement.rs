@@ -41,6 +41,9 @@ struct Arguments {
     /// Score only the refinements of `Refinement::guided` and `Refinement::pamr`.
     #[arg(long)]
     defaults: bool,
+    /// Skip phrases whose masks cover a smaller fraction of the photograph.
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.0)]
+    smallest: f64,
     /// Largest number of phrases of each split, evenly spread.
     #[arg(long, value_name = "N")]
     phrases: Option<usize>,
@@ -77,7 +80,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             let phrase = &phrases[index * phrases.len() / wanted];
             let photo = load_stored_rgb(&data.image_path(phrase.image_id))?;
             let truth = data.mask(phrase)?;
-            if truth.area() == 0 || (truth.width(), truth.height()) != photo.dimensions() {
+            let pixels = f64::from(photo.width()) * f64::from(photo.height());
+            let covered = truth.area() as f64 / pixels;
+            if covered == 0.0
+                || covered < arguments.smallest
+                || (truth.width(), truth.height()) != photo.dimensions()
+            {
                 continue;
             }
             let soft = match (&segmenter, arguments.patches) {
@@ -98,7 +106,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 };
                 let (_, sums) = sums.entry(place).or_insert_with(|| (name, Sums::default()));
                 sums.time += start.elapsed();
-                sums.megapixels += f64::from(photo.width() * photo.height()) / 1e6;
+                sums.megapixels += pixels / 1e6;
                 let found = refined.threshold(arguments.threshold).to_vec();
                 let (truth, width) = (truth.to_vec(), photo.width() as usize);
                 sums.iou += Confusion::from_masks(&found, &truth, &phrase.task_id)?.iou();

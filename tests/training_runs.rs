@@ -7,10 +7,11 @@ use clipseg::clip::ImageProcessor;
 use clipseg::data::{
     NegativeRule, PhraseCut, SampleOptions, ScenesConfig, Split, TEMPLATES, generate_scenes,
 };
+use clipseg::metrics::{Confusion, sweep_thresholds};
 use clipseg::model::Segmenter;
 use clipseg::train::{
-    End, Engine, Observer, Record, RunFolder, RunOutcome, Setup, Silent, Start, StopFlag,
-    TrainConfig, load_decoder, read_metrics, run,
+    End, Engine, EvaluateOptions, Observer, Record, RunFolder, RunOutcome, Setup, Silent, Start,
+    StopFlag, TrainConfig, evaluate, load_decoder, read_metrics, run,
 };
 use std::path::{Path, PathBuf};
 
@@ -180,6 +181,23 @@ fn a_run_leaves_everything_in_its_folder() {
         segmenter.segment(&photo, &["a red circle"]).unwrap().len(),
         1
     );
+
+    // The saved threshold is the first of those with the best mean IoU on the validation split.
+    let mut setup = Setup::new(&config, &device, |_| {}).unwrap();
+    let (mut best, mut highest) = (0.0, 0.0);
+    for threshold in sweep_thresholds() {
+        let options = EvaluateOptions::default().with_threshold(threshold as f32);
+        let decoder = &outcome.training.best;
+        let scores = evaluate(&mut setup.clip, decoder, &setup.validation, &options).unwrap();
+        let iou = scores.tally.mean(Confusion::iou);
+        if iou > highest {
+            (best, highest) = (threshold, iou);
+        }
+    }
+    assert_eq!(segmenter.threshold(), Some(best as f32));
+    let line =
+        format!("Threshold saved with the model: {best:.2}, with a mean IoU of {highest:.3}");
+    assert!(report.contains(&line), "{line}: {report}");
 }
 
 #[test]

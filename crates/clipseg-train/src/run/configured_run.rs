@@ -28,6 +28,9 @@ pub struct RunOutcome {
 /// Trains a decoder as configured and writes everything into a folder: metrics, checkpoints, curves,
 /// examples, the model and a report. [`RunFolder`] lists the names.
 ///
+/// The threshold with the best mean IoU on the validation split, of 49 from 0.02 to 0.98, is saved with the model
+/// ([`Segmenter::threshold`](clipseg_model::Segmenter::threshold)).
+///
 /// With [`Start::Resume`] the run in the folder is resumed. On the CPU the weights are then the same, bit
 /// for bit, as without the interruption, whenever it happened.
 ///
@@ -111,7 +114,7 @@ pub fn run(
     observer.note("scoring the best decoder");
     let table = final_table(&mut setup, &training, &config)?;
     let threshold = chosen.map_or_else(
-        || "none; it is chosen on the validation split".to_owned(),
+        || "none, because no threshold finds anything on the validation split, or it has no phrases".to_owned(),
         |best| {
             let (threshold, iou) = (best.threshold, best.value);
             format!("{threshold:.2}, with a mean IoU of {iou:.3} on the validation split")
