@@ -1,7 +1,7 @@
 //! COCO's formats for masks: run lengths, polygons and the annotation file.
 //!
 //! The run lengths and the rule for polygons are those of `maskApi.c` in COCO's own tools (cocodataset/cocoapi), so
-//! both sides see the same pixels.
+//! this crate and those tools decode the same pixels.
 
 mod dataset;
 mod outline;
