@@ -84,7 +84,10 @@ pub use samples::{
     Preprocessing, Sample, SampleBatch, SampleBatcher, SampleOptions, SamplePicture,
     SegmentationBatch, Selection, Support, TEMPLATES, View, WordMatches, held_out_list,
 };
-pub use scenes::{ScenesConfig, UnseenPairs, generate_scenes, generate_scenes_with};
+pub use scenes::{
+    LargeScene, ScenesConfig, UnseenPairs, generate_scenes, generate_scenes_with,
+    scene_of_small_objects,
+};
 pub use sheet::{SheetOptions, contact_sheet};
 pub use writer::PhraseCutWriter;
 pub use yolo::yolo_line;

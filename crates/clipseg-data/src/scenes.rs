@@ -18,12 +18,14 @@ mod pick;
 mod placing;
 mod relations;
 mod shapes;
+mod small_objects;
 #[cfg(test)]
 mod tests;
 mod unseen;
 mod writing;
 
 pub use config::ScenesConfig;
+pub use small_objects::{LargeScene, scene_of_small_objects};
 pub use unseen::UnseenPairs;
 
 use crate::error::{DataError, Result};

@@ -36,7 +36,7 @@ pub(crate) struct FreshObject {
 pub(crate) fn fresh_scene(seed: u64, index: u64, side: u32, looks: Looks) -> FreshScene {
     let mut random = ChaCha8Rng::seed_from_u64(seed ^ APART);
     random.set_stream(index);
-    let scene = place(&mut random, side, looks);
+    let scene = place(&mut random, side, side, looks);
     let phrases = describe(&mut random, &scene, index);
     let picture = paint(&mut random, &scene);
     let seen = scene.objects.iter().zip(scene.visible());

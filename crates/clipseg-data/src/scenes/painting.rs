@@ -71,14 +71,14 @@ struct Markings {
 }
 
 impl Markings {
-    fn draw(random: &mut ChaCha8Rng, object: &Object, side: u32) -> Self {
+    fn draw(random: &mut ChaCha8Rng, object: &Object, unit: f32) -> Self {
         let angle: f32 = random.random_range(0.0..TAU);
         let large = if object.look.size == Size::Large {
             1.5
         } else {
             1.0
         };
-        let period = side as f32 * random.random_range(0.042..0.056) * large;
+        let period = unit * random.random_range(0.042..0.056) * large;
         Self {
             texture: object.look.texture,
             centre: object.centre,
@@ -108,19 +108,25 @@ pub(crate) fn paint(random: &mut ChaCha8Rng, scene: &Scene) -> RgbImage {
     let light = Light::draw(random);
     let mut canvas = paint_ground(random, scene.side);
     for object in &scene.objects {
-        paint_object(random, &mut canvas, object, &light);
+        paint_object(random, &mut canvas, object, scene.unit, &light);
     }
     light.expose(random, &canvas)
 }
 
-fn paint_object(random: &mut ChaCha8Rng, canvas: &mut Canvas, object: &Object, light: &Light) {
+fn paint_object(
+    random: &mut ChaCha8Rng,
+    canvas: &mut Canvas,
+    object: &Object,
+    unit: f32,
+    light: &Light,
+) {
     let far = 0.14 * object.radius;
     let shift = light.toward.map(|value| (-value * far).round() as i32);
     canvas.darken(&object.silhouette, shift, light.shadow);
 
     let jitter: Tone = std::array::from_fn(|_| random.random_range(-9.0..9.0));
     let bright = random.random_range(0.93..1.07);
-    let markings = Markings::draw(random, object, canvas.side);
+    let markings = Markings::draw(random, object, unit);
     let colour = object.look.colour;
     for (ink, coverage) in &object.parts {
         canvas.blend(coverage, 1.0, |x, y| {

@@ -89,8 +89,9 @@ struct Pose {
 }
 
 impl Pose {
-    fn draw(random: &mut ChaCha8Rng, look: &Look, side: f32) -> Self {
-        let radius = side * random.random_range(look.size.radius());
+    fn draw(random: &mut ChaCha8Rng, look: &Look, scene: &Scene) -> Self {
+        let side = scene.side as f32;
+        let radius = scene.unit * random.random_range(look.size.radius());
         let turn = look.shape.turn();
         let around: f32 = if random.random_bool(0.5) { -1.0 } else { 1.0 };
         let room = 0.55 * radius..side - 0.55 * radius;
@@ -147,6 +148,8 @@ impl Object {
 #[derive(Debug)]
 pub(crate) struct Scene {
     pub(crate) side: u32,
+    /// The side in pixels of the picture for which the sizes of objects are meant.
+    pub(crate) unit: f32,
     pub(crate) objects: Vec<Object>,
     /// For each pixel, the number of the visible object, counted from 1; 0 for none.
     owner: Vec<u8>,
@@ -161,9 +164,10 @@ pub(crate) struct Visible {
 }
 
 impl Scene {
-    fn new(side: u32) -> Self {
+    fn new(side: u32, unit: u32) -> Self {
         Self {
             side,
+            unit: unit as f32,
             objects: Vec::new(),
             owner: vec![0; side as usize * side as usize],
         }
@@ -229,9 +233,9 @@ impl Scene {
 }
 
 /// Places two to seven objects. Sometimes one is inside or on top of another, some have the same name as
-/// another, and some partly hide others.
-pub(crate) fn place(random: &mut ChaCha8Rng, side: u32, looks: Looks) -> Scene {
-    let mut scene = Scene::new(side);
+/// another, and some partly hide others. Objects have the sizes of those in a picture of `unit` pixels.
+pub(crate) fn place(random: &mut ChaCha8Rng, side: u32, unit: u32, looks: Looks) -> Scene {
+    let mut scene = Scene::new(side, unit);
     let wanted = random.random_range(2..=7);
     if random.random_bool(0.3) {
         place_inside(random, &mut scene, looks);
@@ -246,7 +250,7 @@ pub(crate) fn place(random: &mut ChaCha8Rng, side: u32, looks: Looks) -> Scene {
         let again = (!scene.objects.is_empty() && random.random_bool(0.35))
             .then(|| pick(random, &scene.objects).look.shape);
         let look = looks.draw(random, again, None);
-        let pose = Pose::draw(random, &look, side as f32);
+        let pose = Pose::draw(random, &look, &scene);
         let overlap = random.random_bool(0.4);
         let hide = random.random_bool(HIDING);
         // Cheaper than rejecting it after drawing.
@@ -265,7 +269,7 @@ fn place_inside(random: &mut ChaCha8Rng, scene: &mut Scene, looks: Looks) {
         .collect();
     let shape = *pick(random, &roomy);
     let around = looks.draw(random, Some(shape), Some(Size::Large));
-    let pose = Pose::draw(random, &around, scene.side as f32);
+    let pose = Pose::draw(random, &around, scene);
     let Some(room) = around.shape.room() else {
         return;
     };
@@ -276,7 +280,7 @@ fn place_inside(random: &mut ChaCha8Rng, scene: &mut Scene, looks: Looks) {
     let mut room = [tiny_skia::Point::from_xy(room[0], room[1])];
     pose.transform().map_points(&mut room);
     let shake = 0.06 * pose.radius;
-    let mut inner = Pose::draw(random, &look, scene.side as f32);
+    let mut inner = Pose::draw(random, &look, scene);
     inner.centre = [room[0].x, room[0].y].map(|at| at + random.random_range(-shake..=shake));
     scene.add(Object::new(look, &inner), true, false);
 }
@@ -291,7 +295,7 @@ fn place_on_top(random: &mut ChaCha8Rng, scene: &mut Scene, looks: Looks) {
     let size = *pick(random, &[Size::Medium, Size::Large]);
     let below = looks.draw(random, Some(shape), Some(size));
     let side = scene.side as f32;
-    let mut pose = Pose::draw(random, &below, side);
+    let mut pose = Pose::draw(random, &below, scene);
     pose.centre[1] = random.random_range(0.55..0.8) * side;
     // Aligned with a pixel row, so that there is no gap below the upper object.
     let height = (pose.centre[1] + top * pose.height()).round();
@@ -306,7 +310,7 @@ fn place_on_top(random: &mut ChaCha8Rng, scene: &mut Scene, looks: Looks) {
     let size = *pick(random, &[Size::Small, Size::Small, Size::Medium]);
     let other = *pick(random, &others);
     let look = looks.draw(random, Some(other), Some(size));
-    let mut above = Pose::draw(random, &look, side);
+    let mut above = Pose::draw(random, &look, scene);
     above.angle = 0.0;
     let parts = look.shape.parts();
     let lowest = parts.iter().map(|part| part.path.bounds().bottom());

@@ -85,7 +85,7 @@ impl Relations {
                 before((down_a, across_a), (down_b, across_b)),
                 before((down_b, across_b), (down_a, across_a)),
                 inside(object, other, &enclosures[b]),
-                on((across_a, down_a), (across_b, down_b), other, scene.side),
+                on((across_a, down_a), (across_b, down_b), other, scene.unit),
             ]
         };
         let pairs = (0..count).flat_map(|a| (0..count).map(move |b| (a, b)));
@@ -143,14 +143,14 @@ fn on(
     (across_a, down_a): (Span, Span),
     (across_b, down_b): (Span, Span),
     other: &Object,
-    side: u32,
+    unit: f32,
 ) -> Truth {
     if other.look.shape.top().is_none() {
         return Truth::No;
     }
     let beside = across_a[1] < across_b[0] || across_b[1] < across_a[0];
     let (end, top) = (down_a[1] + 1.0, down_b[0]);
-    if beside || end < top - 0.08 * side as f32 || down_a[0] > top {
+    if beside || end < top - 0.08 * unit || down_a[0] > top {
         Truth::No
     } else if (end - top).abs() <= 2.0 && (across_b[0]..=across_b[1]).contains(&middle(across_a)) {
         Truth::Yes
@@ -194,10 +194,10 @@ mod tests {
         };
         let (table, thing) = (find(true).unwrap(), find(false).unwrap());
         let place = ([40.0, 60.0], [50.0, 70.0]);
-        let told = |across: Span, down: Span| on((across, down), place, table, 100);
+        let told = |across: Span, down: Span| on((across, down), place, table, 100.0);
         assert_eq!(told([45.0, 55.0], [30.0, 49.0]), Truth::Yes);
         let standing = ([45.0, 55.0], [30.0, 49.0]);
-        assert_eq!(on(standing, place, thing, 100), Truth::No);
+        assert_eq!(on(standing, place, thing, 100.0), Truth::No);
         // Left, right, below the top, and too far above it.
         assert_eq!(told([10.0, 20.0], [30.0, 49.0]), Truth::No);
         assert_eq!(told([80.0, 90.0], [30.0, 49.0]), Truth::No);

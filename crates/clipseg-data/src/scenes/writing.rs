@@ -31,7 +31,7 @@ pub(super) fn compose(config: &ScenesConfig, index: usize) -> (Scene, ChaCha8Rng
         Split::Train => Looks::Seen,
         _ => Looks::WithUnseen,
     };
-    let scene = place(&mut random, config.size, looks);
+    let scene = place(&mut random, config.size, config.size, looks);
     (scene, random)
 }
 

@@ -26,7 +26,6 @@ pub(super) fn text(segmenter: &Segmenter, folder: &Path, options: &ExportOptions
     };
     let all = model.num_params();
     let own = model.decoder().num_params();
-    let (vision, texts) = (&config.clip.vision_config, &config.clip.text_config);
     let python = match library {
         "transformers" => {
             let threshold = segmenter.threshold().unwrap_or(0.5).to_string();
@@ -47,21 +46,14 @@ pub(super) fn text(segmenter: &Segmenter, folder: &Path, options: &ExportOptions
          | | |\n|---|---|\n\
          | Parameters | {all}: {} of CLIP, {own} of the decoder |\n\
          | Precision of the file | {} |\n\
-         | Pictures | {size}, patches of {} pixels, {} layers of width {} |\n\
-         | Texts | {} tokens, at most {} in a text, {} layers of width {} |\n\
+         {}\
          | Decoder | {decoder}, on the layers {:?} |\n\
          | Threshold of masks | {threshold} |\n\n\
          ## Use\n\n\
          ```sh\nclipseg segment photo.jpg --model {name} --prompt \"a cat\"\n```\n{python}",
         all - own,
         options.precision,
-        vision.patch_size,
-        vision.num_hidden_layers,
-        vision.hidden_size,
-        texts.vocab_size,
-        texts.max_position_embeddings,
-        texts.num_hidden_layers,
-        texts.hidden_size,
+        tower_rows(&config.clip, &size),
         config.decoder.extract_layers(),
     )
 }
@@ -74,7 +66,7 @@ pub(super) fn of_clip(
     options: &ExportOptions,
 ) -> String {
     let (name, license) = name_and_license(folder, options);
-    let (vision, texts) = (&config.vision_config, &config.text_config);
+    let side = config.vision_config.image_size;
     format!(
         "---\n{license}library_name: transformers\npipeline_tag: zero-shot-image-classification\ntags:\n- clip\n---\n\n\
          # {name}\n\n\
@@ -82,12 +74,21 @@ pub(super) fn of_clip(
          | | |\n|---|---|\n\
          | Parameters | {parameters} |\n\
          | Precision of the file | {} |\n\
-         | Pictures | {side}x{side} pixels, patches of {} pixels, {} layers of width {} |\n\
-         | Texts | {} tokens, at most {} in a text, {} layers of width {} |\n\n\
+         {}\n\
          ## Use\n\n\
          ```sh\nclipseg segment photo.jpg --method dense --model {name} --prompt \"a cat\" --background sky\n\
          clipseg train --clip {name}\n```\n",
         options.precision,
+        tower_rows(config, &format!("{side}x{side} pixels")),
+    )
+}
+
+/// The rows of a table about both towers; `size` is that of the pictures.
+fn tower_rows(config: &ClipConfig, size: &str) -> String {
+    let (vision, texts) = (&config.vision_config, &config.text_config);
+    format!(
+        "| Pictures | {size}, patches of {} pixels, {} layers of width {} |\n\
+         | Texts | {} tokens, at most {} in a text, {} layers of width {} |\n",
         vision.patch_size,
         vision.num_hidden_layers,
         vision.hidden_size,
@@ -95,7 +96,6 @@ pub(super) fn of_clip(
         texts.max_position_embeddings,
         texts.num_hidden_layers,
         texts.hidden_size,
-        side = vision.image_size,
     )
 }
 
