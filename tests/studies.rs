@@ -3,8 +3,8 @@
 use crate::support::device;
 use clipseg::data::{ScenesConfig, generate_scenes};
 use clipseg::train::{
-    Alteration, End, Observer, RunResult, Silent, Start, StopFlag, StudyConfig, StudyOutcome,
-    TrainConfig, read_metrics, run, run_study, write_study_report,
+    Alteration, End, Observer, Record, RunResult, Silent, Start, StopFlag, StudyConfig,
+    StudyOutcome, TrainConfig, read_metrics, run, run_study, write_study_report,
 };
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -178,11 +178,11 @@ fn a_study_scores_every_run_and_each_alteration_changes_something() {
     let twice = curve_of("small.bce.sigmoid_twice.s3");
     // The sigmoid of a probability is at least one half, so the loss of an outside pixel is at least ln 2.
     assert!(twice[0].training_loss > 0.6, "{twice:?}");
-    let unfinished = std::fs::read_dir(root.join("runs")).unwrap().filter(|run| {
+    let kept = std::fs::read_dir(root.join("runs")).unwrap().filter(|run| {
         let run = run.as_ref().unwrap().path();
-        run.join("checkpoints/last.safetensors").exists()
+        run.join("checkpoints/last.safetensors").is_file()
     });
-    assert_eq!(unfinished.count(), 0);
+    assert_eq!(kept.count(), planned.len(), "the scored decoders");
 }
 
 #[test]
@@ -196,8 +196,19 @@ fn a_run_of_a_study_is_the_run_of_the_command_train() {
     let stop = StopFlag::new();
     run(&config, &device(), &alone, Start::New, &stop, &mut Silent).unwrap();
     // In the study both decoders share the hidden states of three layers, alone only one layer is encoded.
-    let [inside, alone] =
+    let [mut inside, alone] =
         [inside, alone].map(|root| read_metrics(&root.join("metrics.jsonl")).unwrap());
+    for record in &mut inside {
+        if let Record::Validation {
+            mean_iou,
+            mean_iou_at_best,
+            ..
+        } = record
+        {
+            let at_best = mean_iou_at_best.take();
+            assert!(at_best.is_some_and(|at_best| at_best >= *mean_iou));
+        }
+    }
     assert_eq!(inside, alone);
 }
 

@@ -72,6 +72,7 @@ mod tests {
             dice: 0.2 * index as f32,
             iou: 0.15 * index as f32,
             mean_iou: 0.1 * index as f32,
+            mean_iou_at_best: None,
             best: true,
         });
         steps.chain(validations).collect()

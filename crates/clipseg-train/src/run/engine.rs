@@ -11,6 +11,7 @@ use crate::run::journal::Record;
 use crate::run::outcome::TrainOutcome;
 use crate::run::progress::Observer;
 use crate::run::training_loop::{Running, Training, TrainingLoop};
+use crate::scoring::best_threshold::best_threshold;
 use crate::scoring::evaluate::{EvaluateOptions, evaluate, phrase_iou};
 use crate::scoring::phrases::Phrases;
 use crate::step::stepper::{Measured, Stepper};
@@ -34,6 +35,8 @@ pub struct Engine<'a> {
     folder: Option<&'a RunFolder>,
     stop: StopFlag,
     sigmoid_twice: bool,
+    /// Whether validations also report the mean IoU at the best threshold.
+    best_threshold: bool,
     order: BatchOrder,
     /// Steps whose losses may still be on the device after a step.
     unread: usize,
@@ -80,6 +83,7 @@ impl<'a> Engine<'a> {
             folder: None,
             stop: StopFlag::new(),
             sigmoid_twice: false,
+            best_threshold: false,
             order,
             unread,
         };
@@ -115,6 +119,14 @@ impl<'a> Engine<'a> {
     #[must_use]
     pub(crate) fn with_sigmoid_twice(mut self) -> Self {
         self.sigmoid_twice = true;
+        self
+    }
+
+    /// Also reports the mean IoU at the threshold that is best in each validation. At a fixed threshold, losses differ
+    /// by their calibration too.
+    #[must_use]
+    pub(crate) fn with_best_threshold(mut self) -> Self {
+        self.best_threshold = true;
         self
     }
 
@@ -158,6 +170,7 @@ impl<'a> Engine<'a> {
             config,
             training: self.training,
             validation: self.validation,
+            best_threshold: self.best_threshold,
             order: self.order,
             steps,
             feed: None,
@@ -183,6 +196,7 @@ struct DecoderTraining<'a> {
     config: &'a TrainConfig,
     training: &'a Arc<PhraseCutDataset>,
     validation: Option<&'a Phrases>,
+    best_threshold: bool,
     order: BatchOrder,
     steps: usize,
     feed: Option<Feed>,
@@ -313,6 +327,13 @@ impl Training for DecoderTraining<'_> {
         run.require_finite(step, &[("validation loss", Some(loss))], || {
             vec!["the validation split".into()]
         })?;
+        let mean_iou_at_best = if self.best_threshold {
+            let batch = self.config.schedule.batch_size;
+            let best = best_threshold(self.clip, &decoder, phrases, batch)?;
+            Some(best.value as f32)
+        } else {
+            None
+        };
         let score = match config.best_by {
             BestBy::MeanIou => mean_iou,
             BestBy::Loss => scores.loss,
@@ -333,6 +354,7 @@ impl Training for DecoderTraining<'_> {
             dice: pooled.dice() as f32,
             iou: pooled.iou() as f32,
             mean_iou: mean_iou as f32,
+            mean_iou_at_best,
             best,
         })?;
         run.observer.note(&format!(

@@ -44,6 +44,9 @@ pub enum Record {
         iou: f32,
         /// The mean intersection over union of the phrases.
         mean_iou: f32,
+        /// The same at the threshold at which it is highest, of 49 from 0.02 to 0.98. Only runs of a study have it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mean_iou_at_best: Option<f32>,
         /// Whether this validation is the best so far.
         best: bool,
     },

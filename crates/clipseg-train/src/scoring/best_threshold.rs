@@ -19,6 +19,21 @@ pub(crate) fn best_threshold(
     phrases: &Phrases,
     batch_size: usize,
 ) -> Result<BestThreshold> {
+    let sweeps = sweeps(clip, decoder, phrases, batch_size)?;
+    Ok(sweeps.scores(SweepDefinition::Plain).best_mean_iou())
+}
+
+/// The counts of each phrase at all thresholds, by its index in the data set.
+///
+/// # Errors
+///
+/// As [`best_threshold`].
+pub(crate) fn sweeps(
+    clip: &mut FrozenClip,
+    decoder: &Decoder,
+    phrases: &Phrases,
+    batch_size: usize,
+) -> Result<Grouped<usize, ThresholdSweep>> {
     let mut sweeps = Grouped::<usize, ThresholdSweep>::new();
     let options = EvaluateOptions::default().with_batch_size(batch_size);
     for_each_batch(
@@ -34,5 +49,5 @@ pub(crate) fn best_threshold(
             Ok(())
         },
     )?;
-    Ok(sweeps.scores(SweepDefinition::Plain).best_mean_iou())
+    Ok(sweeps)
 }

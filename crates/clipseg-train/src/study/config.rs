@@ -55,8 +55,8 @@ pub struct StudyConfig {
     pub decoders: BTreeMap<String, DecoderChoice>,
     /// The runs with one deliberate change.
     pub alterations: AlterationsConfig,
-    /// The phrases. The validation split chooses the best step and threshold of each run; the final scores are those
-    /// of the test split. Both must exist.
+    /// The phrases. The validation split chooses the threshold of each run; the final scores are those of the test
+    /// split. Both must exist.
     pub data: DataConfig,
     /// Augmentation of the training samples.
     pub augment: AugmentConfig,
@@ -66,8 +66,9 @@ pub struct StudyConfig {
     pub optimizer: AdamWOptions,
     /// Steps, batches and learning rates. All runs have the same number of steps, so `epochs` is refused.
     pub schedule: ScheduleConfig,
-    /// How often and on what a run is validated. `threshold` and `examples` are refused: the scores are those at 0.5
-    /// and at the threshold that is best on the validation split, and `sheet_phrases` replaces the examples.
+    /// How often and on what a run is validated. `threshold`, `best_by` and `examples` are refused: the decoder after
+    /// the last step is scored at 0.5 and at the threshold that is best on the validation split, and `sheet_phrases`
+    /// replaces the examples.
     pub validation: ValidationConfig,
     /// How often a checkpoint is saved.
     pub checkpoints: CheckpointConfig,

@@ -72,6 +72,10 @@ impl StudyConfig {
                            threshold that is best on the validation split";
             return none("validation.threshold", message);
         }
+        if self.validation.best_by != default.best_by {
+            let message = "has no effect, because a study scores the decoder after the last step";
+            return none("validation.best_by", message);
+        }
         if self.validation.examples != default.examples {
             let message = "has no effect in a study; `sheet_phrases` is the number of phrases for \
                            its contact sheets";
@@ -296,6 +300,10 @@ mod tests {
             (
                 "[validation]\nthreshold = 0.3",
                 "field `validation.threshold`: has no effect",
+            ),
+            (
+                "[validation]\nbest_by = \"loss\"",
+                "field `validation.best_by`: has no effect",
             ),
             (
                 "[validation]\nexamples = 0",

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// | `phrases.jsonl` | a line for each test phrase, with its subsets |
 /// | `phrases/<run>.csv` | the scores of each test phrase in a run |
 /// | `shown.png`, `masks/<run>.png` | pictures, ground truth and soft masks of the shown phrases |
-/// | `runs/<run>/` | the run itself, as of `clipseg train` |
+/// | `runs/<run>/` | the run itself, as of `clipseg train`, with the checkpoint of the scored decoder |
 /// | `report.md`, `figures/` | the report, which is drawn from the files above except for `runs/` |
 #[derive(Debug)]
 pub(crate) struct StudyFolder {

@@ -58,13 +58,11 @@ pub struct Cost {
     pub jobs: usize,
 }
 
-/// The scores of a run on the test phrases, at the resolution of the model.
+/// The scores of the decoder after the last step on the test phrases, at the resolution of the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Scores {
-    /// The step of the scored decoder, that with the best validation.
-    pub best_step: usize,
     /// The threshold with the highest mean IoU on the validation phrases.
     pub threshold: f64,
     /// The scores of each subset of the phrases by its name.
@@ -122,6 +120,8 @@ pub struct CurvePoint {
     pub validation_loss: f64,
     /// The mean IoU over the validation phrases at 0.5.
     pub mean_iou: f64,
+    /// The same at the threshold that is best in this validation.
+    pub mean_iou_at_best: f64,
 }
 
 impl RunResult {
@@ -178,7 +178,6 @@ pub(crate) mod tests {
                 jobs: 1,
             },
             scores: Some(Scores {
-                best_step: 10,
                 threshold: 0.3,
                 subsets: subsets.into_iter().collect(),
                 validation_sweep: vec![iou; 49],
@@ -199,6 +198,7 @@ pub(crate) mod tests {
                     training_loss: 1.0 / step as f64,
                     validation_loss: 1.5 / step as f64,
                     mean_iou: iou * step as f64 / 10.0,
+                    mean_iou_at_best: iou * step as f64 / 8.0,
                 })
                 .to_vec(),
         }

@@ -43,6 +43,9 @@ pub struct StudyOutcome {
 /// run, and the scores of each test phrase beside it. [`write_study_report`](crate::write_study_report) draws the
 /// report from these files.
 ///
+/// The decoder after the last step is scored, so that all runs are compared at equal steps. A choice of the best step by
+/// the IoU at a fixed threshold would favour losses whose probabilities fit that threshold early.
+///
 /// Pictures go through CLIP once for all runs, as long as the cache has room for their hidden states. `jobs` runs train
 /// at the same time, each with a part of the cache's memory. With [`Start::Resume`] the study in the folder is resumed:
 /// finished runs are kept, and an unfinished run resumes from its checkpoint. On the CPU the results are then the same
@@ -208,6 +211,7 @@ impl<'a> Pool<'a> {
         reset_peak_memory();
         let mut clock = StepClock::new(&self.progress);
         let mut engine = Engine::new(clip, &own.training, &config)?
+            .with_best_threshold()
             .with_validation(&self.material.validation)
             .with_folder(&folder)
             .with_stop(self.stop.clone());
@@ -241,8 +245,7 @@ impl<'a> Pool<'a> {
                     shown: self.shown,
                     batch_size: config.schedule.batch_size,
                 };
-                let best = best_step(&outcome.records).unwrap_or(steps);
-                let scored = scoring.score(clip, &outcome.best, best)?;
+                let scored = scoring.score(clip, &outcome.decoder)?;
                 self.write_phrases(run, &scored)?;
                 result.scores = Some(scored.scores);
             }
@@ -266,10 +269,10 @@ impl<'a> Pool<'a> {
             results.push(result);
             self.folder.write_results(&mut results, self.runs)?;
         }
-        // The run is finished, so nothing resumes from it. The best decoder stays.
-        let last = folder.last_checkpoint();
-        if last.exists() {
-            std::fs::remove_file(&last).map_err(TrainError::io("remove", &last))?;
+        // The scored decoder is the last one, which stays. Nothing reads the other one.
+        let best = folder.best_checkpoint();
+        if best.exists() {
+            std::fs::remove_file(&best).map_err(TrainError::io("remove", &best))?;
         }
         Ok(())
     }
@@ -302,17 +305,6 @@ fn failure(error: &TrainError) -> Option<(usize, String)> {
     }
 }
 
-/// The step of the best validation.
-fn best_step(records: &[Record]) -> Option<usize> {
-    let best = |record: &Record| match record {
-        Record::Validation {
-            step, best: true, ..
-        } => Some(*step),
-        _ => None,
-    };
-    records.iter().rev().find_map(best)
-}
-
 /// The validations of a run, each with the mean training loss of the steps before it.
 fn curve(records: &[Record]) -> Vec<CurvePoint> {
     let (mut losses, mut points) = (Vec::new(), Vec::new());
@@ -323,6 +315,7 @@ fn curve(records: &[Record]) -> Vec<CurvePoint> {
                 step,
                 loss,
                 mean_iou,
+                mean_iou_at_best,
                 ..
             } => {
                 let count = losses.len().max(1) as f64;
@@ -331,6 +324,7 @@ fn curve(records: &[Record]) -> Vec<CurvePoint> {
                     training_loss: losses.drain(..).sum::<f64>() / count,
                     validation_loss: f64::from(loss),
                     mean_iou: f64::from(mean_iou),
+                    mean_iou_at_best: f64::from(mean_iou_at_best.unwrap_or(mean_iou)),
                 });
             }
         }
@@ -352,7 +346,7 @@ mod tests {
         }
     }
 
-    fn validation(step: usize, best: bool) -> Record {
+    fn validation(step: usize) -> Record {
         Record::Validation {
             step,
             loss: 0.25,
@@ -360,7 +354,8 @@ mod tests {
             dice: 0.5,
             iou: 0.5,
             mean_iou: 0.5,
-            best,
+            mean_iou_at_best: Some(0.625),
+            best: true,
         }
     }
 
@@ -369,16 +364,15 @@ mod tests {
         let records = [
             step(1, 1.0),
             step(2, 0.5),
-            validation(2, true),
+            validation(2),
             step(3, 0.25),
-            validation(3, false),
+            validation(3),
         ];
         let curve = curve(&records);
         let losses: Vec<f64> = curve.iter().map(|point| point.training_loss).collect();
         assert_eq!(losses, [0.75, 0.25]);
         assert_eq!((curve[1].step, curve[1].validation_loss), (3, 0.25));
-        assert_eq!(best_step(&records), Some(2));
-        assert_eq!(best_step(&records[..2]), None);
+        assert_eq!((curve[1].mean_iou, curve[1].mean_iou_at_best), (0.5, 0.625));
     }
 
     #[test]

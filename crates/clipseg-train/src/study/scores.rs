@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::frozen::encoding::FrozenClip;
 use crate::readback::floats;
+use crate::scoring::best_threshold::sweeps;
 use crate::scoring::evaluate::{EvaluateOptions, for_each_batch, phrase_iou};
 use crate::scoring::phrases::Phrases;
 use crate::study::phrase_scores::{PhraseScore, TestPhrase};
@@ -47,25 +48,21 @@ impl Scoring<'_> {
     /// # Errors
     ///
     /// If a sample cannot be read, or a logit is NaN or infinite.
-    pub(crate) fn score(
-        &self,
-        clip: &mut FrozenClip,
-        decoder: &Decoder,
-        best_step: usize,
-    ) -> Result<Scored> {
+    pub(crate) fn score(&self, clip: &mut FrozenClip, decoder: &Decoder) -> Result<Scored> {
         let preprocessing = self.test.dataset().options().preprocessing;
         let definition = match preprocessing {
             Preprocessing::ClipSeg => SweepDefinition::ClipSeg,
             _ => SweepDefinition::Plain,
         };
-        let validated = self.sweeps(clip, decoder)?.scores(definition);
+        let validated = sweeps(clip, decoder, self.validation, self.batch_size)?;
+        let validated = validated.scores(definition);
         let threshold = validated.best_mean_iou().threshold;
         let iou = phrase_iou(preprocessing);
         let mut tested = Grouped::<usize, ThresholdSweep>::new();
         let mut reliability = Reliability::default();
         let mut phrases = Vec::with_capacity(self.test.len());
         let mut masks = self.shown.column();
-        let options = self.options();
+        let options = EvaluateOptions::default().with_batch_size(self.batch_size);
         for_each_batch(clip, decoder, self.test, &options, |_, logits, truths| {
             for_each_mask(logits, truths, |logits, truth, [height, width]| {
                 let place = phrases.len();
@@ -98,7 +95,6 @@ impl Scoring<'_> {
         let swept = tested.scores(definition);
         Ok(Scored {
             scores: Scores {
-                best_step,
                 threshold,
                 subsets: subset_scores(self.described, &phrases),
                 validation_sweep: validated.mean_iou,
@@ -109,34 +105,6 @@ impl Scoring<'_> {
             phrases,
             masks,
         })
-    }
-
-    fn options(&self) -> EvaluateOptions {
-        EvaluateOptions::default().with_batch_size(self.batch_size)
-    }
-
-    /// The counts of the validation phrases at all thresholds.
-    fn sweeps(
-        &self,
-        clip: &mut FrozenClip,
-        decoder: &Decoder,
-    ) -> Result<Grouped<usize, ThresholdSweep>> {
-        let mut sweeps = Grouped::<usize, ThresholdSweep>::new();
-        let options = self.options();
-        for_each_batch(
-            clip,
-            decoder,
-            self.validation,
-            &options,
-            |indices, logits, truths| {
-                let all = ThresholdSweep::from_logits(logits, truths)?;
-                for (&index, sweep) in indices.iter().zip(all) {
-                    *sweeps.entry(index) += sweep;
-                }
-                Ok(())
-            },
-        )?;
-        Ok(sweeps)
     }
 }
 

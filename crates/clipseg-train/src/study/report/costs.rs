@@ -14,9 +14,9 @@ pub(crate) struct CellCost {
     pub(crate) seconds: Option<f64>,
     /// The largest of the seeds.
     pub(crate) peak_memory: Option<u64>,
-    /// The mean IoU of the last validation.
+    /// The mean IoU of the last validation at its best threshold.
     pub(crate) at_equal_steps: Option<f64>,
-    /// The mean IoU of the validations at the time at which the fastest decoder with this loss ends.
+    /// The same, interpolated between the validations, at the time at which the fastest decoder with this loss ends.
     pub(crate) at_equal_time: Option<f64>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn costs(cells: &[Cell<'_>]) -> Vec<CellCost> {
                     .iter()
                     .filter_map(|run| run.result.cost.peak_memory)
                     .max(),
-                at_equal_steps: mean_of(cell, |run| Some(run.curve.last()?.mean_iou)),
+                at_equal_steps: mean_of(cell, |run| Some(run.curve.last()?.mean_iou_at_best)),
                 at_equal_time: fastest.and_then(|seconds| {
                     mean_of(cell, |run| {
                         let steps = seconds / run.cost.seconds_per_step?;
@@ -62,19 +62,19 @@ fn mean_of(cell: &Cell<'_>, value: impl Fn(&RunResult) -> Option<f64>) -> Option
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// The mean IoU of the validations after a number of steps, interpolated linearly between two validations; `None`
+/// The mean IoU of the validations at their best thresholds after a number of steps, interpolated linearly between two validations; `None`
 /// before the first one.
 fn score_at(curve: &[CurvePoint], steps: f64) -> Option<f64> {
     let after = curve.iter().position(|point| point.step as f64 >= steps);
     let Some(after) = after else {
-        return Some(curve.last()?.mean_iou);
+        return Some(curve.last()?.mean_iou_at_best);
     };
     let next = &curve[after];
     let Some(before) = after.checked_sub(1).map(|index| &curve[index]) else {
-        return (next.step as f64 <= steps).then_some(next.mean_iou);
+        return (next.step as f64 <= steps).then_some(next.mean_iou_at_best);
     };
     let share = (steps - before.step as f64) / (next.step - before.step) as f64;
-    Some(before.mean_iou + share * (next.mean_iou - before.mean_iou))
+    Some(before.mean_iou_at_best + share * (next.mean_iou_at_best - before.mean_iou_at_best))
 }
 
 #[cfg(test)]
@@ -87,7 +87,8 @@ mod tests {
             step,
             training_loss: 0.0,
             validation_loss: 0.0,
-            mean_iou,
+            mean_iou: 0.0,
+            mean_iou_at_best: mean_iou,
         });
         let at = |steps| score_at(&curve, steps);
         assert_eq!((at(99.0), at(100.0)), (None, Some(0.2)));

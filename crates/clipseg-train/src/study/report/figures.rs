@@ -24,7 +24,7 @@ pub(crate) fn write_figures(
     for (name, title, panels) in [
         (
             "learning",
-            "Mean IoU of the validations at 0.5, by step",
+            "Mean IoU of each validation at its best threshold, by step",
             by_loss(loaded, &plain),
         ),
         (
@@ -71,7 +71,7 @@ fn by_loss(loaded: &Loaded, cells: &[&Cell<'_>]) -> Vec<Panel> {
     let learning = |run: &ScoredRun| {
         let curve = run.result.curve.iter();
         curve
-            .map(|point| (point.step as f64, point.mean_iou))
+            .map(|point| (point.step as f64, point.mean_iou_at_best))
             .collect()
     };
     let panels = loaded.study.losses.iter().map(|loss| Panel {

@@ -66,8 +66,8 @@ fn page(loaded: &Loaded, folder: &StudyFolder) -> Result<String> {
         text,
         "## Cost\n\n\
          Measured on the machine of the study{}. The time of a step is the median over a run. The peak memory is that \
-         of the process, with the cached hidden states. The mean IoU at equal steps is that of the last validation. At \
-         equal time it is that of the validations, interpolated linearly, at the time at which the fastest decoder with \
+         of the process, with the cached hidden states. The mean IoU at equal steps is that of the last validation at its \
+         best threshold. At equal time it is interpolated linearly between the validations, at the time at which the fastest decoder with \
          the same loss ends; the learning rate follows the schedule of all steps. A decoder without a validation by \
          then has none.\n\n\
          {}\n",
@@ -100,6 +100,7 @@ fn head(loaded: &Loaded) -> String {
         "# Study of decoders and losses\n\n\
          - Runs: {finished} of {} are finished; {} of them failed\n\
          - Seeds: {}; {steps} steps of {} phrases in each run\n\
+         - The decoder after the last step is scored\n\
          - Test phrases: {}, of which {} are unseen\n\
          - Intervals: {:.0} % percentile intervals of a bootstrap over seeds and pictures. Each of {} resamples draws \
          seeds with replacement and, independently, pictures with replacement, and takes the mean over the phrases of \
