@@ -12,6 +12,15 @@ const THRESHOLD: f32 = 0.5;
 
 /// `clipseg segment` with the tiny checkpoint on a folder with two photographs.
 fn segment(folder: &Path, arguments: &[&str]) -> Output {
+    segment_by(
+        &fixtures().join("models/clipseg-refined"),
+        folder,
+        arguments,
+    )
+}
+
+/// The same with another checkpoint.
+fn segment_by(model: &Path, folder: &Path, arguments: &[&str]) -> Output {
     let photos = folder.join("photos");
     std::fs::create_dir_all(&photos).unwrap();
     for name in PHOTOS {
@@ -20,7 +29,7 @@ fn segment(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_clipseg"))
         .args(["segment", "--prompt", PROMPTS[0], "--prompt", PROMPTS[1]])
         .args(["--threshold", "0.5", "--model"])
-        .arg(fixtures().join("models/clipseg-refined"))
+        .arg(model)
         .arg("--out")
         .arg(folder.join("out"))
         .arg(&photos)
@@ -288,7 +297,7 @@ fn tables_list_objects() {
 }
 
 #[test]
-fn invalid_values_are_refused_before_any_work() {
+fn invalid_values_are_refused_before_the_model_is_loaded() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, expected) in [
         (
@@ -310,7 +319,7 @@ fn invalid_values_are_refused_before_any_work() {
             "cannot write into no/such/folder",
         ),
     ] {
-        let output = segment(folder.path(), arguments);
+        let output = segment_by(Path::new("./no/such/model"), folder.path(), arguments);
         let message = stderr(&output);
         assert!(
             !output.status.success() && message.contains(expected),

@@ -69,7 +69,7 @@ impl SoftMask {
     /// A pixel on the edge has a mixture of both colours, which shows on another background. Therefore pixels beside
     /// the outside of `mask` (among their eight neighbours) and all pixels outside get the colour of the nearest
     /// pixel further inside. Parts that are too thin to have such pixels at most two columns and rows away keep their
-    /// own colours.
+    /// own colours. An empty mask changes no colour.
     ///
     /// # Errors
     ///
