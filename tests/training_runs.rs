@@ -11,7 +11,7 @@ use clipseg::metrics::{Confusion, sweep_thresholds};
 use clipseg::model::Segmenter;
 use clipseg::train::{
     End, Engine, EvaluateOptions, Observer, Record, RunFolder, RunOutcome, Setup, Silent, Start,
-    StopFlag, TrainConfig, evaluate, load_decoder, read_metrics, run,
+    StopFlag, TrainConfig, evaluate, load_decoder, load_fine_tuned_clip, read_metrics, run,
 };
 use std::path::{Path, PathBuf};
 
@@ -58,7 +58,7 @@ pub(crate) fn small_run(folder: &Path) -> String {
     )
 }
 
-fn config(folder: &Path, changes: &[&str]) -> TrainConfig {
+pub(crate) fn config(folder: &Path, changes: &[&str]) -> TrainConfig {
     TrainConfig::from_toml(&small_run(folder), Path::new("test"))
         .expect("the settings are right")
         .with_overrides(changes)
@@ -75,7 +75,7 @@ const EVERYTHING_RANDOM: [&str; 6] = [
     "augment.visual=[0.0, 1.0]",
 ];
 
-/// All weights of a run's last checkpoint.
+/// All trained weights of a run's last checkpoint.
 pub(crate) fn last_weights(config: &TrainConfig, root: &Path) -> Vec<f32> {
     struct All(Vec<f32>);
     impl ModuleVisitor for All {
@@ -89,10 +89,15 @@ pub(crate) fn last_weights(config: &TrainConfig, root: &Path) -> Vec<f32> {
     let decoder = load_decoder(&path, &setup.decoder).expect("the checkpoint is whole");
     let mut all = All(Vec::new());
     decoder.visit(&mut all);
+    let (clip, model, ..) = setup.clip.into_parts();
+    let clip = load_fine_tuned_clip(&path, config, &model, clip);
+    if let Some(clip) = clip.expect("the checkpoint is complete") {
+        clip.visit(&mut all);
+    }
     all.0
 }
 
-fn whole(config: &TrainConfig, root: &Path, start: Start) -> RunOutcome {
+pub(crate) fn whole(config: &TrainConfig, root: &Path, start: Start) -> RunOutcome {
     run(
         config,
         &device(),
@@ -220,6 +225,24 @@ fn a_stopped_run_goes_on_bit_for_bit() {
             ],
         ),
         ("deconv", vec!["decoder.kind=deconv"]),
+        (
+            "both towers",
+            vec!["clip.unfreeze=clip", "clip.learning_rate=1e-3"],
+        ),
+        (
+            "last block",
+            [
+                &EVERYTHING_RANDOM[..],
+                &[
+                    "clip.unfreeze=vision-last-1",
+                    "decoder.kind=conv",
+                    "decoder.size=tiny",
+                    "decoder.picture_branch=true",
+                    "decoder.extract_layers=[0, 1, 2]",
+                ],
+            ]
+            .concat(),
+        ),
     ] {
         let config = config(folder.path(), &changes);
         let [straight, broken] =

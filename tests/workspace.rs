@@ -20,6 +20,7 @@ mod edges;
 mod encoders;
 mod eval_program;
 mod export;
+mod fine_tuning;
 mod formats;
 mod full_size;
 mod look_program;

@@ -11,6 +11,7 @@ use burn::module::Param;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Embedding, EmbeddingConfig, Initializer};
 use burn::prelude::*;
+use std::ops::Range;
 
 #[derive(Module, Debug)]
 struct VisionEmbeddings {
@@ -82,6 +83,49 @@ pub struct HiddenStates {
     pub states: Vec<Tensor<3>>,
     /// Rows and columns of the patch grid.
     pub grid: [usize; 2],
+}
+
+/// The hidden states that are kept from a pass through the blocks.
+pub(crate) struct RequestedStates<'a> {
+    layers: &'a [usize],
+    states: Vec<Option<Tensor<3>>>,
+}
+
+impl<'a> RequestedStates<'a> {
+    /// Requests the hidden states after the blocks `layers` of a tower of `depth` blocks.
+    pub(crate) fn new(layers: &'a [usize], depth: usize) -> Result<Self> {
+        if let Some(layer) = layers.iter().find(|&&layer| layer >= depth) {
+            return Err(ClipError::Input(format!(
+                "block {layer} of the vision tower does not exist, expected 0 to {}",
+                depth.saturating_sub(1)
+            )));
+        }
+        Ok(Self {
+            layers,
+            states: vec![None; layers.len()],
+        })
+    }
+
+    /// Number of blocks that have to be computed.
+    pub(crate) fn depth(&self) -> usize {
+        self.layers.iter().max().map_or(0, |last| last + 1)
+    }
+
+    /// Keeps the output of a block if it is requested.
+    pub(crate) fn add(&mut self, block: usize, hidden: &Tensor<3>) {
+        let requested = self.states.iter_mut().zip(self.layers);
+        for (state, _) in requested.filter(|(_, layer)| **layer == block) {
+            *state = Some(hidden.clone());
+        }
+    }
+
+    /// The states of a pass that has run all [`depth`](Self::depth) blocks.
+    pub(crate) fn finish(self, grid: [usize; 2]) -> HiddenStates {
+        HiddenStates {
+            states: self.states.into_iter().flatten().collect(),
+            grid,
+        }
+    }
 }
 
 impl VisionEncoder {
@@ -173,12 +217,11 @@ impl VisionEncoder {
     /// [`ClipError::Input`] if a side is not a multiple of the patch size, or the number of channels
     /// is not the tower's.
     pub fn forward(&self, pixel_values: Tensor<4>) -> Result<VisionOutput> {
-        let (mut hidden, grid) = self.embed(pixel_values)?;
+        let (hidden, grid) = self.embed(pixel_values)?;
         let mut hidden_states = vec![hidden.clone()];
-        for block in self.encoder.layers() {
-            hidden = block.forward(hidden, &AttentionMask::default());
+        let hidden = self.run_blocks(hidden, 0..self.num_layers(), |_, hidden| {
             hidden_states.push(hidden.clone());
-        }
+        });
         Ok(VisionOutput {
             hidden_states,
             pooled: self.pool(hidden),
@@ -200,27 +243,12 @@ impl VisionEncoder {
     ///
     /// As [`forward`](Self::forward), and [`ClipError::Input`] if a block does not exist.
     pub fn hidden_states(&self, pixel_values: Tensor<4>, layers: &[usize]) -> Result<HiddenStates> {
-        let depth = self.num_layers();
-        if let Some(layer) = layers.iter().find(|&&layer| layer >= depth) {
-            return Err(ClipError::Input(format!(
-                "block {layer} of the vision tower does not exist, expected 0 to {}",
-                depth.saturating_sub(1)
-            )));
-        }
-        let (mut hidden, grid) = self.embed(pixel_values)?;
-        let needed = layers.iter().max().map_or(0, |last| last + 1);
-        let mut states = vec![None; layers.len()];
-        for (index, block) in self.encoder.layers()[..needed].iter().enumerate() {
-            hidden = block.forward(hidden, &AttentionMask::default());
-            let requested = states.iter_mut().zip(layers);
-            for (state, _) in requested.filter(|(_, layer)| **layer == index) {
-                *state = Some(hidden.clone());
-            }
-        }
-        Ok(HiddenStates {
-            states: states.into_iter().flatten().collect(),
-            grid,
-        })
+        let mut states = RequestedStates::new(layers, self.num_layers())?;
+        let (hidden, grid) = self.embed(pixel_values)?;
+        self.run_blocks(hidden, 0..states.depth(), |index, hidden| {
+            states.add(index, hidden);
+        });
+        Ok(states.finish(grid))
     }
 
     /// Returns the class token after the last block and the final norm.
@@ -234,11 +262,8 @@ impl VisionEncoder {
     ///
     /// As [`forward`](Self::forward).
     pub fn pooled(&self, pixel_values: Tensor<4>) -> Result<Tensor<2>> {
-        let (mut hidden, _) = self.embed(pixel_values)?;
-        for block in self.encoder.layers() {
-            hidden = block.forward(hidden, &AttentionMask::default());
-        }
-        Ok(self.pool(hidden))
+        let (hidden, _) = self.embed(pixel_values)?;
+        Ok(self.pool(self.run_blocks(hidden, 0..self.num_layers(), |_, _| ())))
     }
 
     /// All tokens after the last block and the final norm: the class token `[batch, hidden_size]`, the
@@ -247,10 +272,8 @@ impl VisionEncoder {
         &self,
         pixel_values: Tensor<4>,
     ) -> Result<(Tensor<2>, Tensor<3>, [usize; 2])> {
-        let (mut hidden, grid) = self.embed(pixel_values)?;
-        for block in self.encoder.layers() {
-            hidden = block.forward(hidden, &AttentionMask::default());
-        }
+        let (hidden, grid) = self.embed(pixel_values)?;
+        let hidden = self.run_blocks(hidden, 0..self.num_layers(), |_, _| ());
         let patches = self
             .post_layernorm
             .forward(hidden.clone().slice(s![.., 1.., ..]));
@@ -276,8 +299,23 @@ impl VisionEncoder {
         Ok((self.post_layernorm.forward(patches), grid))
     }
 
+    /// Runs some blocks in succession on their input, `[batch, 1 + patches, hidden_size]`, and returns the
+    /// output of the last. `after` gets the index and the output of each block.
+    pub(crate) fn run_blocks(
+        &self,
+        mut hidden: Tensor<3>,
+        blocks: Range<usize>,
+        mut after: impl FnMut(usize, &Tensor<3>),
+    ) -> Tensor<3> {
+        for index in blocks {
+            hidden = self.encoder.layers()[index].forward(hidden, &AttentionMask::default());
+            after(index, &hidden);
+        }
+        hidden
+    }
+
     /// The tokens before the first block, `[batch, 1 + patches, hidden_size]`, and the patch grid.
-    fn embed(&self, pixel_values: Tensor<4>) -> Result<(Tensor<3>, [usize; 2])> {
+    pub(crate) fn embed(&self, pixel_values: Tensor<4>) -> Result<(Tensor<3>, [usize; 2])> {
         if self.products == Precision::Bf16 {
             // Since the last check, the weights may have moved and the kernels may have been turned off.
             self.check_bf16()?;
@@ -315,7 +353,7 @@ impl VisionEncoder {
     }
 
     /// The class token through the final norm, `[batch, hidden_size]`.
-    fn pool(&self, hidden: Tensor<3>) -> Tensor<2> {
+    pub(crate) fn pool(&self, hidden: Tensor<3>) -> Tensor<2> {
         let class = hidden.slice(s![.., 0..1, ..]);
         self.post_layernorm.forward(class).squeeze_dim::<2>(1)
     }

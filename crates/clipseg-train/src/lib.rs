@@ -1,7 +1,8 @@
 //! Training and evaluation of text-prompted segmentation on Burn.
 //!
 //! A decoder is trained on a frozen CLIP. CLIP runs on the plain device, where Burn has fused attention, and
-//! only the decoder on the autodiff device. Three levels are public:
+//! only the decoder on the autodiff device. With [`ClipChoice::unfreeze`] a part of CLIP is trained too. Three
+//! levels are public:
 //!
 //! - [`run`] does everything that a [`TrainConfig`] describes, and writes it into a [`RunFolder`].
 //! - [`Engine`] is the training loop; [`train`] is the loop without validation and folder.
@@ -71,6 +72,7 @@ pub use config::train_config::{
     AugmentConfig, BestBy, BrokenPictures, CacheConfig, CheckpointConfig, ClipChoice, DataConfig,
     ScheduleConfig, TrainConfig, ValidationConfig,
 };
+pub use config::unfreeze::Unfreeze;
 pub use contrastive::{
     CaptionAugment, CaptionTensors, CaptionsConfig, ClipScores, ClipShape, ClipStart, ClipTrainer,
     PretrainConfig, PretrainOutcome, PretrainRecord, PretrainSchedule, RetrievalConfig,
@@ -80,7 +82,7 @@ pub use error::{Result, TrainError};
 pub use frozen::encoding::{EncodingCounts, FrozenClip};
 pub use report::page::{Table, TableRow};
 pub use run::configured_run::{RunOutcome, run};
-pub use run::decoder_checkpoint::load_decoder;
+pub use run::decoder_checkpoint::{load_decoder, load_fine_tuned_clip};
 pub use run::engine::{Engine, train};
 pub use run::folder::{RunFolder, Start};
 pub use run::interrupt::StopFlag;

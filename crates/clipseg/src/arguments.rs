@@ -78,6 +78,11 @@ pub struct TrainArguments {
     /// program, or random for a small one with random weights. Default: random, or the preset's.
     #[arg(long, value_name = "FOLDER-OR-ID")]
     pub clip: Option<String>,
+    /// Train a part of CLIP too: clip (both towers), or vision-last-N (the last N blocks of the vision
+    /// tower up to the deepest layer that the decoder reads). Its learning rate is
+    /// `--set clip.learning_rate=…`, 1e-5 by default. Without this flag, CLIP is frozen.
+    #[arg(long, value_name = "PART")]
+    pub unfreeze: Option<String>,
     /// Decoder: transformer, conv or deconv. A kind other than the configured one starts from its
     /// own defaults.
     #[arg(long, value_name = "KIND")]
@@ -105,6 +110,7 @@ impl TrainArguments {
         let folder = self.data.as_deref().map(|path| quoted("data.folder", path));
         overrides.value("data.folder", folder.transpose()?);
         overrides.text("clip.checkpoint", self.clip.as_deref());
+        overrides.text("clip.unfreeze", self.unfreeze.as_deref());
         overrides.text("decoder.kind", self.decoder.as_deref());
         let loss = self.loss.as_ref().map(Loss::to_string);
         overrides.text("loss", loss.as_deref());

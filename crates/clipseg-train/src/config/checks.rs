@@ -190,18 +190,7 @@ impl TrainConfig {
                 return none(field, "empty, expected a folder");
             }
         }
-        if self
-            .clip
-            .checkpoint
-            .as_ref()
-            .is_some_and(|name| name.trim().is_empty())
-        {
-            return none(
-                "clip.checkpoint",
-                "empty, expected a folder or an id on the Hugging Face hub",
-            );
-        }
-        Ok(())
+        self.check_clip()
     }
 }
 

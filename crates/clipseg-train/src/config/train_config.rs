@@ -3,6 +3,7 @@
 use crate::config::adamw_options::AdamWOptions;
 use crate::config::bytes::ByteSize;
 use crate::config::decoder_choice::DecoderChoice;
+use crate::config::unfreeze::Unfreeze;
 use clipseg_clip::Precision;
 use clipseg_data::{NegativeRule, Preprocessing, Split};
 use clipseg_metrics::Loss;
@@ -39,7 +40,7 @@ pub struct TrainConfig {
     pub data: DataConfig,
     /// Augmentation of the training samples.
     pub augment: AugmentConfig,
-    /// The frozen encoders.
+    /// CLIP, which is frozen unless a part of it is unfrozen.
     pub clip: ClipChoice,
     /// The decoder.
     pub decoder: DecoderChoice,
@@ -176,7 +177,7 @@ pub struct AugmentConfig {
     pub visual: [f32; 2],
 }
 
-/// The frozen CLIP.
+/// The CLIP of a run. It is frozen unless `unfreeze` is given.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClipChoice {
@@ -185,8 +186,17 @@ pub struct ClipChoice {
     /// any, a small CLIP with random weights is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
-    /// Precision of the frozen CLIP; the decoder is trained in single precision. Default: `f32`.
+    /// Precision of a frozen CLIP; everything that is trained is in single precision. Default: `f32`.
     pub data_type: Precision,
+    /// The part of CLIP that is trained together with the decoder: `clip`, both towers, or `vision-last-N`,
+    /// the last N blocks of the vision tower up to the deepest layer that the decoder reads. Pictures are
+    /// then encoded again in every step instead of being cached. Default: none, CLIP is frozen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unfreeze: Option<Unfreeze>,
+    /// Learning rate of the unfrozen part at the first step after the warm-up. It has the warm-up and the
+    /// cosine of `schedule`: at each step it is the same multiple of the decoder's. Default: 1e-5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
 }
 
 /// Steps, batches and learning rates.
@@ -303,10 +313,11 @@ impl Default for CheckpointConfig {
 /// The caches of a run.
 ///
 /// Cached hidden states are rounded to half precision. With `memory` 0 and no `folder` none is cached, and
-/// none is rounded.
+/// none is rounded. With `clip.unfreeze` none is cached either, and `memory` bounds embeddings of phrases
+/// only.
 ///
 /// Beside `memory` and `pictures`, a run needs a fixed amount of memory: the weights, three times the
-/// decoder's for gradients and moments, the activations of one batch, and three batches of pictures, masks
+/// trained ones for gradients and moments, the activations of one batch, and three batches of pictures, masks
 /// and visual prompts that are loaded ahead. This does not grow with the number of steps, nor with the
 /// size of the data except for the records of the phrases.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,13 +3,12 @@
 use super::loss::contrastive_loss;
 use crate::config::adamw_options::AdamWOptions;
 use crate::error::Result;
-use crate::run::checkpoint::{self, Resumable};
+use crate::run::checkpoint::{Records, Resumable};
 use crate::step::gradients;
 use crate::step::optimizer::adamw;
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
-use burn::tensor::Bytes;
 use clipseg_clip::{Clip, Regions, TextBatch};
 use std::ops::Range;
 
@@ -47,7 +46,7 @@ impl ClipTrainer {
     pub fn new(clip: Clip, optimizer: &AdamWOptions) -> Self {
         Self {
             clip: clip.train(),
-            optimizer: adamw(optimizer),
+            optimizer: adamw(optimizer, None),
         }
     }
 
@@ -232,20 +231,20 @@ fn ranges(count: usize, length: usize) -> impl Iterator<Item = Range<usize>> {
 }
 
 impl Resumable for ClipTrainer {
-    const MODULE: &'static str = "clip";
-
-    type Module = Clip;
-
-    fn plain(&self) -> Clip {
-        self.clip()
+    fn non_finite(&self) -> Vec<String> {
+        clipseg_clip::non_finite(&self.clip())
     }
 
-    fn to_bytes(&self) -> Result<[Bytes; 2]> {
-        checkpoint::to_bytes(&self.clip, &self.optimizer)
+    fn to_records(&self) -> Result<Records> {
+        let records = Records::default().with_module("clip", &self.clip)?;
+        records.with_optimizer(&self.optimizer)
     }
 
-    fn load(&mut self, records: [Bytes; 2]) -> Result<(), String> {
-        (self.clip, self.optimizer) = checkpoint::from_bytes(&self.clip, &self.optimizer, records)?;
+    fn load(&mut self, mut records: Records) -> Result<(), String> {
+        let clip = records.module("clip", &self.clip)?;
+        let optimizer = records.optimizer(&self.optimizer)?;
+        records.finish()?;
+        (self.clip, self.optimizer) = (clip, optimizer);
         Ok(())
     }
 }

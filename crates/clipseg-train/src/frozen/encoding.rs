@@ -1,4 +1,4 @@
-//! Encoding pictures and phrases with the frozen CLIP, on the plain device.
+//! Encoding pictures and phrases with a CLIP on the plain device, without gradients.
 
 use crate::config::train_config::CacheConfig;
 use crate::error::{Result, TrainError};
@@ -29,6 +29,9 @@ const PHRASES_SHARE: u64 = 4;
 
 /// A frozen CLIP with its tokenizer, its preprocessing and its caches.
 ///
+/// In a run that fine-tunes CLIP, this is the CLIP of the last validation, and after the run that of the best
+/// validation. From the start of such a run on, hidden states are not cached.
+///
 /// Embeddings of phrases are cached, up to 64 MiB. With a cache ([`with_cache`](Self::with_cache)) hidden
 /// states of pictures are cached too, and the cache's limit applies to both.
 ///
@@ -43,20 +46,22 @@ pub struct FrozenClip {
     /// The same in the precision that it runs in.
     running: Clip,
     precision: Precision,
-    config: ClipSegConfig,
+    pub(super) config: ClipSegConfig,
     /// The encoded layers of the vision tower in ascending order: those of the decoder, or of several decoders that
     /// share the cache.
     layers: Vec<usize>,
     /// What the decoder gets instead of the encoded pictures and phrases, for the controls of a study.
     input: DecoderInput,
-    tokenizer: ClipTokenizer,
-    processor: ImageProcessor,
-    device: Device,
+    pub(super) tokenizer: ClipTokenizer,
+    pub(super) processor: ImageProcessor,
+    pub(super) device: Device,
     phrases: PhraseCache,
     /// The configuration of the caches, which are opened again when the precision changes.
     cache_config: Option<CacheConfig>,
     cache: Option<HiddenCache>,
-    counts: EncodingCounts,
+    /// Whether CLIP is fine-tuned, so that hidden states are outdated after each step.
+    is_tuned: bool,
+    pub(super) counts: EncodingCounts,
     /// Whether all cache misses of a batch go through a tower in one pass.
     ///
     /// On the CPU they go one by one: a batch is not faster there, and the result of a picture or a phrase is
@@ -120,6 +125,7 @@ impl FrozenClip {
             phrases: PhraseCache::new(PHRASE_BYTES),
             cache_config: None,
             cache: None,
+            is_tuned: false,
             counts: EncodingCounts::default(),
         }
     }
@@ -152,14 +158,52 @@ impl FrozenClip {
             let message = format!("{precision:?}, which the device does not compute in");
             return Err(TrainError::field("clip.data_type", message));
         }
-        self.running = match precision {
-            Precision::F32 => self.clip.clone(),
-            _ => self.clip.clone().map(&mut Cast(dtype)),
-        };
         self.precision = precision;
+        self.running = self.in_precision();
         // Cached states have the old precision.
         self.open_cache()?;
         Ok(self)
+    }
+
+    /// CLIP in the precision that it runs in.
+    fn in_precision(&self) -> Clip {
+        match self.precision {
+            Precision::F32 => self.clip.clone(),
+            other => self.clip.clone().map(&mut Cast(dtype(other))),
+        }
+    }
+
+    /// Prepares for a run that fine-tunes CLIP: hidden states are no longer cached.
+    ///
+    /// # Errors
+    ///
+    /// If CLIP does not run in single precision.
+    pub(crate) fn begin_tuning(&mut self) -> Result<()> {
+        if self.precision != Precision::F32 {
+            let message = format!(
+                "{}, expected f32, because CLIP is fine-tuned",
+                self.precision
+            );
+            return Err(TrainError::field("clip.data_type", message));
+        }
+        self.is_tuned = true;
+        self.cache = None;
+        Ok(())
+    }
+
+    /// The CLIP.
+    pub(crate) fn clip(&self) -> &Clip {
+        &self.clip
+    }
+
+    /// Replaces CLIP by a fine-tuned one of the same shape. With `text`, the text tower has changed too, so
+    /// that cached phrases are outdated.
+    pub(crate) fn replace_clip(&mut self, clip: Clip, text: bool) {
+        self.clip = clip;
+        self.running = self.in_precision();
+        if text {
+            self.phrases = self.phrases.emptied();
+        }
     }
 
     /// Caches hidden states of pictures, in half precision, and embeddings of phrases. A quarter of the
@@ -186,7 +230,7 @@ impl FrozenClip {
             return Ok(());
         };
         let folder = match &config.folder {
-            Some(root) => {
+            Some(root) if !self.is_tuned => {
                 let settings = states_settings(
                     &self.config.clip,
                     &self.layers,
@@ -197,13 +241,13 @@ impl FrozenClip {
                 let key = fingerprint(self.clip.vision_model(), &settings.to_string())?;
                 Some(CacheFolder::open(root, &key, config.folder_limit())?)
             }
-            None => None,
+            _ => None,
         };
         let of_phrases = config.memory.0 / PHRASES_SHARE;
         let of_pictures = config.memory.0 - of_phrases;
         self.phrases = PhraseCache::new(of_phrases);
-        self.cache =
-            (of_pictures > 0 || folder.is_some()).then(|| HiddenCache::new(of_pictures, folder));
+        let cached = !self.is_tuned && (of_pictures > 0 || folder.is_some());
+        self.cache = cached.then(|| HiddenCache::new(of_pictures, folder));
         Ok(())
     }
 
@@ -265,6 +309,13 @@ impl FrozenClip {
     ///
     /// If there is no visual prompt, or the mask of one is empty.
     pub fn encode_supports(&self, supports: &[&Support]) -> Result<Tensor<2>> {
+        let pixels = self.support_pixels(supports)?.cast(dtype(self.precision));
+        let embeddings = self.running.image_embedding(pixels)?;
+        Ok(embeddings.cast(FloatDType::F32))
+    }
+
+    /// The pixels of visual prompts, `[supports, 3, height, width]`, normalised.
+    pub(super) fn support_pixels(&self, supports: &[&Support]) -> Result<Tensor<4>> {
         let prepared = supports.iter().map(|support| {
             let prompt = VisualPrompt::with_mask(support.image.clone(), support.mask.clone())?;
             Ok(prompt.prepare())
@@ -273,10 +324,7 @@ impl FrozenClip {
         if prepared.is_empty() {
             return Err(TrainError::Empty("given"));
         }
-        let pixels = self.processor.pixel_values(&prepared, &self.device)?;
-        let pixels = pixels.cast(dtype(self.precision));
-        let embeddings = self.running.image_embedding(pixels)?;
-        Ok(embeddings.cast(FloatDType::F32))
+        Ok(self.processor.pixel_values(&prepared, &self.device)?)
     }
 
     /// Computes the embeddings of phrases, `[phrases, projection_dim]`, or takes them from the cache.

@@ -1,4 +1,4 @@
-//! The frozen CLIP: encoding pictures and phrases, and caching what was encoded.
+//! CLIP beside the decoder: encoding pictures and phrases, and caching what was encoded.
 
 pub(crate) mod cache_files;
 pub(crate) mod cache_folder;
@@ -8,3 +8,4 @@ pub(crate) mod fingerprint;
 pub(crate) mod hidden_cache;
 pub(crate) mod hidden_states;
 pub(crate) mod phrase_cache;
+pub(crate) mod tuned_encoding;

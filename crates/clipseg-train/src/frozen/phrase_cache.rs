@@ -26,6 +26,11 @@ impl PhraseCache {
         }
     }
 
+    /// An empty cache with the same limit.
+    pub(crate) fn emptied(&self) -> Self {
+        Self::new(self.limit)
+    }
+
     /// Bytes in memory.
     pub(crate) fn used(&self) -> u64 {
         self.used

@@ -170,11 +170,15 @@ pub(crate) fn report(
         End::NoImprovement => "ended early because validations brought no improvement",
         End::Stopped => "it was stopped",
     };
+    let trained = match config.clip.unfreeze {
+        Some(_) => "Decoder with its fine-tuned CLIP",
+        None => "Decoder",
+    };
     let mut text = format!(
         "# Training run\n\n\
          - Steps: {}; {end}\n\
          - Loss: {first:.4} at the start, {last:.4} at the end (means over a tenth of the steps)\n\
-         - Decoder in `model/` and in the table: {best}\n",
+         - {trained} in `model/` and in the table: {best}\n",
         outcome.losses().len(),
     );
     for line in left_out {

@@ -1,7 +1,7 @@
 //! Checkpoints: the state of a run between two steps, in one file.
 //!
 //! It is one file because only the renaming of one file is atomic: weights, moments and counters always
-//! belong to the same step. It is a safetensors file. Two tensors of bytes are the records of the module
+//! belong to the same step. It is a safetensors file. Its tensors of bytes are the records of the modules
 //! and of the optimizer in Burn's format, and the metadata contains the rest.
 
 use crate::error::{Result, TrainError};
@@ -13,10 +13,14 @@ use clipseg_data::files::Staging;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-const FORMAT: &str = "clipseg-train 1";
+/// The format of a checkpoint with one module and its optimizer.
+const ONE: &str = "clipseg-train 1";
+/// The format of a checkpoint with several modules and their optimizer: a decoder with a fine-tuned CLIP. It
+/// has a version of its own, so that a program that knows only the first does not load the decoder alone.
+const SEVERAL: &str = "clipseg-train 2";
 
 /// The state of a run except weights and moments.
 ///
@@ -61,43 +65,77 @@ mod bits {
     }
 }
 
-/// A module with its optimizer, which a checkpoint contains.
+/// The name of the optimizer's record in a checkpoint.
+const OPTIMIZER: &str = "optimizer";
+
+/// The records of a checkpoint in Burn's format, by name: one or more modules and the optimizer.
+#[derive(Debug, Default)]
+pub(crate) struct Records(BTreeMap<String, Bytes>);
+
+impl Records {
+    /// Adds a record.
+    pub(crate) fn with(mut self, name: &str, record: Bytes) -> Self {
+        self.0.insert(name.to_owned(), record);
+        self
+    }
+
+    /// Adds the weights of a module.
+    pub(crate) fn with_module<M: Module>(self, name: &str, module: &M) -> Result<Self> {
+        let record = module.valid().into_record().into_bytes();
+        Ok(self.with(name, record.map_err(TrainError::device)?))
+    }
+
+    /// Adds the moments of an optimizer.
+    pub(crate) fn with_optimizer(self, optimizer: &ModuleOptimizer) -> Result<Self> {
+        let record = optimizer.into_bytes().map_err(TrainError::device)?;
+        Ok(self.with(OPTIMIZER, record))
+    }
+
+    /// Takes a record out.
+    pub(crate) fn take(&mut self, name: &str) -> Result<Bytes, String> {
+        let record = self.0.remove(name);
+        record.ok_or_else(|| format!("there is no `{name}` in it"))
+    }
+
+    /// Loads the weights of a module on the autodiff device; it must have the same shape.
+    pub(crate) fn module<M: Module>(&mut self, name: &str, module: &M) -> Result<M, String> {
+        let record = ModuleRecord::from_bytes(self.take(name)?);
+        let record = record.map_err(|error| error.to_string())?;
+        let plain = module.valid().try_load_record(record);
+        Ok(plain.map_err(|error| error.to_string())?.train())
+    }
+
+    /// Loads the moments of an optimizer.
+    pub(crate) fn optimizer(
+        &mut self,
+        optimizer: &ModuleOptimizer,
+    ) -> Result<ModuleOptimizer, String> {
+        let record = OptimizerRecord::from_bytes(self.take(OPTIMIZER)?);
+        let record = record.map_err(|error| error.to_string())?;
+        Ok(optimizer.clone().load_record(record))
+    }
+
+    /// Requires that every record was taken.
+    pub(crate) fn finish(self) -> Result<(), String> {
+        match self.0.into_keys().next() {
+            Some(name) => Err(format!(
+                "it contains `{name}`, which a run with this configuration does not train"
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Modules with their optimizer, which a checkpoint contains.
 pub(crate) trait Resumable {
-    /// The name of the module in the file.
-    const MODULE: &'static str;
+    /// The names of the trained weights that are NaN or infinite.
+    fn non_finite(&self) -> Vec<String>;
 
-    /// The module.
-    type Module: Module;
+    /// Weights and moments.
+    fn to_records(&self) -> Result<Records>;
 
-    /// The module as it is now, on the plain device.
-    fn plain(&self) -> Self::Module;
-
-    /// Weights and moments as records in Burn's format.
-    fn to_bytes(&self) -> Result<[Bytes; 2]>;
-
-    /// Loads the records of weights and moments; the module must have the same shape.
-    fn load(&mut self, records: [Bytes; 2]) -> Result<(), String>;
-}
-
-/// Weights and moments as records in Burn's format.
-pub(crate) fn to_bytes<M: Module>(module: &M, optimizer: &ModuleOptimizer) -> Result<[Bytes; 2]> {
-    let module = module.valid().into_record();
-    let module = module.into_bytes().map_err(TrainError::device)?;
-    let optimizer = optimizer.into_bytes().map_err(TrainError::device)?;
-    Ok([module, optimizer])
-}
-
-/// Loads weights and moments from records into a module and an optimizer.
-pub(crate) fn from_bytes<M: Module>(
-    module: &M,
-    optimizer: &ModuleOptimizer,
-    [weights, moments]: [Bytes; 2],
-) -> Result<(M, ModuleOptimizer), String> {
-    let record = ModuleRecord::from_bytes(weights).map_err(|error| error.to_string())?;
-    let plain = module.valid().try_load_record(record);
-    let module = plain.map_err(|error| error.to_string())?.train();
-    let record = OptimizerRecord::from_bytes(moments).map_err(|error| error.to_string())?;
-    Ok((module, optimizer.clone().load_record(record)))
+    /// Loads weights and moments; the modules must have the same shape.
+    fn load(&mut self, records: Records) -> Result<(), String>;
 }
 
 /// Writes a checkpoint atomically.
@@ -108,13 +146,14 @@ pub(crate) fn save<T: Resumable>(
     state: &TrainState,
 ) -> Result<()> {
     let state = serde_json::to_string(state).map_err(|error| TrainError::run(path, error))?;
+    let Records(records) = trainer.to_records()?;
+    let format = if records.len() > 2 { SEVERAL } else { ONE };
     let metadata = HashMap::from([
-        ("format".to_owned(), FORMAT.to_owned()),
+        ("format".to_owned(), format.to_owned()),
         ("state".to_owned(), state),
     ]);
-    let [module, optimizer] = trainer.to_bytes()?;
-    let views = [(T::MODULE, &module), ("optimizer", &optimizer)]
-        .into_iter()
+    let views = records
+        .iter()
         .map(|(name, bytes)| {
             TensorView::new(Dtype::U8, vec![bytes.len()], bytes).map(|view| (name, view))
         })
@@ -130,30 +169,31 @@ pub(crate) fn save<T: Resumable>(
 ///
 /// # Errors
 ///
-/// If the file cannot be read, is not a checkpoint, or contains another module.
+/// If the file cannot be read, is not a checkpoint, or contains other modules.
 pub(crate) fn load<T: Resumable>(path: &Path, trainer: &mut T) -> Result<TrainState> {
-    let (state, records) = read(path, T::MODULE)?;
+    let (state, records) = read(path)?;
     trainer
         .load(records)
         .map_err(|error| TrainError::run(path, error))?;
     Ok(state)
 }
 
-/// Reads the state of a run and the records of its module and its optimizer.
-pub(crate) fn read(path: &Path, module: &str) -> Result<(TrainState, [Bytes; 2])> {
+/// Reads the state of a run and the records of its modules and its optimizer.
+pub(crate) fn read(path: &Path) -> Result<(TrainState, Records)> {
     let bytes = std::fs::read(path).map_err(TrainError::io("read", path))?;
     let fail = |error: &dyn std::fmt::Display| TrainError::run(path, error);
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| fail(&error))?;
     let entry = |name: &str| header.metadata().as_ref()?.get(name);
-    if entry("format").map(String::as_str) != Some(FORMAT) {
-        return Err(fail(&format!("not a checkpoint of `{FORMAT}`")));
+    if !entry("format").is_some_and(|format| [ONE, SEVERAL].contains(&format.as_str())) {
+        return Err(fail(&format!("not a checkpoint of `{ONE}` or `{SEVERAL}`")));
     }
     let state = entry("state").map(String::as_str).unwrap_or_default();
     let state: TrainState = serde_json::from_str(state).map_err(|error| fail(&error))?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|error| fail(&error))?;
-    let record = |name: &str| -> Result<Bytes> {
-        let tensor = tensors.tensor(name).map_err(|error| fail(&error))?;
-        Ok(Bytes::from_bytes_vec(tensor.data().to_vec()))
-    };
-    Ok((state, [record(module)?, record("optimizer")?]))
+    let records = tensors
+        .iter()
+        .fold(Records::default(), |records, (name, tensor)| {
+            records.with(name, Bytes::from_bytes_vec(tensor.data().to_vec()))
+        });
+    Ok((state, records))
 }

@@ -25,7 +25,7 @@ pub struct RunOutcome {
     pub table: Option<Table>,
 }
 
-/// Trains a decoder as configured and writes everything into a folder: metrics, checkpoints, curves,
+/// Trains a decoder, and CLIP if it is unfrozen, as configured and writes everything into a folder: metrics, checkpoints, curves,
 /// examples, the model and a report. [`RunFolder`] lists the names.
 ///
 /// The threshold with the best mean IoU on the validation split, of 49 from 0.02 to 0.98, is saved with the model
@@ -111,7 +111,11 @@ pub fn run(
     folder.write_folder(&folder.model(), |aside| {
         Ok(segmenter.save_pretrained(aside)?)
     })?;
-    observer.note("scoring the best decoder");
+    observer.note(if training.best_clip.is_some() {
+        "scoring the best decoder with its fine-tuned CLIP"
+    } else {
+        "scoring the best decoder"
+    });
     let table = final_table(&mut setup, &training, &config)?;
     let threshold = chosen.map_or_else(
         || "none, because no threshold finds anything on the validation split, or it has no phrases".to_owned(),

@@ -1,4 +1,4 @@
-//! Training a decoder on a frozen CLIP.
+//! Training a decoder on a CLIP, which is frozen or fine-tuned.
 
 use crate::config::train_config::{BestBy, TrainConfig};
 use crate::error::{Result, TrainError};
@@ -16,16 +16,18 @@ use crate::scoring::evaluate::{EvaluateOptions, evaluate, phrase_iou};
 use crate::scoring::phrases::Phrases;
 use crate::step::stepper::{Measured, Stepper};
 use crate::step::trainer::DecoderTrainer;
+use clipseg_clip::{Clip, TunedClip, TunedPart};
 use clipseg_data::{BatchOrder, Grouping, PhraseCutDataset, is_cpu};
 use clipseg_model::Decoder;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Trains a decoder on top of a frozen CLIP.
+/// Trains a decoder on top of a CLIP.
 ///
-/// CLIP runs on the plain device, so its activations are not recorded for the backward pass. A picture
-/// that several phrases of a batch share is encoded once.
+/// A frozen CLIP runs on the plain device, so its activations are not recorded for the backward pass. With
+/// [`ClipChoice::unfreeze`](crate::ClipChoice::unfreeze) a part of it is trained too. A picture that several
+/// phrases of a batch share is encoded once.
 #[derive(Debug)]
 pub struct Engine<'a> {
     clip: &'a mut FrozenClip,
@@ -40,6 +42,8 @@ pub struct Engine<'a> {
     order: BatchOrder,
     /// Steps whose losses may still be on the device after a step.
     unread: usize,
+    /// The weights of CLIP that are trained.
+    part: Option<TunedPart>,
 }
 
 impl<'a> Engine<'a> {
@@ -47,8 +51,9 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     ///
-    /// If the configuration is invalid, there is no phrase, the warm-up is not shorter than the run, or
-    /// a weight of CLIP is NaN or infinite (the message names the tensors).
+    /// If the configuration is invalid, there is no phrase, the warm-up is not shorter than the run,
+    /// `clip.unfreeze` does not fit the model or the precision of `clip`, or a weight of CLIP is NaN or
+    /// infinite (the message names the tensors).
     pub fn new(
         clip: &'a mut FrozenClip,
         training: &'a Arc<PhraseCutDataset>,
@@ -64,6 +69,10 @@ impl<'a> Engine<'a> {
                 part: "CLIP",
                 tensors,
             });
+        }
+        let part = config.tuned_part(clip.config())?;
+        if part.is_some() {
+            clip.begin_tuning()?;
         }
         let schedule = &config.schedule;
         let grouping = if schedule.group_by_picture {
@@ -86,6 +95,7 @@ impl<'a> Engine<'a> {
             best_threshold: false,
             order,
             unread,
+            part,
         };
         schedule.check_warmup(engine.steps())?;
         Ok(engine)
@@ -141,6 +151,8 @@ impl<'a> Engine<'a> {
 
     /// Trains a decoder, or resumes the one in the folder's checkpoint.
     ///
+    /// If CLIP is fine-tuned, the [`FrozenClip`] of the run becomes the one that belongs to the best decoder.
+    ///
     /// # Errors
     ///
     /// If a weight of the decoder is NaN or infinite, a sample cannot be read, the loss, the gradient
@@ -163,9 +175,14 @@ impl<'a> Engine<'a> {
             validate_every: self.validation.map(|_| config.validation.every),
             save_every: config.checkpoints.every,
         };
+        let mut trainer = DecoderTrainer::new(decoder, &config.optimizer, config.loss.clone())
+            .with_sigmoid_twice(self.sigmoid_twice);
+        if let Some(part) = self.part {
+            let clip = TunedClip::new(self.clip.clip().clone(), part)?;
+            trainer = trainer.with_clip(clip, config.clip_rate_share());
+        }
         let mut training = DecoderTraining {
-            trainer: DecoderTrainer::new(decoder, &config.optimizer, config.loss.clone())
-                .with_sigmoid_twice(self.sigmoid_twice),
+            trainer,
             clip: self.clip,
             config,
             training: self.training,
@@ -179,10 +196,14 @@ impl<'a> Engine<'a> {
             unread: self.unread,
         };
         let (end, records) = training_loop.run(&mut training, observer)?;
-        let decoder = training.trainer.decoder();
+        let last = training.current();
+        let best = training.best.take().unwrap_or_else(|| last.clone());
+        training.use_clip(best.clip.clone());
         Ok(TrainOutcome {
-            best: training.best.unwrap_or_else(|| decoder.clone()),
-            decoder,
+            best: best.decoder,
+            best_clip: best.clip,
+            decoder: last.decoder,
+            clip: last.clip,
             records,
             end,
         })
@@ -200,11 +221,19 @@ struct DecoderTraining<'a> {
     order: BatchOrder,
     steps: usize,
     feed: Option<Feed>,
-    /// The decoder with the best validation so far.
-    best: Option<Decoder>,
+    /// The weights with the best validation so far.
+    best: Option<Weights>,
     /// Steps whose losses are still on the device, and the largest number of them after a step.
     pending: VecDeque<Pending>,
     unread: usize,
+}
+
+/// Trained weights on the plain device.
+#[derive(Clone)]
+struct Weights {
+    decoder: Decoder,
+    /// `None` if CLIP is frozen.
+    clip: Option<Clip>,
 }
 
 /// A step that the device may not have finished yet.
@@ -218,6 +247,22 @@ struct Pending {
 }
 
 impl DecoderTraining<'_> {
+    /// The current weights.
+    fn current(&self) -> Weights {
+        Weights {
+            decoder: self.trainer.decoder(),
+            clip: self.trainer.plain_clip(),
+        }
+    }
+
+    /// Scores and encodes with a fine-tuned CLIP from now on; does nothing if CLIP is frozen.
+    fn use_clip(&mut self, clip: Option<Clip>) {
+        let text = self.trainer.tuned_clip().map(|tuned| tuned.part().text);
+        if let (Some(clip), Some(text)) = (clip, text) {
+            self.clip.replace_clip(clip, text);
+        }
+    }
+
     /// Reads and records pending steps, the earliest first, until at most `left` are pending.
     fn record_until(&mut self, left: usize, run: &mut Running<'_, Record>) -> Result<()> {
         while self.pending.len() > left
@@ -263,7 +308,7 @@ impl Training for DecoderTraining<'_> {
         let path = folder.best_checkpoint();
         if path.is_file() {
             checkpoint::load(&path, &mut self.trainer)?;
-            self.best = Some(self.trainer.decoder());
+            self.best = Some(self.current());
         }
         Ok(())
     }
@@ -318,8 +363,10 @@ impl Training for DecoderTraining<'_> {
             .with_batch_size(self.config.schedule.batch_size)
             .with_threshold(config.threshold)
             .with_loss(self.config.loss.clone());
-        let decoder = self.trainer.decoder();
-        let scores = evaluate(self.clip, &decoder, phrases, &options)?;
+        let weights = self.current();
+        self.use_clip(weights.clip.clone());
+        let decoder = &weights.decoder;
+        let scores = evaluate(self.clip, decoder, phrases, &options)?;
         let iou = phrase_iou(self.training.options().preprocessing);
         let (pooled, mean_iou) = (scores.tally.pooled(), scores.tally.mean(iou));
         let step = run.state.step;
@@ -329,7 +376,7 @@ impl Training for DecoderTraining<'_> {
         })?;
         let mean_iou_at_best = if self.best_threshold {
             let batch = self.config.schedule.batch_size;
-            let best = best_threshold(self.clip, &decoder, phrases, batch)?;
+            let best = best_threshold(self.clip, decoder, phrases, batch)?;
             Some(best.value as f32)
         } else {
             None
@@ -343,7 +390,7 @@ impl Training for DecoderTraining<'_> {
         if best {
             run.state.best = Some(Best { step, score });
             run.state.without_improvement = 0;
-            self.best = Some(decoder.clone());
+            self.best = Some(weights.clone());
         } else {
             run.state.without_improvement += 1;
         }
@@ -381,7 +428,7 @@ impl Training for DecoderTraining<'_> {
             let shown = phrases.clone().spread(config.examples);
             let validated = run.journal.validated();
             let clip = &mut *self.clip;
-            crate::report::examples::write_examples(folder, clip, &decoder, &shown, &validated)?;
+            crate::report::examples::write_examples(folder, clip, decoder, &shown, &validated)?;
         }
         Ok(())
     }

@@ -40,7 +40,7 @@ const VALUES: [&str; 23] = [
 ];
 
 /// Values for single fields.
-const MORE: [(&str, &[&str]); 9] = [
+const MORE: [(&str, &[&str]); 10] = [
     (
         "loss",
         &[
@@ -85,6 +85,10 @@ const MORE: [(&str, &[&str]); 9] = [
         ],
     ),
     ("data.size", &["8", "16", "33"]),
+    (
+        "clip.unfreeze",
+        &["\"clip\"", "\"vision-last-2\"", "\"vision-last-5\""],
+    ),
 ];
 
 /// A configuration with all fields, for runs of one step on scenes of 32 pixels.
@@ -146,17 +150,30 @@ fn no_value_of_any_field_makes_a_run_panic() {
     let nowhere = folder.path().join("no/such");
     let (mut done, mut refused) = (Vec::<TrainConfig>::new(), 0);
     let mut fields_seen = 0;
-    for (first, decoder) in [true, false, false].into_iter().zip([
-        "reduce_dim = 8\nintermediate_size = 8\nextract_layers = [0, 1, 3]",
-        "kind = \"conv\"\nsize = \"tiny\"\nextract_layers = [0, 1, 3]",
-        "kind = \"deconv\"\nreduce_dim = 8\nextract_layers = [3]",
-    ]) {
-        let base = TrainConfig::from_toml(&full(folder.path(), decoder), Path::new("x")).unwrap();
+    let full = |decoder: &str| full(folder.path(), decoder);
+    let transformer = full("reduce_dim = 8\nintermediate_size = 8\nextract_layers = [0, 1, 3]");
+    let tuned = "[clip]\nunfreeze = \"vision-last-1\"\nlearning_rate = 1e-4\n";
+    let tuned = transformer.replace("[clip]\n", tuned);
+    // A fine-tuned CLIP has no cache on disk.
+    let (tuned, _) = tuned.split_once("[cache]").unwrap();
+    // Each configuration, and which of its fields are changed: the others are the same in all of them.
+    for (text, changed_fields) in [
+        (transformer.as_str(), ""),
+        (
+            &full("kind = \"conv\"\nsize = \"tiny\"\nextract_layers = [0, 1, 3]"),
+            "decoder.",
+        ),
+        (
+            &full("kind = \"deconv\"\nreduce_dim = 8\nextract_layers = [3]"),
+            "decoder.",
+        ),
+        (tuned, "clip."),
+    ] {
+        let base = TrainConfig::from_toml(text, Path::new("x")).unwrap();
         let mut setup = Setup::new(&base, &Device::flex(), |_| {}).unwrap();
         one_step(&mut setup, &base).unwrap();
         for field in fields(&Table::try_from(&base).unwrap(), "") {
-            // All other fields are the same for every decoder.
-            if !first && !field.starts_with("decoder.") {
+            if !field.starts_with(changed_fields) {
                 continue;
             }
             fields_seen += 1;
@@ -192,7 +209,7 @@ fn no_value_of_any_field_makes_a_run_panic() {
                 match tried {
                     Ok(Some(changed)) => done.push(changed),
                     Ok(None) => refused += 1,
-                    Err(_) => panic!("{text}, with {decoder}"),
+                    Err(_) => panic!("{text}, with {base:?}"),
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! The result of the training loop.
 
 use crate::run::journal::Record;
+use clipseg_clip::Clip;
 use clipseg_model::Decoder;
 
 /// The result of training a decoder.
@@ -11,6 +12,10 @@ pub struct TrainOutcome {
     pub decoder: Decoder,
     /// The decoder with the best validation; without validation the decoder after the last step.
     pub best: Decoder,
+    /// The fine-tuned CLIP after the last step, on the plain device; `None` if CLIP is frozen.
+    pub clip: Option<Clip>,
+    /// The fine-tuned CLIP that belongs to `best`; `None` if CLIP is frozen.
+    pub best_clip: Option<Clip>,
     /// All steps and validations, including those before an interruption.
     pub records: Vec<Record>,
     /// How the run ended.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Setup {
-    /// The frozen CLIP with the configured precision and cache.
+    /// CLIP with the configured precision and cache.
     pub clip: FrozenClip,
     /// The decoder before its first step.
     pub decoder: Decoder,
@@ -55,6 +55,17 @@ impl Setup {
             let _alone = drawing(device, config.seed);
             Parts::new(config, device, &mut note)?
         };
+        if let Some(unfreeze) = config.clip.unfreeze {
+            config.tuned_part(&parts.config)?;
+            note(&format!(
+                "CLIP is fine-tuned (`{unfreeze}`), so hidden states of pictures are not cached{}",
+                if config.cache.memory.0 > 0 {
+                    "; `cache.memory` bounds embeddings of phrases only"
+                } else {
+                    ""
+                }
+            ));
+        }
         let patch = parts.config.clip.vision_config.patch_size;
         let size = InputSize::new(parts.side, parts.processor.preprocessing, patch)?;
         let data = Arc::new(open_data(&config.data, &mut note)?);

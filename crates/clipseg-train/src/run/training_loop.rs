@@ -113,7 +113,7 @@ impl<R> Running<'_, R> {
 
     /// Refuses weights that are NaN or infinite: a checkpoint of them would be useless.
     pub(crate) fn require_finite_weights<T: Resumable>(&self, trainer: &T) -> Result<()> {
-        let tensors = clipseg_clip::non_finite(&trainer.plain());
+        let tensors = trainer.non_finite();
         if tensors.is_empty() {
             return Ok(());
         }

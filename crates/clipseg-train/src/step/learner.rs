@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///   does not weight accumulated batches by their number of phrases.
 /// - The learning rates of `schedule`: the caller passes one of Burn's schedulers.
 /// - `schedule.group_by_picture`: each phrase is encoded separately.
+/// - `clip.unfreeze`: CLIP stays frozen.
 /// - Visual prompts (`augment.visual`), and augmentation in later epochs: every epoch sees the samples of
 ///   epoch 0.
 /// - Dropout that depends on the random seed and the step only.

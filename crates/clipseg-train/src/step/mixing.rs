@@ -1,7 +1,6 @@
 //! Visual prompts: mixing the embeddings of pictures into those of phrases.
 
 use crate::error::Result;
-use crate::frozen::encoding::FrozenClip;
 use burn::prelude::*;
 use clipseg_data::Support;
 use rand::{Rng, RngExt};
@@ -25,13 +24,13 @@ pub fn mix_embeddings(text: Tensor<2>, visual: Tensor<2>, shares: &[f32]) -> Ten
 }
 
 /// Mixes visual prompts into the embeddings of the phrases that have one, with a weight that is drawn for
-/// each phrase between `least` and `most`.
+/// each phrase between `least` and `most`. `encode` embeds visual prompts; it is called if there is one.
 pub(crate) fn mix_examples(
-    clip: &FrozenClip,
     text: Tensor<2>,
     supports: &[Option<Support>],
     [least, most]: [f32; 2],
     random: &mut impl Rng,
+    encode: impl FnOnce(&[&Support]) -> Result<Tensor<2>>,
 ) -> Result<Tensor<2>> {
     // The mask of a very small example may have no pixel.
     let shown = |support: &&Support| support.mask.area() > 0;
@@ -43,7 +42,7 @@ pub(crate) fn mix_examples(
     if there.is_empty() {
         return Ok(text);
     }
-    let visual = clip.encode_supports(&there)?;
+    let visual = encode(&there)?;
     let (mut rows, mut shares) = (Vec::new(), Vec::new());
     let mut next = 0;
     for support in &supports {
@@ -53,7 +52,8 @@ pub(crate) fn mix_examples(
         shares.push(if support.is_some() { share } else { 0.0 });
         next += i64::from(support.is_some());
     }
-    let rows = Tensor::<1, Int>::from_data(TensorData::from(rows.as_slice()), clip.device());
+    let device = text.device().without_autodiff();
+    let rows = Tensor::<1, Int>::from_data(TensorData::from(rows.as_slice()), &device);
     Ok(mix_embeddings(text, visual.select(0, rows), &shares))
 }
 
@@ -113,7 +113,8 @@ mod tests {
         let words = floats(text.clone()).unwrap();
         let mixed = |range, position| {
             let mut random = of_batch(7, position, Draw::VisualShares);
-            let mixed = mix_examples(&setup.clip, text.clone(), &supports, range, &mut random);
+            let encode = |shown: &[&Support]| setup.clip.encode_supports(shown);
+            let mixed = mix_examples(text.clone(), &supports, range, &mut random, encode);
             floats(mixed.unwrap()).unwrap()
         };
         let paper = TrainConfig::preset("paper").unwrap().augment.visual;

@@ -11,6 +11,7 @@ use crate::step::randomness::{Draw, drawing, dropout_seed, of_batch};
 use crate::step::trainer::DecoderTrainer;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
+use clipseg_clip::TunedClip;
 use clipseg_data::{PhraseCutDataset, SampleBatch, SampleOptions};
 use clipseg_model::DecoderConfig;
 
@@ -79,7 +80,7 @@ impl Stepper<'_> {
         for (position, _, mut batch) in batches {
             let share = batch.phrases.len() as f64 / phrases as f64;
             tasks.append(&mut batch.task_ids);
-            let input = self.encode(batch, position)?;
+            let input = self.encode(trainer.tuned_clip(), batch, position)?;
             let (loss, gradients) = self.gradients(trainer, &input, position)?;
             losses.push((loss, share));
             accumulator.accumulate(trainer.module(), trainer.scale(gradients, share));
@@ -106,16 +107,29 @@ impl Stepper<'_> {
     }
 
     /// Encodes a batch and mixes visual prompts into the embeddings of its phrases.
-    fn encode(&mut self, mut batch: SampleBatch, position: usize) -> Result<StepInput> {
+    fn encode(
+        &mut self,
+        tuned: Option<&TunedClip>,
+        mut batch: SampleBatch,
+        position: usize,
+    ) -> Result<StepInput> {
         let supports = std::mem::take(&mut batch.supports);
-        let comes_again = pictures_come_again(self.training.options());
-        let mut input = self.clip.encode_loaded(batch, comes_again)?;
+        let mut input = match tuned {
+            Some(tuned) => self.clip.encode_tuned(tuned, batch)?,
+            None => {
+                let comes_again = pictures_come_again(self.training.options());
+                self.clip.encode_loaded(batch, comes_again)?
+            }
+        };
         input.conditional_embedding = mix_examples(
-            self.clip,
             input.conditional_embedding,
             &supports,
             self.config.augment.visual,
             &mut of_batch(self.config.seed, position, Draw::VisualShares),
+            |shown| match tuned {
+                Some(tuned) => self.clip.encode_supports_tuned(tuned, shown),
+                None => self.clip.encode_supports(shown),
+            },
         )?;
         Ok(input)
     }

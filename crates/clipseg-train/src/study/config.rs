@@ -60,7 +60,7 @@ pub struct StudyConfig {
     pub data: DataConfig,
     /// Augmentation of the training samples.
     pub augment: AugmentConfig,
-    /// The frozen CLIP. Without a checkpoint, `scenes` is used.
+    /// The frozen CLIP. Without a checkpoint, `scenes` is used. All runs share it, so `unfreeze` is refused.
     pub clip: ClipChoice,
     /// The optimizer.
     pub optimizer: AdamWOptions,

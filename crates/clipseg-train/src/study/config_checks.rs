@@ -66,6 +66,12 @@ impl StudyConfig {
                            expected no patience";
             return none("validation.patience", message);
         }
+        if let Some(unfreeze) = self.clip.unfreeze {
+            let message = format!(
+                "`{unfreeze}`, expected none, because the runs of a study share one frozen CLIP"
+            );
+            return none("clip.unfreeze", &message);
+        }
         let default = ValidationConfig::default();
         if self.validation.threshold != default.threshold {
             let message = "has no effect, because a study scores each run at 0.5 and at the \
@@ -296,6 +302,10 @@ mod tests {
             (
                 "[validation]\npatience = 2",
                 "field `validation.patience`: the runs of a study have",
+            ),
+            (
+                "[clip]\nunfreeze = \"clip\"",
+                "field `clip.unfreeze`: `clip`, expected none, because the runs of a study share one",
             ),
             (
                 "[validation]\nthreshold = 0.3",

@@ -55,7 +55,7 @@ enum Command {
     /// Segment photographs: a heat map and a mask for each prompt, and an overlay of all masks.
     #[command(after_help = segment::EXAMPLE)]
     Segment(segment::Arguments),
-    /// Train a decoder on a frozen CLIP and evaluate it.
+    /// Train a decoder on a CLIP, frozen or fine-tuned, and evaluate it.
     #[command(after_help = train::EXAMPLE)]
     Train(Box<train::Arguments>),
     /// Pre-train a CLIP contrastively on captioned pictures or on generated scenes.

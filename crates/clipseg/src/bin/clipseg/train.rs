@@ -1,4 +1,4 @@
-//! `clipseg train`: trains a decoder on a frozen CLIP and writes a run folder.
+//! `clipseg train`: trains a decoder on a CLIP, which is frozen or fine-tuned, and writes a run folder.
 
 use crate::Failure;
 use crate::output::{print_line, tell};
@@ -13,7 +13,8 @@ pub(crate) const EXAMPLE: &str = "\
 Example:
   clipseg train --preset paper --data VGPhraseCut_v0 --clip openai/clip-vit-base-patch16 \\
       --device cuda --out runs/paper
-  clipseg train --resume --out runs/paper";
+  clipseg train --resume --out runs/paper
+  clipseg train --preset quick --unfreeze vision-last-1 --out runs/fine-tuned";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
