@@ -88,7 +88,11 @@ impl ClipSeg {
         let files = files.into();
         let checkpoint = Checkpoint::from_folder(&files)?;
         let config = ClipSegConfig::from_folder(&files)?;
-        let mut model = Self::with_clip(&config, Clip::unfilled(&config.clip, device), device);
+        let mut model = Self {
+            clip: Clip::unfilled(&config.clip, device),
+            decoder: Decoder::unfilled(&config.decoder, &config.clip, device),
+            config,
+        };
         checkpoint.load_into_as(&mut model, |name| Source::whole(&hugging_face_name(name)))?;
         Ok(model)
     }

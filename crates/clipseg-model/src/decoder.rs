@@ -61,13 +61,20 @@ impl Decoder {
     /// Creates a decoder with random weights that fits the given encoders. Call `device.seed` first to
     /// make the weights reproducible.
     pub fn init(config: &DecoderConfig, clip: &ClipConfig, device: &Device) -> Self {
+        let decoder = Self::unfilled(config, clip, device);
+        clipseg_clip::initialise(&decoder);
+        decoder
+    }
+
+    /// A decoder to load weights into, which draws no random numbers unless it is used before.
+    pub(crate) fn unfilled(config: &DecoderConfig, clip: &ClipConfig, device: &Device) -> Self {
         match config {
             DecoderConfig::Transformer(config) => {
-                Self::Transformer(TransformerDecoder::init(config, clip, device))
+                Self::Transformer(TransformerDecoder::unfilled(config, clip, device))
             }
-            DecoderConfig::Conv(config) => Self::Conv(ConvDecoder::init(config, clip, device)),
+            DecoderConfig::Conv(config) => Self::Conv(ConvDecoder::unfilled(config, clip, device)),
             DecoderConfig::Deconv(config) => {
-                Self::Deconv(DeconvBaseline::init(config, clip, device))
+                Self::Deconv(DeconvBaseline::unfilled(config, clip, device))
             }
         }
     }

@@ -13,6 +13,7 @@
 
 use crate::clipseg::ClipSeg;
 use crate::config::{ClipSegConfig, TransformerDecoderConfig};
+use crate::decoder::Decoder;
 use crate::error::{ModelError, Result};
 use clipseg_clip::{Checkpoint, ClipError, PretrainedClip, Source};
 use std::path::Path;
@@ -87,7 +88,7 @@ impl ClipSeg {
         config.validate(decoder)?;
 
         let device = clip.device();
-        let (clip, mut layers) = Self::with_clip(&config, clip, &device).into_parts();
+        let mut layers = Decoder::unfilled(&config.decoder, &config.clip, &device);
         checkpoint
             .rename(|name| (!is_unused(name)).then(|| name.to_owned()))
             .load_into_as(&mut layers, source)?;

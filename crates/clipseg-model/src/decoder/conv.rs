@@ -14,7 +14,7 @@ use super::expansion::Expansion;
 use crate::config::ConvDecoderConfig;
 use crate::features::ImageFeatures;
 use burn::prelude::*;
-use clipseg_clip::{ClipConfig, initialise};
+use clipseg_clip::ClipConfig;
 
 /// A convolutional decoder, similar to a U-Net. [`Decoder`](crate::Decoder) creates and runs it.
 #[derive(Module, Debug)]
@@ -26,16 +26,16 @@ pub struct ConvDecoder {
 }
 
 impl ConvDecoder {
-    /// Creates a decoder with random weights.
+    /// A decoder whose weights are drawn at their first use.
     ///
     /// Convolutions and projections start from normal distributions that preserve the variance of
     /// their inputs (He et al. 2015). The FiLM layers start from PyTorch's default for linear layers,
     /// with scales around one.
-    pub(super) fn init(config: &ConvDecoderConfig, clip: &ClipConfig, device: &Device) -> Self {
+    pub(super) fn unfilled(config: &ConvDecoderConfig, clip: &ClipConfig, device: &Device) -> Self {
         let vision = &clip.vision_config;
         let widths = config.widths(vision.patch_size);
         let last = widths.last().copied().unwrap_or(config.width);
-        let decoder = Self {
+        Self {
             levels: (0..widths.len())
                 .map(|index| Level::init(config, clip, &widths, index, device))
                 .collect(),
@@ -45,9 +45,7 @@ impl ConvDecoder {
             head: Upsample::init(config.upsampling, [last, 1], 2, AFTER_LINEAR, device)
                 .with_bias(1, device),
             patch_size: vision.patch_size,
-        };
-        initialise(&decoder);
-        decoder
+        }
     }
 
     /// The logits, `[prompts, height, width]`.
@@ -109,7 +107,7 @@ mod tests {
 
     fn count(config: &ConvDecoderConfig) -> usize {
         let clip = ClipConfig::vit_b_16();
-        ConvDecoder::init(config, &clip, &Device::flex()).num_params()
+        ConvDecoder::unfilled(config, &clip, &Device::flex()).num_params()
     }
 
     #[test]
@@ -137,7 +135,7 @@ mod tests {
                 };
                 let levels = config.widths(patch).len();
                 config.extract_layers.truncate(levels);
-                let decoder = ConvDecoder::init(&config, &clip(patch), &device);
+                let decoder = ConvDecoder::unfilled(&config, &clip(patch), &device);
                 assert_eq!(decoder.levels.len(), levels);
                 let normal = Distribution::Normal(0.0, 1.0);
                 let features = ImageFeatures {

@@ -12,7 +12,7 @@ use crate::features::ImageFeatures;
 use burn::nn::conv::{ConvTranspose2d, ConvTranspose2dConfig};
 use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
-use clipseg_clip::{Activation, ClipConfig, Mlp, initialise};
+use clipseg_clip::{Activation, ClipConfig, Mlp};
 
 /// The baseline decoder CLIP-Deconv. [`Decoder`](crate::Decoder) creates and runs it.
 #[derive(Module, Debug)]
@@ -25,11 +25,15 @@ pub struct DeconvBaseline {
 }
 
 impl DeconvBaseline {
-    /// Creates a decoder with random weights from the reference's initial distributions.
-    pub(super) fn init(config: &DeconvBaselineConfig, clip: &ClipConfig, device: &Device) -> Self {
+    /// A decoder whose weights come from the reference's initial distributions at their first use.
+    pub(super) fn unfilled(
+        config: &DeconvBaselineConfig,
+        clip: &ClipConfig,
+        device: &Device,
+    ) -> Self {
         let (dim, patch) = (config.reduce_dim, clip.vision_config.patch_size);
         let linear = |input, output| LinearConfig::new(input, output).init(device);
-        let decoder = Self {
+        Self {
             film_mul: linear(clip.projection_dim, dim),
             film_add: linear(clip.projection_dim, dim),
             reduce: linear(clip.vision_config.hidden_size, dim),
@@ -40,9 +44,7 @@ impl DeconvBaseline {
             transposed_convolution: ConvTranspose2dConfig::new([dim, 1], [patch, patch])
                 .with_stride([patch, patch])
                 .init(device),
-        };
-        initialise(&decoder);
-        decoder
+        }
     }
 
     /// The logits, `[prompts, height, width]`.
@@ -92,7 +94,8 @@ mod tests {
         };
         clip.vision_config.hidden_size = 20;
         clip.vision_config.patch_size = 4;
-        let decoder = DeconvBaseline::init(&DeconvBaselineConfig::default(), &clip, &device);
+        let decoder = DeconvBaseline::unfilled(&DeconvBaselineConfig::default(), &clip, &device);
+        clipseg_clip::initialise(&decoder);
         let normal = Distribution::Normal(0.0, 1.0);
         let features = ImageFeatures {
             hidden_states: vec![Tensor::random([2, 1 + 6, 20], normal, &device)],

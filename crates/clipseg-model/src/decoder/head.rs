@@ -47,33 +47,36 @@ impl Head {
 
     /// # Shapes
     ///
-    /// - x: `[prompts, reduce_dim, rows, columns]`
+    /// - cells: `[prompts, rows, columns, reduce_dim]`
     /// - output: `[prompts, 1, height, width]`
-    pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    pub(super) fn forward(&self, cells: Tensor<4>) -> Tensor<4> {
         match self {
-            Self::Simple(up) => enlarge(up, x),
+            Self::Simple(up) => enlarge(up, cells),
             Self::Refined(head) => {
-                let x = relu(head.conv.forward(x));
-                enlarge(&head.up2, relu(enlarge(&head.up1, x)))
+                let x = relu(head.conv.forward(cells.permute([0, 3, 1, 2])));
+                let x = relu(enlarge(&head.up1, x.permute(CHANNELS_LAST)));
+                enlarge(&head.up2, x.permute(CHANNELS_LAST))
             }
         }
     }
 }
 
+/// The order of the dimensions that moves the channels of a picture to the end.
+const CHANNELS_LAST: [isize; 4] = [0, 2, 3, 1];
+
 /// A transposed convolution whose stride is its kernel size. Its outputs do not overlap, so it is one matrix
-/// product, which is faster than Burn's convolution and its backward pass.
+/// product, which is faster than Burn's convolution and its backward pass. Its input has the layout of tokens,
+/// which therefore need not be copied.
 ///
 /// # Shapes
 ///
-/// - x: `[batch, inputs, rows, columns]`
+/// - cells: `[batch, rows, columns, inputs]`
 /// - output: `[batch, outputs, rows · kernel, columns · kernel]`
-fn enlarge(up: &ConvTranspose2d, x: Tensor<4>) -> Tensor<4> {
+fn enlarge(up: &ConvTranspose2d, cells: Tensor<4>) -> Tensor<4> {
     let weight = up.weight.val();
     let [inputs, outputs, down, across] = weight.dims();
-    let [batch, _, rows, columns] = x.dims();
-    let cells = x
-        .permute([0, 2, 3, 1])
-        .reshape([batch * rows * columns, inputs]);
+    let [batch, rows, columns, _] = cells.dims();
+    let cells = cells.reshape([batch * rows * columns, inputs]);
     let pixels: Tensor<2> = cells.matmul(weight.reshape([inputs, outputs * down * across]));
     let y = pixels
         .reshape([batch, rows, columns, outputs, down, across])
@@ -99,7 +102,7 @@ mod tests {
                 .init(&device);
             let x = Tensor::<4>::random([2, 3, 4, 3], Distribution::Default, &device);
             let expected = up.forward(x.clone()).into_data();
-            let found = enlarge(&up, x).into_data();
+            let found = enlarge(&up, x.permute(CHANNELS_LAST)).into_data();
             found.assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-6));
         }
     }

@@ -11,7 +11,7 @@ use crate::config::TransformerDecoderConfig;
 use crate::features::ImageFeatures;
 use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
-use clipseg_clip::{ClipConfig, apply_linear, initialise};
+use clipseg_clip::{ClipConfig, apply_linear};
 
 /// CLIPSeg's own decoder, built from transformer layers. [`Decoder`](crate::Decoder) creates and runs it.
 #[derive(Module, Debug)]
@@ -25,8 +25,8 @@ pub struct TransformerDecoder {
 }
 
 impl TransformerDecoder {
-    /// Creates a decoder with random weights from the reference's initial distributions.
-    pub(super) fn init(
+    /// A decoder whose weights come from the reference's initial distributions at their first use.
+    pub(super) fn unfilled(
         config: &TransformerDecoderConfig,
         clip: &ClipConfig,
         device: &Device,
@@ -38,7 +38,7 @@ impl TransformerDecoder {
         let dim = config.reduce_dim;
         let depth = config.extract_layers.len();
         let film = || LinearConfig::new(clip.projection_dim, dim).init(device);
-        let decoder = Self {
+        Self {
             film_mul: film(),
             film_add: film(),
             reduces: (0..depth)
@@ -49,9 +49,7 @@ impl TransformerDecoder {
                 .collect(),
             transposed_convolution: Head::init(config, patch_size, device),
             conditional_layer: config.conditional_layer,
-        };
-        initialise(&decoder);
-        decoder
+        }
     }
 
     /// The tokens after each layer, the same as `output_hidden_states` of transformers, for comparison
@@ -88,9 +86,9 @@ impl TransformerDecoder {
         let tokens = self.tokens(features, conditional_embedding, expansion, |_| {});
         let [prompts, _, dim] = tokens.dims();
         let [rows, columns] = features.grid;
-        let patches = tokens.slice(s![.., 1.., ..]).swap_dims(1, 2);
-        let map = patches.reshape([prompts, dim, rows, columns]);
-        self.transposed_convolution.forward(map).squeeze_dim(1)
+        let patches = tokens.slice(s![.., 1.., ..]);
+        let cells = patches.reshape([prompts, rows, columns, dim]);
+        self.transposed_convolution.forward(cells).squeeze_dim(1)
     }
 
     /// The tokens after the last layer, `[prompts, 1 + rows · columns, reduce_dim]`. `after_layer`
@@ -166,7 +164,9 @@ mod tests {
         };
         clip.vision_config.hidden_size = 20;
         clip.vision_config.patch_size = 4;
-        TransformerDecoder::init(&config, &clip, device)
+        let decoder = TransformerDecoder::unfilled(&config, &clip, device);
+        clipseg_clip::initialise(&decoder);
+        decoder
     }
 
     fn forward(
@@ -230,7 +230,7 @@ mod tests {
         let device = Device::flex();
         let mut config = TransformerDecoderConfig::default();
         let count = |config: &TransformerDecoderConfig| {
-            TransformerDecoder::init(config, &ClipConfig::vit_b_16(), &device).num_params()
+            TransformerDecoder::unfilled(config, &ClipConfig::vit_b_16(), &device).num_params()
         };
         assert_eq!(count(&config), 1_073_153);
         config.use_complex_transposed_convolution = true;

@@ -66,6 +66,7 @@ mod tests {
     #[test]
     fn the_device_counts_as_the_metrics_do() {
         let device = Device::flex();
+        let _alone = crate::step::randomness::drawing(&device, 1);
         let logits = Tensor::<3>::random([3, 40, 30], Distribution::Normal(0.0, 3.0), &device);
         let masks = Tensor::<3>::random([3, 40, 30], Distribution::Default, &device);
         let masks = masks.greater_elem(0.7).float();
