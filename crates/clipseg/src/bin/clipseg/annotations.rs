@@ -98,7 +98,7 @@ impl<'a> Annotations<'a> {
         if let Some(folder) = &self.formats.yolo {
             let mut lines = String::new();
             for (class, finding) in findings.iter().enumerate() {
-                for outline in finding.mask.to_outlines() {
+                for outline in finding.rle.to_mask().to_outlines() {
                     lines.push_str(&yolo_line(class, &outline, width, height));
                     lines.push('\n');
                 }
@@ -134,10 +134,10 @@ impl<'a> Annotations<'a> {
             }
         } else if let (Some(found), Some(score)) = (finding.bounding_box, finding.score) {
             let segmentation = match form {
-                CocoMasks::Rle => finding.mask.to_rle().into(),
-                CocoMasks::Polygons => CocoSegmentation::polygons(&finding.mask),
+                CocoMasks::Rle => finding.rle.clone().into(),
+                CocoMasks::Polygons => CocoSegmentation::polygons(&finding.rle.to_mask()),
             };
-            let area = finding.mask.area();
+            let area = finding.rle.area();
             self.coco
                 .add_annotation(image, category, segmentation, area, found, score);
         }

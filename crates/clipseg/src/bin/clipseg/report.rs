@@ -8,7 +8,8 @@ use std::path::Path;
 /// Figures of the mask of one prompt, or of one combination, in one photograph.
 pub(crate) struct Finding {
     pub(crate) prompt: String,
-    pub(crate) mask: Mask,
+    /// The mask in run lengths, which take little memory.
+    pub(crate) rle: CocoRle,
     pub(crate) highest: f32,
     /// Share of the photograph's pixels in the mask, from 0 to 1.
     pub(crate) covered: f64,
@@ -36,7 +37,7 @@ impl Finding {
     pub(crate) fn new(
         prompt: &str,
         soft: &SoftMask,
-        mask: Mask,
+        mask: &Mask,
         with_parts: bool,
     ) -> Result<Self, ModelError> {
         let pixels = f64::from(mask.width()) * f64::from(mask.height());
@@ -45,13 +46,13 @@ impl Finding {
             highest: soft.highest(),
             covered: mask.area() as f64 / pixels,
             bounding_box: mask.bounding_box(),
-            score: soft.mean_inside(&mask)?,
+            score: soft.mean_inside(mask)?,
             parts: if with_parts {
-                Some(soft.instances(&mask)?)
+                Some(soft.instances(mask)?)
             } else {
                 None
             },
-            mask,
+            rle: mask.to_rle(),
         })
     }
 
@@ -66,7 +67,7 @@ impl Finding {
             "covered": self.covered,
             "box": self.bounding_box.map(corners),
             "score": self.score,
-            "rle": self.mask.to_rle(),
+            "rle": self.rle,
             "heat": shown(files.heat),
             "mask": shown(files.mask),
         });
@@ -79,7 +80,7 @@ impl Finding {
             }
         }
         if let Some(parts) = &self.parts {
-            let size = [self.mask.width(), self.mask.height()];
+            let size = [self.rle.width(), self.rle.height()];
             let part = |part: &Instance| {
                 let at = [part.bounding_box.x, part.bounding_box.y];
                 let rle = CocoRle::of_part(&part.shape, at, size)?;
@@ -155,7 +156,7 @@ mod tests {
 
     fn found(prompt: &str, threshold: f32, with_parts: bool) -> Finding {
         let soft = soft(&[3.0, -3.0, 3.0, -3.0]);
-        Finding::new(prompt, &soft, soft.threshold(threshold), with_parts).unwrap()
+        Finding::new(prompt, &soft, &soft.threshold(threshold), with_parts).unwrap()
     }
 
     fn files(path: &Path, more: bool) -> Files<'_> {
@@ -205,7 +206,7 @@ mod tests {
                 .map(|at| if at / 2 % 2 == 0 { 3.0 } else { -3.0 })
                 .collect();
             let soft = soft(&logits);
-            Finding::new("bars", &soft, soft.threshold(0.5), true).unwrap()
+            Finding::new("bars", &soft, &soft.threshold(0.5), true).unwrap()
         };
         let two = of(4);
         let table_of_two = table(Path::new("p"), std::slice::from_ref(&two));

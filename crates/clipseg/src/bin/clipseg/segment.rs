@@ -232,8 +232,8 @@ fn naming(photo: &Path, error: &dyn Error) -> String {
 
 /// Segments one photograph, writes its results and returns the text to print.
 ///
-/// Each soft mask is written as soon as it is decoded and then dropped, so memory does not grow by one with each
-/// prompt. Only combinations need all of them.
+/// Each mask is written as soon as it is decoded and then dropped, so memory does not grow with the number of
+/// prompts. Only combinations need all masks.
 fn segment(
     arguments: &Arguments,
     segmenter: &Model,
@@ -248,11 +248,11 @@ fn segment(
     let path = |file: &String| arguments.out.join(file);
     let save = |picture: DynamicImage, file: &String| arguments.output.png(&path(file), &picture);
     let picture = load_rgb(&photo.path)?;
-    let write = |index: usize, soft: &SoftMask, mask: Mask| {
+    let write = |index: usize, soft: &SoftMask, mask: &Mask| {
         save(heat_map(soft).into(), &files.heats[index])?;
-        save(edges.picture(&mask)?.into(), &files.masks[index])?;
+        save(edges.picture(mask)?.into(), &files.masks[index])?;
         if let Some(file) = files.cutouts.get(index) {
-            save(edges.cut_out(&picture, soft, &mask)?.into(), file)?;
+            save(edges.cut_out(&picture, soft, mask)?.into(), file)?;
         }
         if let Some(file) = files.probabilities.get(index) {
             formats.write_probabilities(soft, &path(file), arguments.output)?;
@@ -263,7 +263,8 @@ fn segment(
     let mut overlay = picture.clone();
     let mut labels = LabelMapBuilder::new(threshold);
     let mut findings = Vec::with_capacity(request.names.len());
-    let (mut kept, is_combined) = (Vec::new(), !formats.combinations.is_empty());
+    // What combinations are made of.
+    let (mut soft_masks, mut masks) = (Vec::new(), Vec::new());
     segmenter.for_each_mask(
         &picture,
         &request.prompts,
@@ -276,18 +277,18 @@ fn segment(
             if files.labels.is_some() {
                 labels.add(&soft)?;
             }
-            findings.push(write(index, &soft, mask)?);
-            if is_combined {
-                kept.push(soft);
+            findings.push(write(index, &soft, &mask)?);
+            if !formats.combinations.is_empty() {
+                soft_masks.push(soft);
+                masks.push(mask);
             }
             Ok::<(), Box<dyn Error>>(())
         },
     )?;
     let prompts = request.prompts.len();
-    let masks: Vec<Mask> = findings.iter().map(|found| found.mask.clone()).collect();
     for (index, expression) in (prompts..).zip(&formats.combinations) {
-        let soft = expression.combine_soft(&kept)?;
-        findings.push(write(index, &soft, expression.combine(&masks)?)?);
+        let soft = expression.combine_soft(&soft_masks)?;
+        findings.push(write(index, &soft, &expression.combine(&masks)?)?);
     }
     let legend = add_legend(&overlay, &request.names[..prompts]);
     save(legend.into(), &files.overlay)?;
