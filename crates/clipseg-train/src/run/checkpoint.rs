@@ -97,12 +97,17 @@ impl Records {
         record.ok_or_else(|| format!("there is no `{name}` in it"))
     }
 
-    /// Loads the weights of a module on the autodiff device; it must have the same shape.
-    pub(crate) fn module<M: Module>(&mut self, name: &str, module: &M) -> Result<M, String> {
+    /// Loads the weights of a module on the plain device; it must have the same shape.
+    pub(crate) fn plain_module<M: Module>(&mut self, name: &str, module: M) -> Result<M, String> {
         let record = ModuleRecord::from_bytes(self.take(name)?);
         let record = record.map_err(|error| error.to_string())?;
-        let plain = module.valid().try_load_record(record);
-        Ok(plain.map_err(|error| error.to_string())?.train())
+        let loaded = module.try_load_record(record);
+        loaded.map_err(|error| error.to_string())
+    }
+
+    /// Loads the weights of a module on the autodiff device; it must have the same shape.
+    pub(crate) fn module<M: Module>(&mut self, name: &str, module: &M) -> Result<M, String> {
+        Ok(self.plain_module(name, module.valid())?.train())
     }
 
     /// Loads the moments of an optimizer.

@@ -25,8 +25,8 @@ pub struct RunOutcome {
     pub table: Option<Table>,
 }
 
-/// Trains a decoder, and CLIP if it is unfrozen, as configured and writes everything into a folder: metrics, checkpoints, curves,
-/// examples, the model and a report. [`RunFolder`] lists the names.
+/// Trains a decoder, and CLIP if it is unfrozen, as configured and writes everything into a folder: metrics,
+/// checkpoints, curves, examples, the model and a report. [`RunFolder`] lists the names.
 ///
 /// The threshold with the best mean IoU on the validation split, of 49 from 0.02 to 0.98, is saved with the model
 /// ([`Segmenter::threshold`](clipseg_model::Segmenter::threshold)).

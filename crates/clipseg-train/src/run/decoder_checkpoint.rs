@@ -4,8 +4,6 @@ use crate::config::train_config::TrainConfig;
 use crate::error::{Result, TrainError};
 use crate::run::checkpoint::read;
 use crate::step::trainer::{CLIP, DECODER};
-use burn::module::Module;
-use burn::store::ModuleRecord;
 use clipseg_clip::{Clip, TunedClip};
 use clipseg_model::{ClipSegConfig, Decoder};
 use std::path::Path;
@@ -20,10 +18,7 @@ use std::path::Path;
 /// If the file cannot be read, is not a checkpoint, or contains a decoder of another shape.
 pub fn load_decoder(path: &Path, like: &Decoder) -> Result<Decoder> {
     let (_, mut records) = read(path)?;
-    let decoder = records.take(DECODER);
-    let decoder = decoder.map_err(|error| TrainError::run(path, error))?;
-    let record = ModuleRecord::from_bytes(decoder).map_err(|error| TrainError::run(path, error))?;
-    let loaded = like.clone().try_load_record(record);
+    let loaded = records.plain_module(DECODER, like.clone());
     loaded.map_err(|error| TrainError::run(path, error))
 }
 
@@ -61,6 +56,7 @@ mod tests {
     use crate::step::input::StepInput;
     use crate::step::optimizer::adamw;
     use crate::step::trainer::DecoderTrainer;
+    use burn::module::Module;
     use burn::optim::{GradientsParams, ModuleOptimizer};
     use burn::prelude::*;
     use clipseg_clip::ClipConfig;

@@ -54,8 +54,8 @@ fn group(expression: &str) -> ParamGroup {
     }
 }
 
-/// Burn's AdamW with a share of the learning rate, except that the moments of a record stay in main memory until the device of their
-/// parameter is known.
+/// Burn's AdamW with a share of the learning rate, except that the moments of a record stay in main memory until
+/// the device of their parameter is known.
 ///
 /// Burn loads them onto `Device::default()` first, which depends on the compiled features: a build with
 /// CUDA would need a GPU to resume a run on the CPU (`load_record` of `burn-optim` 0.22.1).
