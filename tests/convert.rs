@@ -1,6 +1,7 @@
 //! Checkpoints of every format, converted into Hugging Face's layout and read back.
 
 use crate::checkpoints::{Tensors, check_logits, checkpoints, read, segmenter, write};
+use crate::running::run;
 use crate::support::{device, drawn, fixtures};
 use burn::prelude::*;
 use clipseg::clip::{
@@ -12,7 +13,6 @@ use clipseg::model::{
     ClipSeg, ConvertOptions, Exported, ModelError, OriginalOptions, Segmenter, convert,
 };
 use std::path::Path;
-use std::process::{Command, Output};
 
 fn options() -> ConvertOptions {
     ConvertOptions::default()
@@ -338,23 +338,16 @@ fn what_cannot_be_converted_is_refused() {
     assert_eq!(std::fs::read_to_string(to.join("mine")).unwrap(), "kept");
 }
 
-fn program(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_clipseg"))
-        .args(arguments)
-        .output()
-        .expect("the program starts")
-}
-
 #[test]
 fn the_program_converts_and_export_is_an_alias() {
     let parent = tempfile::tempdir().unwrap();
     let [new, old, joined] = ["new", "old", "joined"].map(|name| parent.path().join(name));
     let path = |path: &Path| path.to_str().unwrap().to_owned();
     let model = path(&segmenter("clipseg-plain"));
-    let output = program(&["convert", &model, &path(&new), "--precision", "f16"]);
+    let output = run(&["convert", &model, &path(&new), "--precision", "f16"]);
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(printed.ends_with("MB with weights in f16\n"), "{output:?}");
-    let output = program(&["export", "--model", &model, "--out", &path(&old)]);
+    let output = run(&["export", "--model", &model, "--out", &path(&old)]);
     assert!(output.status.success(), "{output:?}");
     for file in [
         "model.safetensors",
@@ -369,7 +362,7 @@ fn the_program_converts_and_export_is_an_alias() {
     let decoder = path(&checkpoints().join("original.pth"));
     let clip = path(&segmenter("clipseg-refined"));
     let arguments = ["convert", &decoder, &path(&joined), "--clip", &clip];
-    let output = program(&[&arguments[..], &["--extract-layers", "1,2,4"]].concat());
+    let output = run(&[&arguments[..], &["--extract-layers", "1,2,4"]].concat());
     assert!(output.status.success(), "{output:?}");
     check_logits(
         "clipseg-refined",
@@ -395,7 +388,7 @@ fn the_program_converts_and_export_is_an_alias() {
         let target = path(&refused);
         all.push(&target);
         all.extend(&arguments[1..]);
-        let output = program(&all);
+        let output = run(&all);
         let message = String::from_utf8_lossy(&output.stderr);
         assert!(
             !output.status.success() && message.contains(expected),

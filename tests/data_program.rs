@@ -1,19 +1,12 @@
 //! The commands `clipseg data …`, run as a user runs them.
 
+use crate::running::{run_command, text};
 use crate::support::shipped;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 fn data(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_clipseg"))
-        .arg("data")
-        .args(arguments)
-        .output()
-        .expect("the program starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    run_command("data", arguments)
 }
 
 /// A copy of the data set of the fixtures for tests to damage.

@@ -1,5 +1,6 @@
 //! The options of `clipseg segment` for the edges of masks, run as a user runs them.
 
+use crate::running::stderr;
 use crate::support::fixtures;
 use clipseg::data::{Mask, load_mask, load_rgb};
 use clipseg::model::{Refinement, Segmenter, SoftMask};
@@ -29,10 +30,6 @@ fn segment(out: &Path, arguments: &[&str]) -> Output {
         .args(arguments)
         .output()
         .expect("the program starts")
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// The soft mask that the library computes for the same picture and prompt.

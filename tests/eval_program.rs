@@ -1,23 +1,12 @@
 //! The command `clipseg eval`, run as a user runs it.
 
+use crate::running::{path, run_command, text};
 use crate::support::shipped;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 fn eval(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_clipseg"))
-        .arg("eval")
-        .args(arguments)
-        .output()
-        .expect("the program starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().expect("plain names")
+    run_command("eval", arguments)
 }
 
 fn data() -> PathBuf {

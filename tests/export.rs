@@ -1,21 +1,14 @@
 //! Exported folders, and models whose files are in memory.
 
+use crate::running::{run_command, text};
 use crate::support::{SEGMENTERS, device, fixtures};
 use clipseg::clip::{CheckpointFiles, ClipTokenizer, ImageProcessor, load_clip};
 use clipseg::model::Segmenter;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 fn export(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_clipseg"))
-        .arg("export")
-        .args(arguments)
-        .output()
-        .expect("the program starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    run_command("export", arguments)
 }
 
 fn fixture(name: &str) -> String {

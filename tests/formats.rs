@@ -1,5 +1,6 @@
 //! The options of `clipseg segment` for objects, combinations and the formats of other tools, run as a user runs them.
 
+use crate::running::stderr;
 use crate::support::fixtures;
 use clipseg::data::{CocoDataset, CocoRle, CocoSegmentation, Mask, load_rgb};
 use clipseg::model::{MaskExpression, Segmenter, SoftMask};
@@ -48,10 +49,6 @@ fn lines(folder: &Path, arguments: &[&str]) -> Vec<Value> {
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// The soft masks that the library computes: for each photograph those of both prompts.

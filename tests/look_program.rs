@@ -1,24 +1,9 @@
 //! The options of `clipseg segment` and `clipseg eval` for how a model looks at photographs.
 
+use crate::running::{names, path, run_command, text};
 use crate::support::{fixtures, shipped};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-fn run(command: &str, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_clipseg"))
-        .arg(command)
-        .args(arguments)
-        .output()
-        .expect("the program starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().expect("plain names")
-}
+use std::process::Output;
 
 fn model(name: &str) -> PathBuf {
     fixtures().join("models").join(name)
@@ -29,16 +14,7 @@ fn segment(model: &Path, out: &Path, arguments: &[&str]) -> Output {
     let photo = fixtures().join("images/wide.png");
     let mut all = vec![path(&photo), "--model", path(model), "--out", path(out)];
     all.extend(arguments);
-    run("segment", &all)
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
+    run_command("segment", &all)
 }
 
 #[test]
@@ -55,7 +31,7 @@ fn tiles_and_the_mirror_image_are_announced_and_change_the_masks() {
         let mut all = vec![path(&photos), "--model", path(&model), "--out", path(&out)];
         all.extend(["--prompt", "the cup on the left", "--prompt", "a cat"]);
         all.extend(arguments);
-        let output = run("segment", &all);
+        let output = run_command("segment", &all);
         assert!(output.status.success(), "{}", text(&output.stderr));
         assert_eq!(names(&out).len(), 10);
         let heat = std::fs::read(out.join("wide-2-a-cat-heat.png")).unwrap();
@@ -259,7 +235,7 @@ fn evaluation_looks_by_the_same_options() {
             path(&json),
         ];
         all.extend(arguments);
-        let output = run("eval", &all);
+        let output = run_command("eval", &all);
         assert!(output.status.success(), "{}", text(&output.stderr));
         let report = std::fs::read_to_string(&json).unwrap();
         let report: serde_json::Value = serde_json::from_str(&report).unwrap();
@@ -290,7 +266,7 @@ fn evaluation_looks_by_the_same_options() {
     let refused = |arguments: &[&str]| {
         let mut all = vec!["--data", path(&data), "--split", "val"];
         all.extend(arguments);
-        let output = run("eval", &all);
+        let output = run_command("eval", &all);
         assert!(!output.status.success());
         text(&output.stderr)
     };

@@ -1,15 +1,9 @@
 //! The command `clipseg segment`, run as a user runs it.
 
+use crate::running::{names, run, stderr, stdout};
 use crate::support::{fixtures, shipped};
 use std::path::Path;
 use std::process::{Command, Output};
-
-fn run(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_clipseg"))
-        .args(arguments)
-        .output()
-        .expect("the program starts")
-}
 
 /// `clipseg segment` with the tiny checkpoint and further arguments.
 fn segment(out: &Path, arguments: &[&str]) -> Output {
@@ -18,23 +12,6 @@ fn segment(out: &Path, arguments: &[&str]) -> Output {
     all.extend(["--out", out.to_str().unwrap()]);
     all.extend(arguments);
     run(&all)
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
 }
 
 #[test]

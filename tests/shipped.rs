@@ -1,5 +1,6 @@
 //! The model `scenes`, which is part of the program.
 
+use crate::running::stderr;
 use crate::support::{Answers, device, shipped};
 use crate::training_runs::small_run;
 use clipseg::clip::CheckpointFiles;
@@ -30,10 +31,6 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
         .args(arguments)
         .output()
         .expect("the program starts")
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Studies: `run_study`, `write_study_report` and the command `clipseg compare`.
 
+use crate::running::stderr;
 use crate::support::device;
 use clipseg::data::{ScenesConfig, generate_scenes};
 use clipseg::train::{
@@ -7,7 +8,7 @@ use clipseg::train::{
     StudyOutcome, TrainConfig, read_metrics, run, run_study, write_study_report,
 };
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A folder with scenes and a configuration file.
@@ -437,10 +438,6 @@ fn a_run_that_diverges_is_recorded_and_the_study_goes_on() {
         "{text}"
     );
     assert!(text.contains("failed: the loss is inf at step 1"), "{text}");
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]

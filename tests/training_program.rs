@@ -1,5 +1,6 @@
 //! The command `clipseg train`: killed, stopped, and run on full or read-only disks.
 
+use crate::running::stderr;
 use crate::training_runs::{last_weights, small_run};
 use clipseg::train::{PretrainConfig, Settings, TrainConfig};
 use std::path::{Path, PathBuf};
@@ -49,10 +50,6 @@ impl Runs {
     fn settings(&self) -> TrainConfig {
         TrainConfig::from_file(&self.config).unwrap()
     }
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn leftovers(folder: &Path) -> Vec<PathBuf> {

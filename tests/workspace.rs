@@ -40,6 +40,7 @@ mod protocol_scores;
 mod published;
 mod refinement;
 mod round_trip;
+mod running;
 mod samples;
 mod scenes;
 mod segmenter;
